@@ -1,0 +1,204 @@
+"""How a reply travels: headers, bytes, pauses and closed connections.
+
+Rule: the only module besides `server` that knows the network; what the bytes say comes from the form.
+"""
+
+import asyncio
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import assert_never
+
+from aiohttp import web
+
+from integration_api.sandbox.form import Form
+from integration_api.sandbox.story import (
+    Alive,
+    Ask,
+    Cut,
+    Delivery,
+    Drop,
+    Fault,
+    Garbage,
+    Page,
+    Pause,
+    Redirect,
+    Reply,
+    Shape,
+    Story,
+    Wire,
+)
+from integration_api.sandbox.wire import JsonObject, dump, encode
+
+_GZIP = 31  # zlib's window bits for the gzip format
+
+
+def faulty(form: Form, fault: Fault) -> web.Response:
+    """An error, in the API's form."""
+    headers = dict(form.headers())
+    if fault.retry is not None:
+        headers["Retry-After"] = f"{fault.retry:g}"
+    return json_response(form.error(fault), fault.status, headers)
+
+
+def json_response(body: JsonObject, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+    """An answer of plain JSON."""
+    raw = encode(dump(body))
+    return web.Response(body=raw, status=status, headers=headers, content_type="application/json")
+
+
+async def deliver(request: web.Request, form: Form, ask: Ask, reply: Reply) -> web.StreamResponse:
+    """Answers the request. Raises ConnectionError when the client is gone."""
+    match reply:
+        case Fault():
+            return faulty(form, reply)
+        case Page(html):
+            return web.Response(text=html, content_type="text/html")
+        case Redirect(to):
+            return web.Response(status=307, headers={"Location": to})
+        case Drop():
+            return _close(request, web.Response())
+        case Story():
+            return await _tell(request, form, ask, reply)
+        case _:
+            assert_never(reply)
+
+
+@dataclass(frozen=True, slots=True)
+class _Body:
+    """What goes out: its headers, its length where it is known, its bytes and pauses."""
+
+    headers: Mapping[str, str]
+    length: int | None
+    wires: Iterator[Wire]
+
+
+async def _tell(request: web.Request, form: Form, ask: Ask, story: Story) -> web.StreamResponse:
+    delivery = story.delivery
+    await _sleep(delivery.headers_after)
+    if delivery.shape is Shape.STREAM or (delivery.shape is Shape.AS_ASKED and ask.stream):
+        body = _streamed(form, ask, story)
+    else:
+        if not delivery.headers_first:
+            for step in story.steps:
+                if isinstance(step, Pause):
+                    await _sleep(step.seconds)
+        body = _whole(form, ask, story)
+    if delivery.headers_gap:
+        return await _raw(request, body, delivery.headers_gap)
+    response = web.StreamResponse(headers=body.headers)
+    response.content_length = body.length
+    await response.prepare(request)
+    pipe = _Pipe(response, delivery)
+    for wire in body.wires:
+        match wire:
+            case bytes():
+                await pipe.write(wire)
+            case Pause(seconds):
+                await _sleep(seconds)
+            case Cut():
+                return _close(request, response)
+            case _:
+                assert_never(wire)
+    await pipe.end()
+    return response
+
+
+def _headers(form: Form, content_type: str, delivery: Delivery) -> dict[str, str]:
+    headers = {**form.headers(), "Content-Type": content_type}
+    if delivery.header_bytes:
+        headers["X-Sandbox-Padding"] = "x" * delivery.header_bytes
+    if delivery.gzip:
+        headers["Content-Encoding"] = "gzip"
+    return headers
+
+
+def _streamed(form: Form, ask: Ask, story: Story) -> _Body:
+    content_type = "application/json" if ask.json_array else "text/event-stream"
+    headers = {**_headers(form, content_type, story.delivery), "Cache-Control": "no-cache"}
+    return _Body(headers, None, form.stream(ask, story))
+
+
+def _whole(form: Form, ask: Ask, story: Story) -> _Body:
+    """An answer in one piece. Where the headers go first, what happens before it is seen: pauses and blank lines."""
+    headers = _headers(form, "application/json", story.delivery)
+    raw = encode(dump(form.whole(ask, story)))
+    if any(isinstance(step, Garbage) for step in story.steps):
+        raw = b"{this is not JSON" + raw
+    if any(isinstance(step, Cut) for step in story.steps):
+        return _Body(headers, len(raw), iter((raw[: len(raw) // 2], Cut())))
+    if story.delivery.headers_first:
+        return _Body(headers, None, _waited(story, raw))
+    return _Body(headers, None if story.delivery.gzip else len(raw), iter((raw,)))
+
+
+def _waited(story: Story, raw: bytes) -> Iterator[Wire]:
+    for step in story.steps:
+        if isinstance(step, Pause):
+            yield step
+        elif isinstance(step, Alive):
+            yield b"\n"  # white space before JSON, as DeepSeek keeps connections alive
+    yield raw
+
+
+@dataclass(slots=True)
+class _Pipe:
+    """Writes to a response, compressed or in pieces where the delivery says so."""
+
+    response: web.StreamResponse
+    delivery: Delivery
+    compressor: "zlib._Compress | None" = None
+
+    def __post_init__(self) -> None:
+        if self.delivery.gzip:
+            self.compressor = zlib.compressobj(wbits=_GZIP)
+
+    async def write(self, data: bytes) -> None:
+        if self.compressor is not None:
+            data = self.compressor.compress(data) + self.compressor.flush(zlib.Z_SYNC_FLUSH)
+        size = self.delivery.pieces
+        if not size:
+            await self.response.write(data)
+            return
+        for start in range(0, len(data), size):
+            await self.response.write(data[start : start + size])
+            await asyncio.sleep(0)  # lets the piece leave alone
+
+    async def end(self) -> None:
+        if self.compressor is not None:
+            await self.response.write(self.compressor.flush())
+        await self.response.write_eof()
+
+
+async def _raw(request: web.Request, body: _Body, gap: float) -> web.StreamResponse:
+    """Writes the head byte by byte, which aiohttp's responses cannot, and ends the body by closing."""
+    transport = request.transport
+    if transport is None:
+        raise ConnectionResetError("the client is gone")
+    lines = ["HTTP/1.1 200 OK", *(f"{name}: {value}" for name, value in body.headers.items()), "Connection: close"]
+    for byte in ("\r\n".join(lines) + "\r\n\r\n").encode():
+        transport.write(bytes((byte,)))
+        await asyncio.sleep(gap)
+    for wire in body.wires:
+        match wire:
+            case bytes():
+                transport.write(wire)
+            case Pause(seconds):
+                await _sleep(seconds)
+            case Cut():
+                break
+            case _:
+                assert_never(wire)
+    return _close(request, web.Response())
+
+
+def _close(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+    """Closes the connection under a response. No await may follow: closing would be taken for the client's own."""
+    if request.transport is not None:
+        request.transport.close()
+    return response
+
+
+async def _sleep(seconds: float) -> None:
+    if seconds > 0:
+        await asyncio.sleep(seconds)

@@ -1,0 +1,311 @@
+"""The sandbox on the network: an aiohttp.web application that records what it is asked and notices who hangs up.
+
+Rule: routes, keys and connections. What is answered is decided in `plots` and written by the forms.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import json
+import random
+import signal
+import sys
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable, Mapping
+from types import TracebackType
+from typing import Final, Self
+
+from aiohttp import web
+
+from integration_api.sandbox import chat, gemini, messages, models, responses
+from integration_api.sandbox.check import Fields, RefusedError, refuse
+from integration_api.sandbox.delivery import deliver, faulty, json_response
+from integration_api.sandbox.form import Asked, Form
+from integration_api.sandbox.plots import tell
+from integration_api.sandbox.record import Feed, Recorded
+from integration_api.sandbox.script import help_text
+from integration_api.sandbox.story import Fault
+from integration_api.sandbox.telling import Scene
+from integration_api.sandbox.wire import JsonObject
+
+_MOST_BODY: Final = 64 * 1024 * 1024
+_MOST_COUNTED: Final = 10_000
+_METHODS: Final = ("generateContent", "streamGenerateContent")
+
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_List = Callable[[Mapping[str, str]], JsonObject]
+
+
+class Sandbox:
+    """A chat endpoint whose models are scripts; serves between `async with` and its end.
+
+    `port` 0 takes a free one. `require_key`: a key that every script needs. `remember`: how many requests are kept,
+    bodies and headers included. `seed` makes `chaos` repeatable.
+    """
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        require_key: str = "",
+        *,
+        remember: int = 1000,
+        seed: int | None = None,
+    ) -> None:
+        self.requests: deque[Recorded] = deque(maxlen=remember)
+        self._host, self._port, self._require_key = host, port, require_key
+        self._arrivals: Feed[Recorded] = Feed(remember)
+        self._hangups: Feed[float] = Feed(max(remember, 1))
+        self._answering: set[asyncio.Task[object]] = set()
+        self._counts: OrderedDict[tuple[str, str], int] = OrderedDict()
+        self._random = random.Random(seed)  # noqa: S311 # faults at random, no secrets
+        self._closing = False
+        self._runner: web.AppRunner | None = None
+
+    async def __aenter__(self) -> Self:
+        application = web.Application(middlewares=[self._around], client_max_size=_MOST_BODY)
+        application.add_routes(self._routes())
+        # Without handler_cancellation a silent script would not notice that its client is gone.
+        self._runner = web.AppRunner(application, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, self._host, self._port, backlog=4096).start()
+        except BaseException:
+            await self._runner.cleanup()
+            raise
+        self._port = int(self._runner.addresses[0][1])
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closing = True
+        for task in tuple(self._answering):
+            task.cancel()
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    @property
+    def port(self) -> int:
+        return self._port
+
+    @property
+    def url(self) -> str:
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self._port}"
+
+    @property
+    def open_requests(self) -> int:
+        """Number of requests that are being answered now."""
+        return len(self._answering)
+
+    @property
+    def connections(self) -> int:
+        """Number of client connections that are open now."""
+        server = self._runner.server if self._runner is not None else None
+        return len(server.connections) if server is not None else 0
+
+    async def wait_for_request(self, timeout: float = 5.0) -> Recorded:  # noqa: ASYNC109 # see Feed
+        """The next request that nobody waited for yet, in the order of arrival. Raises TimeoutError."""
+        return await self._arrivals.take(timeout)
+
+    async def wait_for_hangup(self, timeout: float = 5.0) -> float:  # noqa: ASYNC109 # see Feed
+        """When (event loop's time) a client closed its connection before its answer ended: the next such moment that
+        nobody waited for yet. Raises TimeoutError.
+        """
+        return await self._hangups.take(timeout)
+
+    def _routes(self) -> list[web.RouteDef]:
+        return [
+            web.post("/v1/chat/completions", self._posted(chat.FORM)),
+            web.post("/v1/responses", self._posted(responses.FORM)),
+            web.post("/v1/messages", self._posted(messages.FORM)),
+            web.post("/v1beta/models/{target:.+}", self._generate),
+            web.get("/v1/models", self._list),
+            web.get("/v1/models/{model:.+}", self._model),
+            web.get("/v1beta/models", self._list),
+            web.get("/v1beta/models/{model:.+}", self._model),
+            web.get("/healthz", self._health),
+            web.get("/", self._about),
+        ]
+
+    @web.middleware
+    async def _around(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        """Records the request, counts it as open, notices a hang-up, and gives errors of routing the API's form."""
+        loop = asyncio.get_running_loop()
+        started, task = loop.time(), asyncio.current_task()
+        if task is not None:
+            self._answering.add(task)
+        try:
+            await self._record(request, started)
+            return await handler(request)
+        except web.HTTPException as error:
+            return faulty(_form_of(request), _routing_fault(request, error))
+        except asyncio.CancelledError:
+            if not self._closing:
+                self._hangups.put(loop.time())
+            raise
+        except ConnectionError:
+            self._hangups.put(loop.time())
+            return web.Response()  # nobody reads it
+        finally:
+            if task is not None:
+                self._answering.discard(task)
+
+    async def _record(self, request: web.Request, started: float) -> None:
+        body = await request.read()
+        recorded = Recorded(
+            method=request.method,
+            path=request.path,
+            raw_path=request.raw_path,
+            query=request.query,
+            headers=request.headers.copy(),
+            body=body,
+            started=started,
+            peer=request.remote or "",
+        )
+        self.requests.append(recorded)
+        self._arrivals.put(recorded)
+
+    def _posted(self, form: Form) -> _Handler:
+        async def handle(request: web.Request) -> web.StreamResponse:
+            return await self._answer(form, request)
+
+        return handle
+
+    async def _generate(self, request: web.Request) -> web.StreamResponse:
+        model, _, method = request.match_info["target"].rpartition(":")
+        if not model or method not in _METHODS:
+            raise web.HTTPNotFound
+        return await self._answer(gemini.FORM, request, model, stream=method == "streamGenerateContent")
+
+    async def _answer(
+        self, form: Form, request: web.Request, model: str = "", *, stream: bool = False
+    ) -> web.StreamResponse:
+        try:
+            self._check_key(form, request, self._require_key)
+            body = Fields(_parsed(await request.read()))
+            ask = form.read(Asked(body, request.headers, request.query, model, stream))
+            if ask.script.name == "key":
+                self._check_key(form, request, ask.script.text("value"))
+        except RefusedError as refused:
+            return faulty(form, refused.fault)
+        earlier = self._count(_key(form, request), ask.model)
+        return await deliver(request, form, ask, tell(Scene(ask, earlier, self._random.random())))
+
+    def _check_key(self, form: Form, request: web.Request, wanted: str) -> None:
+        given = _key(form, request)
+        if wanted and not hmac.compare_digest(_bytes(given), _bytes(wanted)):
+            raise refuse("Incorrect API key provided." if given else "You didn't provide an API key.", status=401)
+
+    def _count(self, key: str, model: str) -> int:
+        """How many requests came before with this key for this model. Bounded: the longest unused are forgotten."""
+        place = (hashlib.sha256(_bytes(key)).hexdigest(), model)
+        earlier = self._counts.pop(place, 0)
+        self._counts[place] = earlier + 1
+        if len(self._counts) > _MOST_COUNTED:
+            self._counts.popitem(last=False)
+        return earlier
+
+    async def _list(self, request: web.Request) -> web.StreamResponse:
+        form = _form_of(request)
+        page: _List = {"gemini": models.gemini, "messages": models.anthropic}.get(form.name, models.openai)
+        try:
+            self._check_key(form, request, self._require_key)
+            return json_response(page(request.query), headers=form.headers())
+        except RefusedError as refused:
+            return faulty(form, refused.fault)
+
+    async def _model(self, request: web.Request) -> web.StreamResponse:
+        form, name = _form_of(request), request.match_info["model"]
+        shape = {"gemini": models.gemini_model, "messages": models.anthropic_model}.get(form.name, models.openai_model)
+        try:
+            self._check_key(form, request, self._require_key)
+        except RefusedError as refused:
+            return faulty(form, refused.fault)
+        if not models.known(name):
+            fault = Fault(404, f"The model '{name}' does not exist.", "model_not_found", "model")
+            return faulty(form, fault)
+        return json_response(shape(name), headers=form.headers())
+
+    async def _health(self, _: web.Request) -> web.StreamResponse:
+        return json_response({"status": "ok"})
+
+    async def _about(self, _: web.Request) -> web.StreamResponse:
+        about = (
+            "This is the sandbox of integration-api: a chat endpoint with scripted answers, no model behind it.\n\n"
+            "POST /v1/chat/completions\nPOST /v1/responses\nPOST /v1/messages\n"
+            "POST /v1beta/models/{model}:generateContent\nPOST /v1beta/models/{model}:streamGenerateContent?alt=sse\n"
+            "GET /v1/models\nGET /v1beta/models\nGET /healthz\n\n"
+        )
+        return web.Response(text=f"{about}{help_text()}\n")
+
+
+def _parsed(body: bytes) -> JsonObject:
+    try:
+        parsed = json.loads(body, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise refuse("We could not parse the JSON body of your request.") from None
+    if not isinstance(parsed, dict):
+        raise refuse("The body of your request is not a JSON object.")
+    return parsed
+
+
+def _bytes(header: str) -> bytes:
+    return header.encode("utf-8", "surrogateescape")  # how aiohttp decodes headers
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _key(form: Form, request: web.Request) -> str:
+    """The key that a request carries, '' for none."""
+    for name in form.key_headers:
+        value = request.headers.get(name, "")
+        if name == "authorization":
+            scheme, _, value = value.partition(" ")
+            value = value.strip() if scheme.lower() == "bearer" else ""
+        if value:
+            return value
+    return request.query.get("key", "") if form.name == "gemini" else ""
+
+
+def _form_of(request: web.Request) -> Form:
+    """The API that a path belongs to, where no route says it."""
+    if request.path.startswith("/v1beta"):
+        return gemini.FORM
+    if request.path.startswith("/v1/messages") or "anthropic-version" in request.headers:
+        return messages.FORM
+    return chat.FORM
+
+
+def _routing_fault(request: web.Request, error: web.HTTPException) -> Fault:
+    if error.status == 404:
+        return Fault(404, f"Invalid URL ({request.method} {request.path})")
+    if error.status == 405:
+        return Fault(405, f"Not allowed to {request.method} on {request.path}.")
+    return Fault(error.status, error.reason)
+
+
+async def run(host: str, port: int, require_key: str = "") -> None:
+    """Serves until SIGTERM or SIGINT; prints one line with the URL and an example when it is ready.
+
+    Raises OSError when the port cannot be had.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        async with Sandbox(host, port, require_key, remember=0) as sandbox:
+            key = "-H 'Authorization: Bearer …' " if require_key else ""
+            body = '{"model":"tokens:n=20,gap=50ms","stream":true,"messages":[{"role":"user","content":"hi"}]}'
+            sys.stdout.write(
+                f"sandbox: {sandbox.url}  try: curl -N {sandbox.url}/v1/chat/completions {key}-d '{body}'\n"
+            )
+            sys.stdout.flush()
+            await stop.wait()
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
