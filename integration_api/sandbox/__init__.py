@@ -7,6 +7,7 @@ service that calls it.
 
 from integration_api.sandbox.record import Recorded
 from integration_api.sandbox.script import SCRIPTS, help_text
-from integration_api.sandbox.server import Sandbox, run
+from integration_api.sandbox.serve import run
+from integration_api.sandbox.server import Sandbox
 
 __all__ = ["SCRIPTS", "Recorded", "Sandbox", "help_text", "run"]

@@ -8,8 +8,6 @@ import hashlib
 import hmac
 import json
 import random
-import signal
-import sys
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
@@ -286,26 +284,3 @@ def _routing_fault(request: web.Request, error: web.HTTPException) -> Fault:
     if error.status == 405:
         return Fault(405, f"Not allowed to {request.method} on {request.path}.")
     return Fault(error.status, error.reason)
-
-
-async def run(host: str, port: int, require_key: str = "") -> None:
-    """Serves until SIGTERM or SIGINT; prints one line with the URL and an example when it is ready.
-
-    Raises OSError when the port cannot be had.
-    """
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    try:
-        async with Sandbox(host, port, require_key, remember=0) as sandbox:
-            key = "-H 'Authorization: Bearer …' " if require_key else ""
-            body = '{"model":"tokens:n=20,gap=50ms","stream":true,"messages":[{"role":"user","content":"hi"}]}'
-            sys.stdout.write(
-                f"sandbox: {sandbox.url}  try: curl -N {sandbox.url}/v1/chat/completions {key}-d '{body}'\n"
-            )
-            sys.stdout.flush()
-            await stop.wait()
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)

@@ -1,0 +1,1 @@
+"""The domain: chat calls, whatever the provider. Knows neither gRPC nor protobuf."""

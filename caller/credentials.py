@@ -1,0 +1,223 @@
+"""The credential: parsed and validated from the key-value object that clients send.
+
+It holds secrets (header values, perhaps a key in the URL's query), so its repr shows none of them, and no
+violation repeats a value.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from types import MappingProxyType
+from urllib.parse import urlsplit
+
+from caller.errors import CredentialInvalid, Violation
+from caller.json_types import JsonValue
+
+PATH = "credential.value"
+MAX_HEADERS = 64
+MAX_HEADER_BYTES = 8190  # what common servers read of one header line
+MAX_URL_BYTES = 2048
+
+
+class ApiCompatibility(Enum):
+    """The five API shapes, by the names that credentials use."""
+
+    OPENAI_CHAT_COMPLETIONS = "openai_chat_completions"
+    OPENAI_COMPATIBLE = "openai_compatible"
+    OPENAI_RESPONSES = "openai_responses"
+    ANTHROPIC_MESSAGES = "anthropic_messages"
+    GEMINI_GENERATE_CONTENT = "gemini_generate_content"
+
+
+DEFAULT_API = ApiCompatibility.OPENAI_CHAT_COMPLETIONS
+# What older credentials hold.
+LEGACY_APIS: Mapping[str, ApiCompatibility] = MappingProxyType({"openai": ApiCompatibility.OPENAI_CHAT_COMPLETIONS})
+
+# Each key with the spelling that wins where both are present first.
+KEYS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "apiCompatibility": ("api_compatibility", "apiCompatibility"),
+        "baseUrl": ("base_url", "baseUrl"),
+        "headers": ("headers", "headers"),
+        "exactUrl": ("exact_url", "exactUrl"),
+    }
+)
+KNOWN_KEYS = frozenset(spelling for spellings in KEYS.values() for spelling in spellings)
+
+# RFC 9110 token, and field values without control characters.
+_HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_HEADER_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
+# Headers that frame the message, steer proxies or change the encoding: they are the transport's.
+FORBIDDEN_HEADERS = frozenset(
+    {
+        "host",
+        "content-length",
+        "transfer-encoding",
+        "connection",
+        "keep-alive",
+        "te",
+        "trailer",
+        "upgrade",
+        "expect",
+        "accept-encoding",
+        "content-encoding",
+        "proxy-authorization",
+        "proxy-authenticate",
+        "proxy-connection",
+        "cookie",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A validated credential. `exact_url`: `base_url` is the whole URL and is called as it is."""
+
+    api: ApiCompatibility
+    base_url: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    exact_url: bool = False
+
+
+def parse_credential(raw: Mapping[str, JsonValue]) -> Credential:
+    """Validate a credential object.
+
+    Raises:
+        CredentialInvalid: with one violation per fault.
+    """
+    violations: list[Violation] = [_unknown_key(key) for key in raw if key not in KNOWN_KEYS]
+    api = _api(raw, violations)
+    base_url = _base_url(raw, violations)
+    headers = _headers(raw, violations)
+    exact = _exact_url(raw, violations)
+    if violations:
+        first = violations[0]
+        raise CredentialInvalid(f"{first.field}: {first.description}", violations=violations)
+    return Credential(api, base_url, MappingProxyType(headers), exact)
+
+
+def _find(raw: Mapping[str, JsonValue], key: str) -> tuple[str, JsonValue]:
+    """The path and the value under whichever spelling is present."""
+    for spelling in KEYS[key]:
+        if spelling in raw:
+            return f"{PATH}.{spelling}", raw[spelling]
+    return f"{PATH}.{key}", None
+
+
+def _unknown_key(key: str) -> Violation:
+    hint = (
+        'keys travel as headers, for example "headers": {"Authorization": "Bearer …"}'
+        if "key" in key.lower() or "token" in key.lower() or "auth" in key.lower()
+        else "known are apiCompatibility, baseUrl, headers and exactUrl"
+    )
+    return Violation(f"{PATH}.{key}", f"unknown key; {hint}")
+
+
+def _api(raw: Mapping[str, JsonValue], violations: list[Violation]) -> ApiCompatibility:
+    path, value = _find(raw, "apiCompatibility")
+    if value is None and path.rpartition(".")[2] not in raw:
+        return DEFAULT_API
+    names = ", ".join(api.value for api in ApiCompatibility)
+    if not isinstance(value, str) or not value.strip():
+        violations.append(Violation(path, f"must be a non-empty string when given: one of {names}"))
+        return DEFAULT_API
+    name = value.strip()
+    if name in LEGACY_APIS:
+        return LEGACY_APIS[name]
+    try:
+        return ApiCompatibility(name)
+    except ValueError:
+        violations.append(Violation(path, f"unknown compatibility; must be one of {names}"))
+        return DEFAULT_API
+
+
+def _base_url(raw: Mapping[str, JsonValue], violations: list[Violation]) -> str:
+    path, value = _find(raw, "baseUrl")
+    if not isinstance(value, str) or not value.strip():
+        violations.append(Violation(path, "must be a non-empty string, for example http://localhost:8000/v1"))
+        return ""
+    url = value.strip()
+    fault = _url_fault(url)
+    if fault:
+        violations.append(Violation(path, fault))
+    return url
+
+
+def _url_fault(url: str) -> str:
+    """What is wrong with a base URL, in words that do not repeat it; empty when nothing is."""
+    if len(url.encode("utf-8", "replace")) > MAX_URL_BYTES:
+        return f"must be at most {MAX_URL_BYTES} bytes"
+    if any(char.isspace() or ord(char) < 0x20 or ord(char) == 0x7F for char in url) or "\\" in url:
+        return "must not contain spaces, control characters or backslashes"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return "is not a URL; for example http://localhost:8000/v1"
+    if parts.scheme not in ("http", "https") or "://" not in url:
+        return "must start with http:// or https://"
+    if not parts.hostname or port == 0:
+        return "must name a host, for example http://localhost:8000/v1"
+    if "@" in parts.netloc:
+        return "must not hold a user or password; authentication travels as a header"
+    return ""
+
+
+def _headers(raw: Mapping[str, JsonValue], violations: list[Violation]) -> dict[str, str]:
+    path, value = _find(raw, "headers")
+    if isinstance(value, str) and value.strip():  # what the dashboard stores
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            violations.append(Violation(path, "must be a map of strings, or JSON text of one"))
+            return {}
+    if value is None or value == "":
+        return {}
+    if not isinstance(value, dict):
+        violations.append(Violation(path, "must be a map of strings, or JSON text of one"))
+        return {}
+    if len(value) > MAX_HEADERS:
+        violations.append(Violation(path, f"must hold at most {MAX_HEADERS} headers"))
+        return {}
+    headers: dict[str, str] = {}
+    seen: set[str] = set()
+    for name, text in value.items():
+        fault = _header_fault(name, text) or ("is given twice" if name.lower() in seen else "")
+        seen.add(name.lower())
+        if fault:
+            violations.append(Violation(f'{path}["{_shown(name)}"]', fault))
+        elif isinstance(text, str):
+            headers[name] = text.strip(" \t")
+    return headers
+
+
+def _header_fault(name: str, value: JsonValue) -> str:
+    if not _HEADER_NAME.fullmatch(name):
+        return "is not a legal header name"
+    if name.lower() in FORBIDDEN_HEADERS:
+        return "is set by the HTTP client itself and cannot be given"
+    if not isinstance(value, str):
+        return "must be a string"
+    if not _HEADER_VALUE.fullmatch(value):
+        return "has a value with control characters"
+    if len(name) + len(value.encode("utf-8", "replace")) > MAX_HEADER_BYTES:
+        return f"must be at most {MAX_HEADER_BYTES} bytes"
+    return ""
+
+
+def _shown(name: str) -> str:
+    """A header name as it may be repeated in an error: short, printable. A name can be a mispasted secret."""
+    return name if _HEADER_NAME.fullmatch(name) and len(name) <= 64 else "…"
+
+
+def _exact_url(raw: Mapping[str, JsonValue], violations: list[Violation]) -> bool:
+    path, value = _find(raw, "exactUrl")
+    if isinstance(value, bool):
+        return value
+    if value in ("true", "false"):
+        return value == "true"
+    if value is not None:
+        violations.append(Violation(path, "must be true or false"))
+    return False

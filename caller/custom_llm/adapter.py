@@ -1,0 +1,96 @@
+"""What an adapter is: the pure translation of one API shape, as a value. No I/O, no `async`.
+
+A sixth shape is one new module with one `Adapter`, one line in `adapters/__init__.py`, and its recordings.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from caller.call import Model
+from caller.credentials import ApiCompatibility, Credential
+from caller.custom_llm.sse import Frame
+from caller.events import Event
+from caller.messages import Message, ToolDefinition
+from caller.parameters import Parameters
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedCall:
+    """A call whose credential and parameters are valid.
+
+    `unwanted` names optional fields that this endpoint is known to refuse (`stream_options`, …); an adapter leaves
+    out or renames those that it added by itself, never what the caller asked for.
+    """
+
+    credential: Credential
+    parameters: Parameters
+    messages: tuple[Message, ...] = field(repr=False)
+    tools: tuple[ToolDefinition, ...] = ()
+    parse_think_tags: bool = False
+    unwanted: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """One HTTP request. Its URL may hold a key in the query, its headers do hold keys: neither is shown."""
+
+    method: str
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPage:
+    """One page of a model list; `next` is the token of the next page, empty at the end."""
+
+    models: tuple[Model, ...]
+    next: str = ""
+
+
+class StreamDecoder(Protocol):
+    """Reads one stream of one call. Raises `CallerError`s only."""
+
+    @property
+    def done(self) -> bool:
+        """True once the endpoint said that nothing more comes (`[DONE]`, `message_stop`)."""
+        ...
+
+    def feed(self, frame: Frame) -> Sequence[Event]:
+        """The events of one frame.
+
+        Raises:
+            CallerError: the frame is an error of the endpoint, or cannot be understood.
+        """
+        ...
+
+    def close(self) -> Sequence[Event]:
+        """The stream ended: the events that only its end makes certain.
+
+        Raises:
+            StreamInterrupted: it ended without its terminal sign.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """One API shape.
+
+    Attributes:
+        api: the shape's name in credentials.
+        request: a call to its HTTP request; `stream` asks for a stream. Raises `NotSupportedByApi`.
+        decoder: a new decoder for one stream of a call.
+        decode_response: a whole JSON answer (status 2xx, already parsed) to the same events as its stream gives.
+            Raises `CallerError`: an error inside the answer, or not an answer of this shape.
+        models_request: the request for one page of the model list; the page's token, empty for the first.
+        decode_models: one page.
+    """
+
+    api: ApiCompatibility
+    request: Callable[[ResolvedCall, bool], HttpRequest]
+    decoder: Callable[[ResolvedCall], StreamDecoder]
+    decode_response: Callable[[ResolvedCall, bytes], Sequence[Event]]
+    models_request: Callable[[Credential, str], HttpRequest]
+    decode_models: Callable[[bytes], ModelPage]

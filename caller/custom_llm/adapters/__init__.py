@@ -1,0 +1,13 @@
+"""The adapters: one module per API shape, no I/O, no `async`. This table is the only place that lists them."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from caller.credentials import ApiCompatibility
+from caller.custom_llm.adapter import Adapter
+from caller.custom_llm.adapters.openai_chat_completions import OPENAI_CHAT_COMPLETIONS
+from caller.custom_llm.adapters.openai_compatible import OPENAI_COMPATIBLE
+
+ADAPTERS: Mapping[ApiCompatibility, Adapter] = MappingProxyType(
+    {adapter.api: adapter for adapter in (OPENAI_CHAT_COMPLETIONS, OPENAI_COMPATIBLE)}
+)

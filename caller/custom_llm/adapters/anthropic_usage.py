@@ -1,0 +1,66 @@
+"""Usage of Anthropic answers: counts come at the start, again at the end, and the later word counts. No I/O."""
+
+from caller.events import Event, ProviderFields, Usage, UsageReported
+from caller.json_types import JsonObject, JsonValue, count_of, object_of, without
+
+_KNOWN = frozenset(
+    {
+        "input_tokens",
+        "output_tokens",
+        "cache_creation_input_tokens",
+        "cache_read_input_tokens",
+        "output_tokens_details",
+    }
+)
+
+
+class UsageTracker:
+    """What is known of the usage of one answer. `usage` is None until a count was seen."""
+
+    __slots__ = ("_other", "_wire", "usage")
+
+    def __init__(self) -> None:
+        self.usage: Usage | None = None
+        self._wire: JsonObject = {}
+        self._other: JsonObject = {}
+
+    def feed(self, wire: JsonValue, events: list[Event]) -> None:
+        """Take a usage object, whole or partial: what is missing in it does not reset what is known (llama.cpp's
+        last one has only output)."""
+        if not isinstance(wire, dict):
+            return
+        known = {key: value for key, value in wire.items() if key in _KNOWN and value is not None}
+        self._wire |= known
+        usage = usage_of(self._wire)
+        if usage != self.usage:
+            self.usage = usage
+            if usage is not None:
+                events.append(UsageReported(usage))
+        other = without(wire, _KNOWN)
+        if other and other != self._other:
+            self._other = other
+            events.append(ProviderFields({"usage": other}))
+
+
+def usage_of(wire: JsonObject) -> Usage | None:
+    """The counts, or None where nothing is reported. Unlike elsewhere `input_tokens` leaves out what was cached."""
+    created = count_of(wire.get("cache_creation_input_tokens"))
+    cached = count_of(wire.get("cache_read_input_tokens"))
+    given = _sum(count_of(wire.get("input_tokens")), created, cached)
+    output = count_of(wire.get("output_tokens"))
+    if given is None and output is None:
+        return None
+    return Usage(
+        input=given,
+        output=output,
+        total=None if given is None or output is None else _sum(given, output),
+        cached_input=cached,
+        cache_creation_input=created,
+        reasoning=count_of(object_of(wire.get("output_tokens_details")).get("thinking_tokens")),
+    )
+
+
+def _sum(*counts: int | None) -> int | None:
+    """The sum of what is there; None for nothing, and for more than a count can be."""
+    there = [count for count in counts if count is not None]
+    return count_of(sum(there)) if there else None

@@ -1,0 +1,103 @@
+"""Usage and log probabilities of Chat Completions, in the forms that servers send. No I/O."""
+
+import math
+
+from caller.events import TokenLogprob, TopLogprob, Usage
+from caller.json_types import JsonObject, JsonValue, count_of, object_of, objects_of, text_of
+
+# What vLLM sends for a token that is not among the likely ones.
+_MISSING = -9999.0
+_KNOWN_USAGE = frozenset(
+    {
+        "prompt_tokens",
+        "completion_tokens",
+        "total_tokens",
+        "prompt_tokens_details",
+        "completion_tokens_details",
+        "prompt_cache_hit_tokens",
+        "num_cached_tokens",
+        "cached_tokens",
+        "reasoning_tokens",
+        "cache_creation_input_tokens",
+    }
+)
+
+
+def usage_of(wire: JsonObject) -> Usage | None:
+    """The counts, or None where nothing is reported.
+
+    Input includes what was cached: so do all servers' `prompt_tokens`. Output includes reasoning: where the total says
+    that it is more than input and output, the rest is reasoning (xAI leaves it out of `completion_tokens`, Gemini's
+    compatible route counts it in the total only).
+    """
+    given = count_of(wire.get("prompt_tokens"))
+    output = count_of(wire.get("completion_tokens"))
+    total = count_of(wire.get("total_tokens"))
+    if given is None and output is None and total is None:
+        return None
+    if given is not None and output is not None:
+        if total is None:
+            total = given + output
+        elif total > given + output:
+            output = total - given
+    into = object_of(wire.get("prompt_tokens_details"))
+    out_of = object_of(wire.get("completion_tokens_details"))
+    return Usage(
+        input=given,
+        output=output,
+        total=total,
+        cached_input=_first(
+            into.get("cached_tokens"),
+            wire.get("prompt_cache_hit_tokens"),  # DeepSeek
+            wire.get("num_cached_tokens"),  # Mistral
+            wire.get("cached_tokens"),  # Together, Moonshot
+        ),
+        cache_creation_input=_first(into.get("cache_write_tokens"), wire.get("cache_creation_input_tokens")),
+        reasoning=_first(out_of.get("reasoning_tokens"), wire.get("reasoning_tokens")),  # SGLang: at the top
+    )
+
+
+def other_usage(wire: JsonObject) -> JsonObject:
+    """What else the usage object says: cost, timings, audio tokens."""
+    return {key: value for key, value in wire.items() if key not in _KNOWN_USAGE and value is not None}
+
+
+def logprobs_of(wire: JsonValue) -> tuple[TokenLogprob, ...]:
+    """The log probabilities of a chunk's tokens. llama.cpp can say `prob`/`top_probs`, mlx-lm leaves out `token`."""
+    if not isinstance(wire, dict):
+        return ()
+    entries = objects_of(wire.get("content")) or objects_of(wire.get("refusal"))
+    return tuple(
+        TokenLogprob(
+            token=text_of(entry.get("token")),
+            logprob=_logprob(entry),
+            bytes=_bytes(entry.get("bytes")),
+            top=tuple(
+                TopLogprob(text_of(top.get("token")), _logprob(top), _bytes(top.get("bytes")))
+                for top in objects_of(entry.get("top_logprobs") or entry.get("top_probs"))
+            ),
+        )
+        for entry in entries
+    )
+
+
+def _first(*values: JsonValue) -> int | None:
+    counts = (count_of(value) for value in values)
+    return next((count for count in counts if count is not None), None)
+
+
+def _logprob(entry: JsonObject) -> float:
+    value = entry.get("logprob")
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    probability = entry.get("prob")
+    if isinstance(probability, int | float) and 0 < probability <= 1:
+        return math.log(probability)
+    return _MISSING
+
+
+def _bytes(value: JsonValue) -> bytes:
+    if not isinstance(value, list):
+        return b""
+    numbers = [number for number in value if isinstance(number, int) and 0 <= number <= 255]
+    return bytes(numbers) if len(numbers) == len(value) else b""

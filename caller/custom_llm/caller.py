@@ -1,0 +1,138 @@
+"""The caller of `custom-llm`: validates a call, makes its attempts, and folds or hands on the events.
+
+It knows adapters and the transport by their types; it knows no wire format, and no gRPC.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from caller.call import CallReport, ChatCall, Completion, Model, Verification
+from caller.credentials import ApiCompatibility, parse_credential
+from caller.custom_llm.adapter import Adapter, ResolvedCall
+from caller.custom_llm.adapters import ADAPTERS
+from caller.custom_llm.discovery import Discovery
+from caller.custom_llm.exchange import Exchange, Work
+from caller.custom_llm.redaction import scrubbed
+from caller.custom_llm.retry import Attempt, pause_before_retry
+from caller.custom_llm.transport import LostReusedConnection, Transport
+from caller.errors import CallerError, NotSupportedByApi
+from caller.events import Event
+from caller.fold import Folder
+from caller.parameters import merge_parameters
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on what is read of one answer: one event, and all its text together (characters)."""
+
+    max_event_bytes: int
+    max_answer_chars: int
+
+
+class CustomLLMCaller:
+    """Calls any endpoint that speaks one of the API shapes. One instance serves all calls."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        limits: Limits,
+        adapters: Mapping[ApiCompatibility, Adapter] = ADAPTERS,
+    ) -> None:
+        self._transport = transport
+        self._limits = limits
+        self._adapters = adapters
+
+    async def chat(self, call: ChatCall, report: CallReport) -> Completion:
+        """One whole answer: the fold of its events."""
+        folder = Folder(self._limits.max_answer_chars)
+        async with aclosing(self._events(call, report, stream=False)) as batches:
+            async for batch in batches:
+                for event in batch:
+                    folder.feed(event)
+        return folder.completion()
+
+    def stream_chat(self, call: ChatCall, report: CallReport) -> AsyncGenerator[Sequence[Event], None]:
+        """The answer as it comes, one batch of events per network read."""
+        return self._events(call, report, stream=True)
+
+    async def verify(self, call: ChatCall, report: CallReport) -> Verification:
+        """The checks of a credential."""
+        credential = parse_credential(call.credential)
+        report.api = credential.api.value
+        discovery = Discovery(self._transport, self._adapter(credential.api), call, self._limits.max_event_bytes)
+        return await discovery.verify(credential, self, report)
+
+    async def list_models(self, call: ChatCall, report: CallReport) -> tuple[Model, ...]:
+        """What the endpoint offers, all pages within a bound."""
+        credential = parse_credential(call.credential)
+        report.api = credential.api.value
+        try:
+            discovery = Discovery(self._transport, self._adapter(credential.api), call, self._limits.max_event_bytes)
+            return await discovery.models(credential, report)
+        except CallerError as error:
+            _describe(error, report, credential.headers.values())
+            raise
+
+    def _adapter(self, api: ApiCompatibility) -> Adapter:
+        adapter = self._adapters.get(api)
+        if adapter is None:
+            raise NotSupportedByApi(f"{api.value} cannot be called by this build")
+        return adapter
+
+    async def _events(
+        self, call: ChatCall, report: CallReport, *, stream: bool
+    ) -> AsyncGenerator[Sequence[Event], None]:
+        credential = parse_credential(call.credential)
+        report.api = credential.api.value
+        resolved = ResolvedCall(
+            credential=credential,
+            parameters=merge_parameters(call.parameters),
+            messages=call.messages,
+            tools=call.tools,
+            parse_think_tags=call.parse_think_tags,
+        )
+        work = Work(
+            adapter=self._adapter(credential.api),
+            call=resolved,
+            stream=stream,
+            timeouts=call.timeouts,
+            started=report.started,
+            deadline=report.started + call.timeouts.total,
+            max_event_bytes=self._limits.max_event_bytes,
+        )
+        try:
+            async with aclosing(self._attempts(work, call.max_attempts, report)) as batches:
+                async for batch in batches:
+                    yield batch
+        except CallerError as error:
+            _describe(error, report, credential.headers.values())
+            raise
+
+    async def _attempts(
+        self, work: Work, max_attempts: int, report: CallReport
+    ) -> AsyncGenerator[Sequence[Event], None]:
+        loop = asyncio.get_running_loop()
+        fresh_start = True
+        while True:
+            report.attempts += 1
+            try:
+                async with aclosing(Exchange(work, self._transport, report).batches()) as batches:
+                    async for batch in batches:
+                        yield batch
+                return
+            except CallerError as error:
+                attempt = Attempt(report.attempts, max_attempts, work.deadline - loop.time(), fresh_start)
+                pause = pause_before_retry(error, attempt)
+                if pause is None:
+                    raise
+                fresh_start = fresh_start and not isinstance(error, LostReusedConnection)
+            await asyncio.sleep(pause)
+
+
+def _describe(error: CallerError, report: CallReport, secrets: Iterable[str]) -> None:
+    """What the call knows of its failure. The text may repeat what the endpoint said: our secrets are taken out."""
+    error.api = report.api
+    error.attempts = report.attempts
+    error.args = (scrubbed(error.message, secrets),)

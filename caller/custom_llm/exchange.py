@@ -1,0 +1,197 @@
+"""One attempt: one HTTP exchange with the endpoint, as batches of events. The token path.
+
+Per network read: decode, note the time, hand on. Timeouts count output, not bytes: comments, pings, role-only and
+usage-only chunks reset nothing. What comes before the first output is held back, so that an attempt that fails before
+it leaves no trace.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from caller.call import CallReport, Timeouts
+from caller.custom_llm.adapter import Adapter, ResolvedCall, StreamDecoder
+from caller.custom_llm.base_url import shown
+from caller.custom_llm.endpoint_errors import PROTOCOL_REMEDY, endpoint_error
+from caller.custom_llm.framing import BodyDecoder, BodyKind
+from caller.custom_llm.retry_hints import rate_limit_headers, request_id_of
+from caller.custom_llm.transport import Response, Transport
+from caller.custom_llm.watchdog import Watchdog
+from caller.errors import (
+    BetweenOutputsTimeout,
+    CallerError,
+    FirstOutputTimeout,
+    ProtocolError,
+    StreamCut,
+    StreamInterrupted,
+    TotalTimeout,
+)
+from caller.events import OUTPUT, Event, Usage, UsageReported, UsageSource
+from caller.fold import merge_usage
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one attempt needs. `deadline` is the whole call's, in `loop.time()`; `started` the call's start."""
+
+    adapter: Adapter
+    call: ResolvedCall
+    stream: bool
+    timeouts: Timeouts
+    started: float
+    deadline: float
+    max_event_bytes: int
+
+
+class Exchange:
+    """One attempt. Iterate `batches()` once, and close it."""
+
+    def __init__(self, work: Work, transport: Transport, report: CallReport) -> None:
+        self._work = work
+        self._transport = transport
+        self._report = report
+        self._loop = asyncio.get_running_loop()
+        self._decoder: StreamDecoder = work.adapter.decoder(work.call)
+        self._body = BodyDecoder(work.max_event_bytes)
+        self._held: list[Event] | None = []  # None once there was output
+        self._usage: Usage | None = None
+        self._failure: CallerError | None = None
+        self._spoke = False  # there is output in what leaves now
+        self._due = work.deadline
+        self._late: Callable[[], CallerError] = self._total_timeout
+
+    async def batches(self) -> AsyncGenerator[Sequence[Event], None]:
+        """The events, one batch per network read.
+
+        Raises:
+            CallerError: with `after_output` and what is known of the usage.
+        """
+        try:
+            async with Watchdog() as dog:
+                self._start_clock()
+                dog.arm(self._due, self._late)
+                request = self._work.adapter.request(self._work.call, self._work.stream)
+                self._report.url = shown(request.url)
+                async with await self._transport.send(request, self._work.timeouts.connect) as response:
+                    self._note_headers(response)
+                    if not 200 <= response.status < 300:
+                        body = await response.read_error()
+                        raise endpoint_error(response.status, response.headers, body, url=request.url)
+                    while True:
+                        chunk = b"" if self._decoder.done else await response.read()
+                        batch = self._decoded(chunk) if chunk else self._closed()
+                        if batch:
+                            dog.disarm()  # the reader takes its own time
+                            yield batch
+                            self._note_output()
+                        if self._failure is not None:
+                            raise self._failure
+                        if not chunk:
+                            break
+                        dog.arm(self._due, self._late)
+                    response.finish()
+        except CallerError as error:
+            raise self._described(error) from error.__cause__
+
+    def _decoded(self, chunk: bytes) -> Sequence[Event]:
+        """The events of one read. An error behind events is kept until those have left."""
+        events: list[Event] = []
+        try:
+            for frame in self._body.feed(chunk):
+                events += self._decoder.feed(frame)
+                if self._decoder.done:
+                    break
+        except CallerError as error:
+            self._failure = error
+        return self._released(events)
+
+    def _closed(self) -> Sequence[Event]:
+        """The endpoint said that nothing more comes, or the body is at its end."""
+        events: list[Event] = []
+        try:
+            for frame in () if self._decoder.done else self._body.close():
+                events += self._decoder.feed(frame)
+            if self._body.kind is BodyKind.JSON:
+                events += self._work.adapter.decode_response(self._work.call, self._body.document)
+            elif self._body.kind is BodyKind.UNKNOWN and not self._work.stream:
+                raise ProtocolError(f"the endpoint's answer is empty. {PROTOCOL_REMEDY}")
+            else:
+                events += self._decoder.close()
+        except CallerError as error:
+            self._failure = error
+        return self._released(events, last=True)
+
+    def _released(self, events: list[Event], *, last: bool = False) -> Sequence[Event]:
+        """What may leave now: nothing before the first output, but at the good end."""
+        for event in events:
+            if isinstance(event, OUTPUT):
+                self._spoke = True
+            elif isinstance(event, UsageReported):
+                self._usage = merge_usage(self._usage, event.usage)
+        held = self._held
+        if held is None:
+            return events
+        held += events
+        if (self._spoke and self._work.stream) or (last and self._failure is None):
+            self._held = None
+            return held
+        return ()
+
+    # -- time ------------------------------------------------------------------------------------------------------
+
+    def _start_clock(self) -> None:
+        """The transport times the connection itself; this bounds the wait for headers and first output."""
+        work = self._work
+        first_output = work.started + work.timeouts.first_output
+        if work.stream and first_output < work.deadline:
+            self._due, self._late = first_output, self._first_output_timeout
+
+    def _note_output(self) -> None:
+        """What left held output: the next one has its own time, which begins when the reader is ready for it."""
+        if not self._spoke or not self._work.stream:
+            return
+        self._spoke = False
+        now = self._loop.time()
+        if self._report.first_output is None:
+            self._report.first_output = now
+        self._due, self._late = now + self._work.timeouts.between_outputs, self._between_timeout
+        if self._work.deadline < self._due:
+            self._due, self._late = self._work.deadline, self._total_timeout
+
+    def _total_timeout(self) -> CallerError:
+        return TotalTimeout(f"the call took longer than its total timeout of {self._work.timeouts.total:g} s")
+
+    def _first_output_timeout(self) -> CallerError:
+        return FirstOutputTimeout(f"no output within {self._work.timeouts.first_output:g} s (first_output timeout)")
+
+    def _between_timeout(self) -> CallerError:
+        return BetweenOutputsTimeout(
+            f"no further output within {self._work.timeouts.between_outputs:g} s (between_outputs timeout)"
+        )
+
+    # -- description -----------------------------------------------------------------------------------------------
+
+    def _note_headers(self, response: Response) -> None:
+        self._report.endpoint_request_id = request_id_of(response.headers)
+        self._report.rate_limits = rate_limit_headers(response.headers)
+
+    def _described(self, error: CallerError) -> CallerError:
+        """The error with what this attempt knows of it."""
+        spoke = self._report.first_output is not None
+        if spoke and isinstance(error, StreamInterrupted):
+            error = _as_cut(error)
+        if error.usage is not None:
+            self._usage = merge_usage(self._usage, error.usage)
+        error.usage = None if self._usage is None else msgspec.structs.replace(self._usage, source=UsageSource.PARTIAL)
+        error.after_output = spoke
+        error.url = error.url or self._report.url
+        error.endpoint_request_id = error.endpoint_request_id or self._report.endpoint_request_id
+        return error
+
+
+def _as_cut(error: StreamInterrupted) -> StreamCut:
+    cut = StreamCut(error.message, http_status=error.http_status, url=error.url, usage=error.usage)
+    cut.__cause__ = error.__cause__
+    return cut

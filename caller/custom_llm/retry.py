@@ -1,0 +1,59 @@
+"""When to try again, and after how long. Pure: it takes an error and answers with a pause or None.
+
+Only before the first output, only what the error tree calls retryable, never beyond the call's own time.
+"""
+
+import random
+from dataclasses import dataclass
+from typing import assert_never
+
+from caller.custom_llm.transport import LostReusedConnection
+from caller.errors import CallerError, Retry
+
+_FIRST_PAUSE = 0.25
+_LONGEST_PAUSE = 4.0
+# An endpoint that asks for more patience than this is answered to the client, who knows better what to do.
+LONGEST_RETRY_AFTER = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """The attempt that failed. `remaining` is the call's time left, in seconds; `fresh_start` is True when the one
+    retry of a stale pooled connection is not used up."""
+
+    number: int
+    max_attempts: int
+    remaining: float
+    fresh_start: bool = True
+
+
+def pause_before_retry(error: CallerError, attempt: Attempt) -> float | None:
+    """Seconds to wait before the next attempt, or None: give up."""
+    if error.after_output or attempt.number >= attempt.max_attempts:
+        return None
+    if isinstance(error, LostReusedConnection) and attempt.fresh_start:
+        return 0.0  # the connection was stale; the endpoint is most likely well
+    pause = _pause(error, attempt)
+    return pause if pause is not None and pause < attempt.remaining else None
+
+
+def _pause(error: CallerError, attempt: Attempt) -> float | None:
+    backoff = random.uniform(0, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0**attempt.number))  # noqa: S311 - jitter, not a secret
+    match error.retry:
+        case Retry.NEVER:
+            return None
+        case Retry.IF_SOON:
+            return _asked(error, None)
+        case Retry.ONCE:
+            return _asked(error, backoff) if attempt.number == 1 else None
+        case Retry.YES:
+            return _asked(error, backoff)
+        case _:
+            assert_never(error.retry)
+
+
+def _asked(error: CallerError, otherwise: float | None) -> float | None:
+    """What the endpoint asked for, if it asked and is not asking for too much."""
+    if error.retry_after is None:
+        return otherwise
+    return error.retry_after if error.retry_after <= LONGEST_RETRY_AFTER else None

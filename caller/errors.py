@@ -1,0 +1,283 @@
+"""Everything that can go wrong with a chat call, as one tree. What it means in gRPC is the edge's business.
+
+* CallerError
+  x AskerError                       the asker must change something (fault: client)
+    + UnknownProvider, CredentialInvalid, RequestInvalid, NotSupportedByApi
+    + CallerUnauthenticated, CredentialNotFound
+  x PolicyError                      an operator must allow it (fault: policy)
+    + EgressDenied, CredentialForbidden
+  x EndpointRefused                  the endpoint answered that the asker must change something (fault: client)
+    + EndpointUnauthenticated, EndpointForbidden, EndpointNotFound, ModelNotFound
+    + EndpointRejected, EndpointPrecondition, ContextLengthExceeded, ContentFiltered, QuotaExhausted
+  x EndpointFailed                   the endpoint must get well (fault: endpoint)
+    + EndpointRateLimited, EndpointOverloaded, EndpointError
+    + EndpointUnreachable, ConnectTimeout, EndpointTls
+    + ProtocolError, StreamInterrupted, StreamCut, ResponseTooLarge
+    + FirstOutputTimeout, BetweenOutputsTimeout, TotalTimeout
+  x ServiceError                     we are the reason (fault: service)
+    + ServiceOverloaded, ServiceDraining, ServiceStopped, InternalError
+
+Kind, fault and retryability are class data. A message never holds a secret: no header value, no query string.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import ClassVar
+
+from caller.events import Usage
+
+MAX_MESSAGE_BYTES = 1024
+
+
+class Fault(Enum):
+    """Who must act."""
+
+    CLIENT = "client"
+    POLICY = "policy"
+    ENDPOINT = "endpoint"
+    SERVICE = "service"
+
+
+class Retry(Enum):
+    """Whether a further attempt can help, as long as the client has seen no output."""
+
+    NEVER = "never"
+    YES = "yes"
+    ONCE = "once"
+    IF_SOON = "if soon"  # only when the endpoint's own Retry-After is short
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One fault of a request: the path of the field as the client wrote it, and what to do about it."""
+
+    field: str
+    description: str
+
+
+def clipped(text: str, limit: int = MAX_MESSAGE_BYTES) -> str:
+    """The text cut to at most `limit` bytes of UTF-8: status details share the peer's limit for trailers."""
+    raw = text.encode("utf-8", "replace")
+    return raw.decode() if len(raw) <= limit else raw[: limit - 3].decode("utf-8", "ignore") + "…"
+
+
+class CallerError(Exception):
+    """The root. Attributes that are empty or None do not apply.
+
+    `retry_after` is in seconds; `url` has no query; `usage` is what was used before the failure; `attempts`,
+    `provider_id` and `api` are filled in where they become known, on the way up.
+    """
+
+    fault: ClassVar[Fault] = Fault.SERVICE
+    retry: ClassVar[Retry] = Retry.NEVER
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        violations: Sequence[Violation] = (),
+        http_status: int | None = None,
+        endpoint_code: str = "",
+        endpoint_request_id: str = "",
+        retry_after: float | None = None,
+        url: str = "",
+        usage: Usage | None = None,
+    ) -> None:
+        super().__init__(clipped(message))
+        self.violations = tuple(violations)
+        self.http_status = http_status
+        self.endpoint_code = clipped(endpoint_code, 120)
+        self.endpoint_request_id = clipped(endpoint_request_id, 200)
+        self.retry_after = retry_after
+        self.url = url
+        self.usage = usage
+        self.attempts = 0
+        self.provider_id = ""
+        self.api = ""
+        self.after_output = False
+
+    @property
+    def message(self) -> str:
+        """The text, at most 1 KB."""
+        return str(self.args[0])
+
+
+class AskerError(CallerError):
+    """The asker must change something; nothing was sent to the endpoint."""
+
+    fault = Fault.CLIENT
+
+
+class UnknownProvider(AskerError):
+    """No caller answers to the provider id."""
+
+
+class CredentialInvalid(AskerError):
+    """The credential is malformed."""
+
+
+class RequestInvalid(AskerError):
+    """The request is malformed."""
+
+
+class NotSupportedByApi(AskerError):
+    """Something was asked that this API shape cannot carry."""
+
+
+class CallerUnauthenticated(AskerError):
+    """The calling service is not known to us."""
+
+
+class CredentialNotFound(AskerError):
+    """The server holds no credential of this name."""
+
+
+class PolicyError(CallerError):
+    """An operator's rule forbids it."""
+
+    fault = Fault.POLICY
+
+
+class EgressDenied(PolicyError):
+    """The egress policy does not allow the address."""
+
+
+class CredentialForbidden(PolicyError):
+    """The named credential is not for this caller."""
+
+
+class EndpointRefused(CallerError):
+    """The endpoint answered that the asker must change something."""
+
+    fault = Fault.CLIENT
+
+
+class EndpointUnauthenticated(EndpointRefused):
+    """401, or the endpoint's words for it."""
+
+
+class EndpointForbidden(EndpointRefused):
+    """403."""
+
+
+class EndpointNotFound(EndpointRefused):
+    """404: nothing is at the called URL."""
+
+
+class ModelNotFound(EndpointRefused):
+    """The endpoint does not know the model."""
+
+
+class EndpointRejected(EndpointRefused):
+    """400, 413, 422."""
+
+
+class EndpointPrecondition(EndpointRefused):
+    """Another 4xx."""
+
+
+class ContextLengthExceeded(EndpointRefused):
+    """The conversation is longer than the model can read."""
+
+
+class ContentFiltered(EndpointRefused):
+    """The endpoint's filter refused the request."""
+
+
+class QuotaExhausted(EndpointRefused):
+    """The account is used up: 402, or a 429 that says so."""
+
+
+class EndpointFailed(CallerError):
+    """The endpoint must get well."""
+
+    fault = Fault.ENDPOINT
+
+
+class EndpointRateLimited(EndpointFailed):
+    """429."""
+
+    retry = Retry.IF_SOON
+
+
+class EndpointOverloaded(EndpointFailed):
+    """408, 502, 503, 504, 529."""
+
+    retry = Retry.YES
+
+
+class EndpointError(EndpointFailed):
+    """Another 5xx, or an error inside a 200 without a better code."""
+
+    retry = Retry.ONCE
+
+
+class EndpointUnreachable(EndpointFailed):
+    """DNS, refused, reset before the headers."""
+
+    retry = Retry.YES
+
+
+class ConnectTimeout(EndpointFailed):
+    """No connection in time."""
+
+    retry = Retry.YES
+
+
+class EndpointTls(EndpointFailed):
+    """The endpoint's certificate is not trusted."""
+
+
+class ProtocolError(EndpointFailed):
+    """The answer is not what its API shape promises: a redirect, not JSON, `choices` missing."""
+
+
+class StreamInterrupted(EndpointFailed):
+    """A stream broke off before any output."""
+
+
+class StreamCut(EndpointFailed):
+    """A stream broke off after output."""
+
+
+class ResponseTooLarge(EndpointFailed):
+    """The answer, or one event of it, is larger than our bounds."""
+
+
+class FirstOutputTimeout(EndpointFailed):
+    """The first output did not come in time."""
+
+
+class BetweenOutputsTimeout(EndpointFailed):
+    """The next output did not come in time."""
+
+
+class TotalTimeout(EndpointFailed):
+    """The whole call took too long."""
+
+
+class ServiceError(CallerError):
+    """We are the reason."""
+
+    fault = Fault.SERVICE
+
+
+class ServiceOverloaded(ServiceError):
+    """We are full."""
+
+    retry = Retry.YES
+
+
+class ServiceDraining(ServiceError):
+    """We are stopping: a new call."""
+
+    retry = Retry.YES
+
+
+class ServiceStopped(ServiceError):
+    """We stopped in the middle of the call."""
+
+
+class InternalError(ServiceError):
+    """A bug of ours."""

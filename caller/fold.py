@@ -1,0 +1,189 @@
+"""The fold: many events, one answer. The unary answer of every API shape is the fold of its stream.
+
+It knows no wire format. It keeps fragments in lists and joins them once: joining per token is quadratic.
+"""
+
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from caller.call import Choice, Completion
+from caller.errors import ResponseTooLarge
+from caller.events import (
+    Event,
+    Finished,
+    FinishReason,
+    ProviderFields,
+    ProviderState,
+    ReasoningDelta,
+    RefusalDelta,
+    Started,
+    TextDelta,
+    TokenLogprob,
+    ToolCallDelta,
+    Usage,
+    UsageReported,
+    UsageSource,
+)
+from caller.json_types import JsonObject, JsonValue
+from caller.messages import AssistantMessage, ToolCall
+from caller.provider_state import seal
+
+MAX_CHOICES = 128
+MAX_TOOL_CALLS = 1024
+NO_USAGE = Usage(source=UsageSource.UNAVAILABLE)
+
+
+@dataclass(slots=True)
+class _OpenCall:
+    id: str = ""
+    name: str = ""
+    arguments: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _OpenChoice:
+    text: list[str] = field(default_factory=list)
+    reasoning: list[str] = field(default_factory=list)
+    refusal: list[str] = field(default_factory=list)
+    calls: dict[int, _OpenCall] = field(default_factory=dict)
+    logprobs: list[TokenLogprob] = field(default_factory=list)
+    reason: FinishReason = FinishReason.UNSPECIFIED
+    raw_reason: str = ""
+    fields: JsonObject = field(default_factory=dict)
+    state: ProviderState | None = None
+
+
+class Folder:
+    """Gathers one answer. Feed it every event, then ask for the `completion`.
+
+    `max_chars` bounds the characters of text, reasoning, refusals and arguments together.
+    """
+
+    __slots__ = ("_choices", "_fields", "_model", "_response_id", "_room", "usage")
+
+    def __init__(self, max_chars: int) -> None:
+        self._response_id = ""
+        self._model = ""
+        self._choices: dict[int, _OpenChoice] = {}
+        self._fields: JsonObject = {}
+        self._room = max_chars
+        self.usage: Usage | None = None
+
+    def feed(self, event: Event) -> None:
+        """Take one event.
+
+        Raises:
+            ResponseTooLarge: past the bounds.
+        """
+        match event:
+            case TextDelta():
+                choice = self._choice(event.choice)
+                choice.text.append(event.text)
+                self._take(len(event.text))
+                if event.logprobs:
+                    choice.logprobs.extend(event.logprobs)
+            case ReasoningDelta():
+                self._choice(event.choice).reasoning.append(event.text)
+                self._take(len(event.text))
+            case RefusalDelta():
+                self._choice(event.choice).refusal.append(event.text)
+                self._take(len(event.text))
+            case ToolCallDelta():
+                self._tool_call(event)
+            case Started():
+                self._response_id = self._response_id or event.response_id
+                self._model = self._model or event.model
+            case UsageReported():
+                self.usage = merge_usage(self.usage, event.usage)
+            case ProviderFields():
+                merge_fields(self._fields if event.choice is None else self._choice(event.choice).fields, event.fields)
+            case ProviderState():
+                self._choice(event.choice).state = event
+            case Finished():
+                choice = self._choice(event.choice)
+                choice.reason, choice.raw_reason = event.reason, event.raw
+            case _:
+                assert_never(event)
+
+    def completion(self) -> Completion:
+        """The answer so far."""
+        return Completion(
+            response_id=self._response_id,
+            model=self._model,
+            choices=tuple(_closed(index, choice) for index, choice in sorted(self._choices.items())),
+            usage=self.usage or NO_USAGE,
+            provider_fields=self._fields,
+        )
+
+    def _choice(self, index: int) -> _OpenChoice:
+        choice = self._choices.get(index)
+        if choice is None:
+            if len(self._choices) >= MAX_CHOICES:
+                raise ResponseTooLarge(f"the answer has more than {MAX_CHOICES} choices")
+            choice = self._choices[index] = _OpenChoice()
+        return choice
+
+    def _tool_call(self, event: ToolCallDelta) -> None:
+        calls = self._choice(event.choice).calls
+        call = calls.get(event.index)
+        if call is None:
+            if len(calls) >= MAX_TOOL_CALLS:
+                raise ResponseTooLarge(f"the answer has more than {MAX_TOOL_CALLS} tool calls")
+            call = calls[event.index] = _OpenCall()
+        call.id = call.id or event.id
+        call.name = call.name or event.name
+        call.arguments.append(event.arguments)
+        self._take(len(event.arguments))
+
+    def _take(self, chars: int) -> None:
+        self._room -= chars
+        if self._room < 0:
+            raise ResponseTooLarge("the answer is larger than the server's max_answer_bytes")
+
+
+def merge_usage(earlier: Usage | None, later: Usage) -> Usage:
+    """Each count that is reported replaces the earlier one; one that is missing does not reset it."""
+    if earlier is None:
+        return later
+    return Usage(
+        input=earlier.input if later.input is None else later.input,
+        output=earlier.output if later.output is None else later.output,
+        total=earlier.total if later.total is None else later.total,
+        cached_input=earlier.cached_input if later.cached_input is None else later.cached_input,
+        cache_creation_input=(
+            earlier.cache_creation_input if later.cache_creation_input is None else later.cache_creation_input
+        ),
+        reasoning=earlier.reasoning if later.reasoning is None else later.reasoning,
+        source=later.source,
+    )
+
+
+def merge_fields(into: JsonObject, fields: JsonObject) -> None:
+    """Later values replace earlier ones; lists of one key are joined, since they come in pieces."""
+    for key, value in fields.items():
+        known: JsonValue = into.get(key)
+        if isinstance(known, list) and isinstance(value, list):
+            if known != value:
+                into[key] = known + value
+        else:
+            into[key] = value
+
+
+def _closed(index: int, choice: _OpenChoice) -> Choice:
+    text = "".join(choice.text)
+    calls = tuple(ToolCall(call.id, call.name, "".join(call.arguments)) for _, call in sorted(choice.calls.items()))
+    state = choice.state
+    return Choice(
+        index=index,
+        message=AssistantMessage(
+            text=text,
+            refusal="".join(choice.refusal),
+            reasoning="".join(choice.reasoning),
+            tool_calls=calls,
+            provider_state=b"" if state is None else seal(state.shape, state.content, text, calls),
+        ),
+        finish_reason=choice.reason,
+        raw_finish_reason=choice.raw_reason,
+        logprobs=tuple(choice.logprobs),
+        provider_fields=choice.fields,
+    )

@@ -1,0 +1,64 @@
+"""The types of parsed JSON, and lenient readers for values that endpoints send in the wrong type.
+
+Readers never raise: a value of another type reads as "not there". Endpoints send `null`, `""` and absent
+keys for the same thing, and a decoder that trips over one of them loses an answer.
+"""
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+JsonValue: TypeAlias = "None | bool | int | float | str | list[JsonValue] | dict[str, JsonValue]"
+JsonObject: TypeAlias = dict[str, JsonValue]
+
+# Beyond it a double no longer holds every whole number.
+_EXACT = 2**53
+
+
+def text_of(value: JsonValue) -> str:
+    """The string, or `""`."""
+    return value if isinstance(value, str) else ""
+
+
+def object_of(value: JsonValue) -> JsonObject:
+    """The object, or an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def list_of(value: JsonValue) -> list[JsonValue]:
+    """The list, or an empty one."""
+    return value if isinstance(value, list) else []
+
+
+def objects_of(value: JsonValue) -> list[JsonObject]:
+    """The objects in the list; other members are left out."""
+    return [member for member in value if isinstance(member, dict)] if isinstance(value, list) else []
+
+
+def count_of(value: JsonValue) -> int | None:
+    """A count of tokens, or None. Counts come as floats from some gateways; a negative one is no count."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**32:
+        return None
+    return int(value)
+
+
+def index_of(value: JsonValue, default: int = 0) -> int:
+    """A position in a list, or `default`."""
+    count = count_of(value)
+    return default if count is None else count
+
+
+def with_whole_numbers(value: JsonValue) -> JsonValue:
+    """The same value with every whole float as an integer: a protobuf Struct knows doubles only, and strict
+    endpoints refuse `100.0` for a count."""
+    if isinstance(value, float) and value.is_integer() and abs(value) <= _EXACT:
+        return int(value)
+    if isinstance(value, dict):
+        return {key: with_whole_numbers(member) for key, member in value.items()}
+    if isinstance(value, list):
+        return [with_whole_numbers(member) for member in value]
+    return value
+
+
+def without(fields: Mapping[str, JsonValue], known: frozenset[str]) -> JsonObject:
+    """The fields that are not among the known ones, nulls left out."""
+    return {key: value for key, value in fields.items() if key not in known and value is not None}

@@ -1,0 +1,132 @@
+"""The conversation, in the one language that every API shape is translated from.
+
+Frozen values. They know no wire format: what a shape cannot carry, its adapter refuses.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from caller.json_types import JsonObject, JsonValue
+
+NO_OPTIONS: Mapping[str, JsonValue] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class TextPart:
+    """Plain text. `options` is merged into the part's object on the wire, as in every part."""
+
+    text: str
+    options: Mapping[str, JsonValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePart:
+    """A picture: a URL (`https:` or `data:`), or bytes with their media type. `detail`: low, high, auto or empty."""
+
+    url: str = ""
+    data: bytes = b""
+    media_type: str = ""
+    detail: str = ""
+    options: Mapping[str, JsonValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class AudioPart:
+    """A sound: bytes and their container (`wav`, `mp3`)."""
+
+    data: bytes
+    format: str
+    options: Mapping[str, JsonValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class FilePart:
+    """A document: a URL, bytes with their media type, or the id under which the endpoint holds it."""
+
+    url: str = ""
+    data: bytes = b""
+    media_type: str = ""
+    filename: str = ""
+    file_id: str = ""
+    options: Mapping[str, JsonValue] = field(default_factory=dict)
+
+
+ContentPart = TextPart | ImagePart | AudioPart | FilePart
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call that the model asked for; `arguments` is JSON text as the model wrote it, valid or not."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class SystemMessage:
+    """Rules for the whole conversation. `options` is merged into the message's object on the wire, as in every role."""
+
+    text: str
+    options: Mapping[str, JsonValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DeveloperMessage:
+    """Rules from the application's developer."""
+
+    text: str
+    options: Mapping[str, JsonValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class UserMessage:
+    """What the person said."""
+
+    content: tuple[ContentPart, ...]
+    options: Mapping[str, JsonValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class AssistantMessage:
+    """What the model said. `provider_state` is opaque, see `caller.provider_state`."""
+
+    text: str = ""
+    refusal: str = ""
+    reasoning: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    provider_state: bytes = b""
+    options: Mapping[str, JsonValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolMessage:
+    """What a tool answered to the call `tool_call_id`."""
+
+    tool_call_id: str
+    name: str = ""
+    content: tuple[ContentPart, ...] = ()
+    is_error: bool = False
+    options: Mapping[str, JsonValue] = field(default_factory=dict)
+
+
+Message = SystemMessage | DeveloperMessage | UserMessage | AssistantMessage | ToolMessage
+
+
+@dataclass(frozen=True, slots=True)
+class ToolDefinition:
+    """A tool. `parameters` is its JSON Schema with the keys in the order written, None for no arguments."""
+
+    name: str
+    description: str = ""
+    parameters: JsonObject | None = None
+    strict: bool | None = None
+    options: Mapping[str, JsonValue] = field(default_factory=dict)
+
+
+def joined_text(content: tuple[ContentPart, ...]) -> str | None:
+    """The text of content that is all text, else None."""
+    if len(content) == 1 and isinstance(content[0], TextPart):
+        return content[0].text
+    texts = [part.text for part in content if isinstance(part, TextPart)]
+    return "".join(texts) if len(texts) == len(content) else None

@@ -1,0 +1,228 @@
+"""Model parameters: merged from their three places, once, and read as their documented types.
+
+This module knows names and types. Where a parameter stands on the wire of an API shape is in
+`caller.custom_llm.parameter_table`.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+import msgspec
+
+from caller.errors import RequestInvalid, Violation
+from caller.json_types import JsonObject, JsonValue, with_whole_numbers
+
+PATH = "model_parameters"
+NESTED = "model.parameters"
+# They are fields of the request itself; a parameter of the same name would contradict them.
+REFUSED: Mapping[str, str] = MappingProxyType(
+    {
+        "messages": "the conversation is the request's `messages`",
+        "input": "the conversation is the request's `messages`",
+        "contents": "the conversation is the request's `messages`",
+        "stream": "call Chat or StreamChat instead",
+        "tools": "tools are the request's `tools`",
+        "model": "the model is given as `model.name`",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """Merged parameters.
+
+    `values` holds each parameter under its bare name, read as its type. `verbatim` names those that were given inside
+    `model.parameters`: what an API shape lacks goes out as it is when it is one of these, and is refused otherwise.
+    `paths` says where each was given, for violations.
+    """
+
+    model: str
+    values: Mapping[str, JsonValue] = field(default_factory=dict)
+    verbatim: frozenset[str] = frozenset()
+    paths: Mapping[str, str] = field(default_factory=dict)
+
+    def path(self, name: str) -> str:
+        """The field path under which the parameter was given."""
+        return self.paths.get(name, f'{PATH}["{name}"]')
+
+
+class _UnreadableError(Exception):
+    """A value is not of its parameter's type; the text says what is expected."""
+
+
+def _number(value: JsonValue) -> JsonValue:
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            raise _UnreadableError("must be a number") from None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise _UnreadableError("must be a number")
+    return with_whole_numbers(value)
+
+
+def _integer(value: JsonValue) -> JsonValue:
+    try:
+        value = _number(value)
+    except _UnreadableError:
+        raise _UnreadableError("must be a whole number") from None
+    if not isinstance(value, int):
+        raise _UnreadableError("must be a whole number")
+    return value
+
+
+def _boolean(value: JsonValue) -> JsonValue:
+    if isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    if not isinstance(value, bool):
+        raise _UnreadableError("must be true or false")
+    return value
+
+
+def _text(value: JsonValue) -> JsonValue:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = str(with_whole_numbers(value))
+    if not isinstance(value, str):
+        raise _UnreadableError("must be a string")
+    return value
+
+
+def _from_json(value: JsonValue, expected: str) -> JsonValue:
+    """JSON text read as JSON, its keys in the order written; other values as they are."""
+    if not isinstance(value, str):
+        return with_whole_numbers(value)
+    try:
+        parsed: JsonValue = msgspec.json.decode(value)
+    except (msgspec.DecodeError, RecursionError):
+        raise _UnreadableError(expected) from None
+    return parsed
+
+
+def _object(value: JsonValue) -> JsonValue:
+    value = _from_json(value, "must be an object, or JSON text of one")
+    if not isinstance(value, dict):
+        raise _UnreadableError("must be an object, or JSON text of one")
+    return value
+
+
+def _text_list(value: JsonValue) -> JsonValue:
+    expected = "must be a list of strings"
+    if isinstance(value, str):
+        value = _from_json(value, expected) if value.lstrip().startswith("[") else [value]
+    if not isinstance(value, list) or not all(isinstance(member, str) for member in value):
+        raise _UnreadableError(expected)
+    return value
+
+
+def _text_map(value: JsonValue) -> JsonValue:
+    value = _from_json(value, "must be an object of strings")
+    if not isinstance(value, dict) or not all(isinstance(member, str) for member in value.values()):
+        raise _UnreadableError("must be an object of strings")
+    return value
+
+
+def _word_or_object(value: JsonValue) -> JsonValue:
+    if isinstance(value, str) and not value.lstrip().startswith("{"):
+        return value
+    return _object(value)
+
+
+# Every parameter that we know by name, with the reader of its documented type.
+KNOWN: Mapping[str, Callable[[JsonValue], JsonValue]] = MappingProxyType(
+    {
+        "temperature": _number,
+        "top_p": _number,
+        "top_k": _integer,
+        "max_tokens": _integer,
+        "max_completion_tokens": _integer,
+        "max_output_tokens": _integer,
+        "frequency_penalty": _number,
+        "presence_penalty": _number,
+        "seed": _integer,
+        "n": _integer,
+        "stop": _text_list,
+        "tool_choice": _word_or_object,
+        "parallel_tool_calls": _boolean,
+        "response_format": _object,
+        "reasoning_effort": _text,
+        "verbosity": _text,
+        "user": _text,
+        "metadata": _text_map,
+        "logprobs": _boolean,
+        "top_logprobs": _integer,
+        "logit_bias": _object,
+        "store": _boolean,
+        "service_tier": _text,
+    }
+)
+
+
+def object_from_text(text: str) -> JsonObject | None:
+    """A JSON object read from text, its keys in the order written; None when it is not one."""
+    try:
+        value = _object(text)
+    except _UnreadableError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def merge_parameters(raw: Mapping[str, JsonValue]) -> Parameters:
+    """Merge bare names, `model.*` and `model.parameters`: of one name given twice the later of these wins.
+
+    Raises:
+        RequestInvalid: with one violation per unreadable or refused parameter, or without `model.name`.
+    """
+    violations: list[Violation] = []
+    nested = _nested(raw, violations)
+    bare = {key: (f'{PATH}["{key}"]', value) for key, value in raw.items() if not key.startswith("model.")}
+    dotted = {
+        key.removeprefix("model."): (f'{PATH}["{key}"]', value)
+        for key, value in raw.items()
+        if key.startswith("model.") and key not in ("model.id", "model.name", NESTED)
+    }
+    inner = {key: (f'{PATH}["{NESTED}"]["{key}"]', value) for key, value in nested.items()}
+    values: JsonObject = {}
+    merged = bare | dotted | inner
+    for name, (path, value) in merged.items():
+        _read(name, path, value, values, violations)
+    model = _model(raw, violations)
+    if violations:
+        raise RequestInvalid(f"{violations[0].field}: {violations[0].description}", violations=violations)
+    paths = {name: path for name, (path, _) in merged.items()}
+    return Parameters(model, MappingProxyType(values), frozenset(nested), MappingProxyType(paths))
+
+
+def _model(raw: Mapping[str, JsonValue], violations: list[Violation]) -> str:
+    model = raw.get("model.name")
+    if isinstance(model, str) and model.strip():
+        return model.strip()
+    violations.append(Violation(f'{PATH}["model.name"]', "must be a non-empty string: the model to ask"))
+    return ""
+
+
+def _nested(raw: Mapping[str, JsonValue], violations: list[Violation]) -> JsonObject:
+    value = raw.get(NESTED)
+    if value is None or value == "":
+        return {}
+    try:
+        parsed = _object(value)
+    except _UnreadableError as unreadable:
+        violations.append(Violation(f'{PATH}["{NESTED}"]', str(unreadable)))
+        return {}
+    return parsed if isinstance(parsed, dict) else {}
+
+
+def _read(name: str, path: str, value: JsonValue, values: JsonObject, violations: list[Violation]) -> None:
+    if name in REFUSED:
+        violations.append(Violation(path, f"cannot be a parameter: {REFUSED[name]}"))
+        return
+    reader = KNOWN.get(name)
+    if reader is None:
+        values[name] = with_whole_numbers(value)
+    elif value is not None:  # null means "not given"
+        try:
+            values[name] = reader(value)
+        except _UnreadableError as unreadable:
+            violations.append(Violation(path, str(unreadable)))

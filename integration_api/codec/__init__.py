@@ -1,0 +1,1 @@
+"""Protobuf to domain and back: pure functions, no gRPC, no I/O."""

@@ -1,0 +1,1 @@
+"""What stands around every call: errors become statuses here, once, and nowhere else."""

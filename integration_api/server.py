@@ -1,0 +1,154 @@
+"""Builds the gRPC server, runs it, and ends it politely.
+
+It wires the parts together and knows their order; it decides nothing about chats.
+"""
+
+import asyncio
+import signal
+from contextlib import suppress
+from typing import Self
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from caller.custom_llm.caller import CustomLLMCaller, Limits
+from caller.custom_llm.egress_policy import EgressPolicy
+from caller.custom_llm.transport import Transport, TransportSettings
+from caller.registry import Registry
+from integration_api import reflection
+from integration_api.interceptors.guard import Guard
+from integration_api.services import chat
+from integration_api.services.chat import ChatService
+from integration_api.settings import Settings
+from integration_api.v1 import chat_service_pb2 as pb
+
+# How long the health service may take to tell its watchers, and the last bytes their way.
+_BOUND = 2.0
+
+
+class Server:
+    """One gRPC server in this process. An async context manager: started inside, stopped at its end."""
+
+    def __init__(self, settings: Settings, transport: Transport | None = None) -> None:
+        """Make it inside the running event loop. `transport` stands in for the own one in tests of egress."""
+        self._settings = settings
+        self._log = structlog.get_logger("integration_api.server")
+        self._transport = transport or Transport(transport_settings(settings))
+        limits = Limits(max_event_bytes=settings.max_event_bytes, max_answer_chars=settings.max_answer_bytes)
+        self._registry = Registry({"custom-llm": CustomLLMCaller(self._transport, limits)})
+        self.guard = Guard(settings.write_timeout)
+        self._health = health.aio.HealthServicer()
+        self._server = grpc.aio.server(options=_options(settings))
+        self._services = [chat.NAME, health.SERVICE_NAME]
+        self.port = 0
+
+    async def start(self) -> None:
+        """Listen; SERVING afterwards.
+
+        Raises:
+            OSError: the address is taken, or cannot be listened on.
+        """
+        settings = self._settings
+        self._add_chat()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        if settings.reflection:
+            self._services += reflection.enable(self._server, self._services)
+        address = f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"
+        try:
+            self.port = self._server.add_insecure_port(address)
+        except RuntimeError:
+            raise OSError(f"cannot listen on {address}: the address is taken, or is not one of this machine") from None
+        await self._server.start()
+        await self._set_health(health_pb2.HealthCheckResponse.SERVING)
+        self._log.info("server.started", host=settings.host, port=self.port)
+
+    async def stop(self) -> None:
+        """Health off, wait for balancers to notice, refuse new calls, let the running ones end, end the rest."""
+        settings = self._settings
+        await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        if settings.drain_delay:
+            await asyncio.sleep(settings.drain_delay)
+        self.guard.drain()
+        self._log.info("server.draining", running=self.guard.running, grace=settings.shutdown_grace)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(settings.shutdown_grace):
+                await self.guard.idle()
+        if self.guard.running:
+            self._log.warning("server.cutting", running=self.guard.running)
+            self.guard.cut()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_BOUND):
+                    await self.guard.idle()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_BOUND):
+                await self._health.enter_graceful_shutdown()
+        await self._server.stop(0.2)  # watchers of the health service never end by themselves
+        await self._transport.close()
+        self._log.info("server.stopped")
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    def _add_chat(self) -> None:
+        service = ChatService(self._registry, self._settings)
+        guard = self.guard
+        handlers = {
+            "Chat": guard.unary("Chat", pb.ChatRequest, service.chat),
+            "StreamChat": guard.server_stream("StreamChat", pb.ChatRequest, service.stream_chat),
+            "VerifyCredential": guard.unary("VerifyCredential", pb.VerifyCredentialRequest, service.verify_credential),
+            "ListModels": guard.unary("ListModels", pb.ListModelsRequest, service.list_models),
+        }
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(chat.NAME, handlers),))
+        self._server.add_registered_method_handlers(chat.NAME, handlers)
+
+    async def _set_health(self, status: "health_pb2.HealthCheckResponse.ServingStatus") -> None:
+        for service in ("", *self._services):
+            await self._health.set(service, status)
+
+
+async def serve(settings: Settings) -> None:
+    """Run a server until SIGTERM or SIGINT; a second signal ends at once."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    main = asyncio.current_task()
+
+    def on_signal() -> None:
+        if stopping.is_set() and main is not None:
+            main.cancel()
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    async with Server(settings):
+        await stopping.wait()
+
+
+def transport_settings(settings: Settings) -> TransportSettings:
+    """How endpoints are reached, from the settings."""
+    allow = [entry.strip() for entry in settings.egress_allow.split(",") if entry.strip()]
+    return TransportSettings(
+        egress=EgressPolicy.parse(settings.egress_policy, allow),
+        ca_file=settings.endpoint_ca_file,
+        proxy=settings.endpoint_proxy,
+    )
+
+
+def _options(settings: Settings) -> list[tuple[str, int]]:
+    return [
+        ("grpc.so_reuseport", 0),  # a second server on the port fails instead of sharing it
+        ("grpc.max_receive_message_length", settings.max_request_bytes),
+        # Clients may ping every ten seconds, also while a slow model is silent.
+        ("grpc.http2.min_ping_interval_without_data_ms", 9_000),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 9_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        # Dead peers are found and reaped.
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.max_concurrent_streams", 4_000),
+    ]

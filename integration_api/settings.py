@@ -1,0 +1,75 @@
+"""Every setting: its name, its default, its meaning. Read once at start; nothing else reads the environment.
+
+The flag `--egress-policy` is the environment's `INTEGRATION_API_EGRESS_POLICY`. The command line, its help and the
+README's table are made from this class.
+"""
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+ENV_PREFIX = "INTEGRATION_API_"
+MIB = 1024 * 1024
+
+
+def _setting(default: Any, meaning: str, *, choices: tuple[str, ...] = (), secret: bool = False) -> Any:  # noqa: ANN401 - dataclasses.field is typed so
+    """A field with what the command line needs to know of it."""
+    return field(default=default, metadata={"meaning": meaning, "choices": choices, "secret": secret}, repr=not secret)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The settings of one server process. Times are in seconds, sizes in bytes."""
+
+    host: str = _setting("127.0.0.1", "Address to listen on; beyond loopback needs authentication or allow_anonymous.")
+    port: int = _setting(9004, "gRPC port; 0 takes a free one.")
+    log_level: str = _setting("info", "Least level that is logged.", choices=("debug", "info", "warning", "error"))
+    log_format: str = _setting("console", "How logs are written.", choices=("console", "json"))
+    allow_anonymous: bool = _setting(False, "Let callers in that do not say who they are, also beyond loopback.")
+    egress_policy: str = _setting(
+        "open",
+        "Which endpoint addresses may be called: open (all but metadata and link-local), public-only, or allowlist.",
+        choices=("open", "public-only", "allowlist"),
+    )
+    egress_allow: str = _setting(
+        "", "Comma-separated hosts, *.domains, CIDRs, each with an optional :port or :from-to, that may be called."
+    )
+    connect_timeout: float = _setting(5.0, "Longest wait for a connection to the endpoint.")
+    first_output_timeout: float = _setting(60.0, "Longest wait for the first output of a stream.")
+    between_outputs_timeout: float = _setting(60.0, "Longest wait from one output of a stream to the next.")
+    total_timeout: float = _setting(600.0, "Longest time for a whole call.")
+    write_timeout: float = _setting(30.0, "Longest wait for a client that does not read its stream.")
+    max_attempts: int = _setting(3, "Most HTTP requests per call, the first included.")
+    max_request_bytes: int = _setting(16 * MIB, "Largest gRPC request.")
+    max_event_bytes: int = _setting(16 * MIB, "Largest single event, or whole JSON answer, of an endpoint.")
+    max_answer_bytes: int = _setting(
+        int(3.5 * MIB), "Largest answer as an encoded ChatResponse: gRPC clients refuse frames above 4 MiB by default."
+    )
+    endpoint_ca_file: str = _setting("", "PEM file of authorities to trust for endpoints, beside the system's own.")
+    endpoint_proxy: str = _setting("", "URL of the one HTTP proxy through which endpoints are called.", secret=True)
+    drain_delay: float = _setting(0.0, "Time between NOT_SERVING and refusing new calls, for load balancers to notice.")
+    shutdown_grace: float = _setting(30.0, "Longest time that running calls get to end at shutdown.")
+    reflection: bool = _setting(True, "Serve gRPC reflection, so that grpcurl needs no proto files.")
+
+
+def flag(name: str) -> str:
+    """The command line's name of a setting."""
+    return "--" + name.replace("_", "-")
+
+
+def env_name(name: str) -> str:
+    """The environment's name of a setting."""
+    return ENV_PREFIX + name.upper()
+
+
+def table() -> list[tuple[str, str, str, str]]:
+    """Flag, environment name, default and meaning of every setting, in their order."""
+    return [
+        (flag(entry.name), env_name(entry.name), _shown(entry.default), entry.metadata["meaning"])
+        for entry in fields(Settings)
+    ]
+
+
+def _shown(default: object) -> str:
+    if isinstance(default, bool):
+        return "on" if default else "off"
+    return "" if default == "" else f"{default:g}" if isinstance(default, float) else str(default)
