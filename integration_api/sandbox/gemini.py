@@ -1,4 +1,4 @@
-"""Gemini's generateContent: POST /v1beta/models/{model}:generateContent and :streamGenerateContent.
+"""Gemini's generateContent: POST /v1beta/models/{model}:generateContent and :streamGenerateContent, also under /v1.
 
 Rule: this module alone knows the chunks of this API (Gemini API reference; CRLF line ends, no closing sign, token
 counts that grow, and an error inside a stream as a bare JSON block, all as the service sends them). Without `alt=sse` a

@@ -119,6 +119,7 @@ class Sandbox:
             web.post("/v1/responses", self._posted(responses.FORM)),
             web.post("/v1/messages", self._posted(messages.FORM)),
             web.post("/v1beta/models/{target:.+}", self._generate),
+            web.post("/v1/models/{target:.+}", self._generate),  # Gemini's stable version; newer SDKs call it
             web.get("/v1/models", self._list),
             web.get("/v1/models/{model:.+}", self._model),
             web.get("/v1beta/models", self._list),
@@ -271,7 +272,8 @@ def _key(form: Form, request: web.Request) -> str:
 
 def _form_of(request: web.Request) -> Form:
     """The API that a path belongs to, where no route says it."""
-    if request.path.startswith("/v1beta"):
+    gemini_call = request.path.startswith("/v1/models/") and request.method == "POST"
+    if request.path.startswith("/v1beta") or gemini_call or "x-goog-api-key" in request.headers:
         return gemini.FORM
     if request.path.startswith("/v1/messages") or "anthropic-version" in request.headers:
         return messages.FORM

@@ -45,6 +45,18 @@ async def test_models_are_the_scripts_in_each_shape(client: Client) -> None:
     assert names == list(SCRIPTS)
 
 
+async def test_gemini_is_there_under_its_stable_version_too(client: Client) -> None:
+    """`/v1/models/…` is Gemini's for calls, and for lists when Gemini's key header is there."""
+    path, body = request("gemini", "echo", stream=False)
+    url = client.sandbox.url + path.replace("v1beta", "v1")
+    async with client.session.post(url, json=body) as response:
+        assert (await response.json())["candidates"][0]["finishReason"] == "STOP"
+    async with client.session.post(url.replace("generateContent", "explain"), json=body) as response:
+        assert (await response.json())["error"]["status"] == "NOT_FOUND"
+    async with client.session.get(f"{client.sandbox.url}/v1/models", headers={"x-goog-api-key": "k"}) as response:
+        assert (await response.json())["models"][0]["name"] == "models/echo"
+
+
 @pytest.mark.parametrize(
     ("path", "status"),
     [
