@@ -78,18 +78,20 @@ class Folder:
         match event:
             case TextDelta():
                 choice = self._choice(event.choice)
-                choice.text.append(event.text)
-                self._take(len(event.text))
+                self._take(choice.text, event.text)
                 if event.logprobs:
                     choice.logprobs.extend(event.logprobs)
             case ReasoningDelta():
-                self._choice(event.choice).reasoning.append(event.text)
-                self._take(len(event.text))
+                self._take(self._choice(event.choice).reasoning, event.text)
             case RefusalDelta():
-                self._choice(event.choice).refusal.append(event.text)
-                self._take(len(event.text))
+                self._take(self._choice(event.choice).refusal, event.text)
             case ToolCallDelta():
                 self._tool_call(event)
+            case _:
+                self._other(event)
+
+    def _other(self, event: Started | UsageReported | ProviderFields | ProviderState | Finished) -> None:
+        match event:
             case Started():
                 self._response_id = self._response_id or event.response_id
                 self._model = self._model or event.model
@@ -132,13 +134,13 @@ class Folder:
             call = calls[event.index] = _OpenCall()
         call.id = call.id or event.id
         call.name = call.name or event.name
-        call.arguments.append(event.arguments)
-        self._take(len(event.arguments))
+        self._take(call.arguments, event.arguments)
 
-    def _take(self, chars: int) -> None:
-        self._room -= chars
+    def _take(self, into: list[str], text: str) -> None:
+        self._room -= len(text)
         if self._room < 0:
             raise ResponseTooLarge("the answer is larger than the server's max_answer_bytes")
+        into.append(text)
 
 
 def merge_usage(earlier: Usage | None, later: Usage) -> Usage:

@@ -121,13 +121,14 @@ class CustomLLMCaller:
                 async with aclosing(Exchange(work, self._transport, report).batches()) as batches:
                     async for batch in batches:
                         yield batch
-                return
             except CallerError as error:
                 attempt = Attempt(report.attempts, max_attempts, work.deadline - loop.time(), fresh_start)
                 pause = pause_before_retry(error, attempt)
                 if pause is None:
                     raise
                 fresh_start = fresh_start and not isinstance(error, LostReusedConnection)
+            else:
+                return
             await asyncio.sleep(pause)
 
 

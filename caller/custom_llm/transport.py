@@ -10,6 +10,7 @@ import asyncio
 import ssl
 from dataclasses import dataclass
 from types import SimpleNamespace, TracebackType
+from typing import Self
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
@@ -119,7 +120,7 @@ class Response:
         """Nothing more is wanted of a good answer: its last bytes may be read so that the connection can be kept."""
         self._complete = True
 
-    async def __aenter__(self) -> "Response":
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(
@@ -147,7 +148,7 @@ class Transport:
                 settings.egress,
                 keepalive_timeout=settings.keepalive,
                 ssl_context=_ssl_context(settings.ca_file),
-                proxy=None if proxy is None else (proxy.host or "", proxy.port or 0),
+                proxy=None if proxy is None else (proxy.raw_host or "", proxy.port or 0),
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
@@ -204,7 +205,7 @@ class LostReusedConnection(EndpointUnreachable):
     while it was idle. Retried by a rule of its own."""
 
 
-async def _note_reuse(session: aiohttp.ClientSession, context: SimpleNamespace, _: object) -> None:  # noqa: RUF029 - aiohttp awaits it
+async def _note_reuse(session: aiohttp.ClientSession, context: SimpleNamespace, _: object) -> None:
     del session
     if isinstance(context.trace_request_ctx, SimpleNamespace):
         context.trace_request_ctx.reused = True
@@ -232,7 +233,7 @@ def _ssl_context(ca_file: str) -> ssl.SSLContext | None:
 
 
 def _translated(error: BaseException, url: str, connect_timeout: float, *, reused: bool) -> CallerError:
-    """aiohttp's exception as ours. Texts name the URL without its query, and nothing of the exception's own text."""
+    """Aiohttp's exception as ours. Texts name the URL without its query, and nothing of the exception's own text."""
     where = shown(url)
     denied = denied_by(error)
     if denied is not None:

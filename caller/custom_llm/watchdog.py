@@ -7,6 +7,7 @@ tokens sets a handful of timers.
 import asyncio
 from collections.abc import Callable
 from types import TracebackType
+from typing import Self
 
 from caller.errors import CallerError
 
@@ -29,7 +30,7 @@ class Watchdog:
         self._expired = False
         self._cancelling = 0
 
-    async def __aenter__(self) -> "Watchdog":
+    async def __aenter__(self) -> Self:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a watchdog guards a task")

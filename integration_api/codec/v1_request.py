@@ -211,6 +211,8 @@ def _tool(number: int, wire: msg.ToolDefinition, violations: list[Violation]) ->
             parameters = object_from_text(wire.parameters_json)
             if parameters is None:
                 violations.append(Violation(f"{path}.parameters_json", "must be JSON text of an object"))
+        case _:
+            pass  # a tool without arguments
     return ToolDefinition(
         name=wire.name,
         description=wire.description,

@@ -206,8 +206,8 @@ def _logprobs(tokens: Iterable[TokenLogprob]) -> list[msg.TokenLogprob]:
         msg.TokenLogprob(
             token=token.token,
             logprob=token.logprob,
-            bytes=token.bytes,
-            top_logprobs=[msg.TopLogprob(token=top.token, logprob=top.logprob, bytes=top.bytes) for top in token.top],
+            token_bytes=token.bytes,
+            top_logprobs=[msg.TopLogprob(token=top.token, logprob=top.logprob, token_bytes=top.bytes) for top in token.top],
         )
         for token in tokens
     ]

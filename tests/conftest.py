@@ -1,0 +1,54 @@
+"""What all tests share: a sandbox behind, a server of ours before it, and a real gRPC channel in front."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf import json_format
+
+from integration_api.sandbox import Sandbox
+from integration_api.server import Server
+from integration_api.settings import Settings
+from integration_api.v1 import chat_service_pb2 as pb
+from integration_api.v1 import chat_service_pb2_grpc as stubs
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    async with Sandbox() as running:
+        yield running
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return Settings(port=0, shutdown_grace=2.0)
+
+
+@pytest.fixture
+async def server(settings: Settings) -> AsyncIterator[Server]:
+    async with Server(settings) as running:
+        yield running
+
+
+@pytest.fixture
+async def channel(server: Server) -> AsyncIterator[grpc.aio.Channel]:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as open_channel:
+        yield open_channel
+
+
+@pytest.fixture
+def stub(channel: grpc.aio.Channel) -> stubs.ChatServiceStub:
+    return stubs.ChatServiceStub(channel)
+
+
+def chat_request(base_url: str, model: str, /, text: str = "Hello there", **changes: Any) -> pb.ChatRequest:
+    """A ChatRequest as JSON clients would write it; `changes` replace top-level fields (JSON names)."""
+    request: dict[str, Any] = {
+        "providerId": "custom-llm",
+        "credential": {"value": {"apiCompatibility": "openai_compatible", "baseUrl": f"{base_url}/v1"}},
+        "messages": [{"user": {"content": [{"text": text}]}}],
+        "modelParameters": {"model.name": model},
+    }
+    request.update(changes)
+    return json_format.ParseDict(request, pb.ChatRequest())
