@@ -5,6 +5,7 @@ It wires the parts together and knows their order; it decides nothing about chat
 
 import asyncio
 import signal
+from collections.abc import Awaitable
 from contextlib import suppress
 from typing import Self
 
@@ -67,7 +68,7 @@ class Server:
     async def stop(self) -> None:
         """Health off, wait for balancers to notice, refuse new calls, let the running ones end, end the rest."""
         settings = self._settings
-        await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        await _bounded(self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING))
         if settings.drain_delay:
             await asyncio.sleep(settings.drain_delay)
         self.guard.drain()
@@ -78,14 +79,10 @@ class Server:
         if self.guard.running:
             self._log.warning("server.cutting", running=self.guard.running)
             self.guard.cut()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_BOUND):
-                    await self.guard.idle()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_BOUND):
-                await self._health.enter_graceful_shutdown()
-        await self._server.stop(0.2)  # watchers of the health service never end by themselves
-        await self._transport.close()
+            await _bounded(self.guard.idle())
+        await _bounded(self._health.enter_graceful_shutdown())
+        await _bounded(self._server.stop(0.2))  # watchers of the health service never end by themselves
+        await _bounded(self._transport.close())
         self._log.info("server.stopped")
 
     async def __aenter__(self) -> Self:
@@ -110,6 +107,13 @@ class Server:
     async def _set_health(self, status: "health_pb2.HealthCheckResponse.ServingStatus") -> None:
         for service in ("", *self._services):
             await self._health.set(service, status)
+
+
+async def _bounded(work: Awaitable[object]) -> None:
+    """Wait for one step of the shutdown, not for ever: a health watcher that does not read would block it."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_BOUND):
+            await work
 
 
 async def serve(settings: Settings) -> None:

@@ -122,7 +122,7 @@ class CustomLLMCaller:
                     async for batch in batches:
                         yield batch
             except CallerError as error:
-                attempt = Attempt(report.attempts, max_attempts, work.deadline - loop.time(), fresh_start)
+                attempt = Attempt(report.attempts, max_attempts, work.first_output_due - loop.time(), fresh_start)
                 pause = pause_before_retry(error, attempt)
                 if pause is None:
                     raise

@@ -13,6 +13,8 @@ from caller.custom_llm.transport import Transport
 from caller.custom_llm.watchdog import Watchdog
 from caller.errors import (
     CallerError,
+    ConnectTimeout,
+    EgressDenied,
     EndpointFailed,
     EndpointForbidden,
     EndpointNotFound,
@@ -20,8 +22,6 @@ from caller.errors import (
     EndpointTls,
     EndpointUnauthenticated,
     EndpointUnreachable,
-    ConnectTimeout,
-    EgressDenied,
     NotSupportedByApi,
     ResponseTooLarge,
     TotalTimeout,
@@ -97,17 +97,20 @@ class Discovery:
         secrets = tuple(credential.headers.values())
         checks += _reach_and_models(models, report.url, took, secrets)
         reached = checks[1].status != "FAIL"
-        checks.append(await self._chat(probe, models, secrets) if reached else Check("chat", "SKIP", "not reached"))
+        chat = await self._chat(probe, models, secrets, report) if reached else Check("chat", "SKIP", "not reached")
+        checks.append(chat)
         return Verification(tuple(checks), credential.api.value, report.url)
 
-    async def _chat(self, probe: ChatProbe, models: tuple[Model, ...] | CallerError, secrets: tuple[str, ...]) -> Check:
+    async def _chat(
+        self, probe: ChatProbe, models: tuple[Model, ...] | CallerError, secrets: tuple[str, ...], report: CallReport
+    ) -> Check:
         if not self._call.parameters.get("model.name"):
             if isinstance(models, CallerError):
                 return Check("chat", "SKIP", "no model was given", "give a model to try one small chat")
             return Check("chat", "SKIP", "no model was given")
         started = self._loop.time()
         try:
-            answer = await probe.chat(self._call, CallReport(started=started))
+            answer = await probe.chat(self._call, CallReport(started=report.started))  # one total time for all checks
         except CallerError as error:
             took = self._loop.time() - started
             return Check("chat", "FAIL", scrubbed(error.message, secrets), _remedy(error), took)

@@ -44,6 +44,13 @@ class Work:
     deadline: float
     max_event_bytes: int
 
+    @property
+    def first_output_due(self) -> float:
+        """When the first output must be there, all attempts together; a whole answer has the call's time."""
+        if not self.stream:
+            return self.deadline
+        return min(self.deadline, self.started + self.timeouts.first_output)
+
 
 class Exchange:
     """One attempt. Iterate `batches()` once, and close it."""
@@ -143,9 +150,8 @@ class Exchange:
 
     def _start_clock(self) -> None:
         """The transport times the connection itself; this bounds the wait for headers and first output."""
-        work = self._work
-        first_output = work.started + work.timeouts.first_output
-        if work.stream and first_output < work.deadline:
+        first_output = self._work.first_output_due
+        if first_output < self._work.deadline:
             self._due, self._late = first_output, self._first_output_timeout
 
     def _note_output(self) -> None:

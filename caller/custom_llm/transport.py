@@ -38,6 +38,8 @@ from caller.errors import (
 _THEIRS = (aiohttp.ClientError, HttpProcessingError, TimeoutError, OSError, ValueError)
 # How long the last bytes behind an answer's end are waited for, so that its connection can be used again.
 _DRAIN_SECONDS = 0.25
+# How long the body of an error is waited for: its status says most of it.
+_ERROR_BODY_SECONDS = 2.0
 MAX_ERROR_BODY = 64 * 1024
 
 
@@ -104,15 +106,16 @@ class Response:
             self._pieces = self._inflater.feed(chunk)
 
     async def read_error(self) -> bytes:
-        """The body of an error, cut at 64 KiB; what came of it if the rest is lost."""
+        """The body of an error, cut at 64 KiB and two seconds; what came of it if the rest is lost."""
         body = bytearray()
         try:
-            while len(body) < MAX_ERROR_BODY:
-                chunk = await self.read()
-                if not chunk:
-                    break
-                body += chunk
-        except (StreamInterrupted, ResponseTooLarge):
+            async with asyncio.timeout(_ERROR_BODY_SECONDS):
+                while len(body) < MAX_ERROR_BODY:
+                    chunk = await self.read()
+                    if not chunk:
+                        break
+                    body += chunk
+        except (StreamInterrupted, ResponseTooLarge, TimeoutError):
             pass  # the status is known; half a message is better than none
         return bytes(body[:MAX_ERROR_BODY])
 

@@ -13,7 +13,6 @@ The traps of grpc.aio that it closes (grpcio 1.85.1):
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import TypeVar
 
 import grpc
@@ -89,23 +88,24 @@ class Guard:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a call runs in a task")
-        async with Watchdog() as dog:
-            rpc = Rpc(context, method, self._write_timeout, dog)
-            self._running[task] = rpc
-            self._idle.clear()
-            try:
+        dog = Watchdog()
+        rpc = Rpc(context, method, self._write_timeout, dog)
+        self._running[task] = rpc
+        self._idle.clear()
+        try:
+            async with dog:  # inside: its timeout must become a status, too
                 self._admit(rpc)
                 answer = await handler(_parsed(request, raw), rpc)
                 return b"" if answer is None else answer.SerializeToString()
-            except grpc.aio.AbortError:
-                raise
-            except BaseException as error:  # noqa: BLE001 - every way out of a call leads through here
-                await self._end(error, rpc, task)
-                raise
-            finally:
-                del self._running[task]
-                if not self._running:
-                    self._idle.set()
+        except grpc.aio.AbortError:
+            raise
+        except BaseException as error:
+            await self._end(error, rpc, task)
+            raise
+        finally:
+            del self._running[task]
+            if not self._running:
+                self._idle.set()
 
     def _admit(self, rpc: Rpc) -> None:
         if self._draining:
@@ -140,9 +140,11 @@ class Guard:
             attempts=error.attempts,
             url=error.url,
         )
-        with suppress(TimeoutError):
+        try:
             async with asyncio.timeout(_ABORT_SECONDS):
                 await rpc.context.abort(ending.code, ending.message, ending.trailers)
+        except TimeoutError:  # the client does not read: the status waits in grpc's buffer, nobody waits for it here
+            raise asyncio.CancelledError from error
 
 
 def _parsed(request: type[Request], raw: bytes) -> Request:

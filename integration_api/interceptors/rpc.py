@@ -4,14 +4,15 @@ It wraps grpc's context, so that services and the guard know one small thing ins
 """
 
 import asyncio
+import math
 import re
 import uuid
 
 import grpc
 from google.protobuf.message import Message
 
-from caller.errors import TotalTimeout
 from caller.custom_llm.watchdog import Watchdog
+from caller.errors import TotalTimeout
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
@@ -21,9 +22,21 @@ class ClientGoneError(Exception):
 
 
 class Rpc:
-    """One call. `identity` is who calls, empty when nobody said; `spoke` turns True with the first frame."""
+    """One call. `identity` is who calls, empty when nobody said; `spoke` turns True with the first frame; `deadline`
+    is the end of the call's total time, in `loop.time()`."""
 
-    __slots__ = ("_dog", "_write_timeout", "context", "identity", "method", "request_id", "spoke", "started")
+    __slots__ = (
+        "_clock",
+        "_dog",
+        "_write_timeout",
+        "context",
+        "deadline",
+        "identity",
+        "method",
+        "request_id",
+        "spoke",
+        "started",
+    )
 
     def __init__(self, context: grpc.aio.ServicerContext, method: str, write_timeout: float, dog: Watchdog) -> None:
         self.context = context
@@ -31,7 +44,9 @@ class Rpc:
         self.request_id = ""
         self.identity = ""
         self.spoke = False
-        self.started = asyncio.get_running_loop().time()
+        self._clock = asyncio.get_running_loop().time
+        self.started = self._clock()
+        self.deadline = math.inf
         self._dog = dog
         self._write_timeout = write_timeout
 
@@ -46,13 +61,17 @@ class Rpc:
         return left
 
     async def write(self, frame: Message) -> None:
-        """Write one frame; waits while the client does not read, up to the write timeout.
+        """Write one frame; waits while the client does not read, up to the write timeout and the call's total time.
 
         Raises:
             ClientGoneError: it hung up.
             TotalTimeout: it stopped reading.
         """
-        self._dog.arm(asyncio.get_running_loop().time() + self._write_timeout, self._stuck)
+        due = self._clock() + self._write_timeout
+        if due < self.deadline:
+            self._dog.arm(due, self._stuck)
+        else:
+            self._dog.arm(self.deadline, self._over)
         try:
             await self.context.write(frame.SerializeToString())
         except grpc.aio.BaseError as error:  # ExecuteBatchError and its like: the call is dead
@@ -62,3 +81,6 @@ class Rpc:
 
     def _stuck(self) -> TotalTimeout:
         return TotalTimeout(f"the client read nothing for {self._write_timeout:g} s")
+
+    def _over(self) -> TotalTimeout:
+        return TotalTimeout("the call's total timeout passed while the client did not read")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
-from caller.call import CallReport, Caller, ChatCall, Timeouts
+from caller.call import Caller, CallReport, ChatCall, Timeouts
 from caller.errors import CallerError, CredentialNotFound, ResponseTooLarge
 from caller.events import OUTPUT, Event
 from caller.fold import Folder
@@ -85,6 +85,7 @@ class ChatService:
         left = rpc.time_left()
         if left is not None and left < call.timeouts.total:
             call = replace(call, timeouts=replace(call.timeouts, total=left))
+        rpc.deadline = rpc.started + call.timeouts.total
         return caller, call, CallReport(started=rpc.started)
 
     def _credential(self, credential: msg.Credential) -> JsonObject:
