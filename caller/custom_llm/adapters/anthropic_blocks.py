@@ -57,13 +57,12 @@ class _Block:
 
     @property
     def can_return(self) -> bool:
-        """False for what the API would refuse: thinking without a signature (llama.cpp, Ollama), empty text."""
-        if self.kind == "text":
-            return bool(self.pieces or self.fields.get("text"))
+        """False for thinking without a signature (llama.cpp, Ollama): the API would refuse it."""
         return self.kind != "thinking" or self.must_return
 
     @property
     def is_more_than_ours(self) -> bool:
+        """True if it says anything that our own fields do not hold."""
         more = without(self.fields, _FIELDS.get(self.kind, frozenset()))
         return any(value and value != _DIRECT_CALL for value in more.values())
 
@@ -105,26 +104,28 @@ class ContentBlocks:
                 events.append(ReasoningDelta(text_of(wire.get("thinking"))))
             case "tool_use":
                 self._open_call(block, events)
+            case _:
+                pass  # nothing to tell before its fragments come
         if not wire.keys() <= _FIELDS.get(block.kind, frozenset()):
-            self._take(wire)
+            self.take(wire)
 
     def delta(self, wire_index: JsonValue, delta: JsonObject, events: list[Event]) -> None:
         """A fragment of a block."""
-        index = wire_index if type(wire_index) is int else index_of(wire_index, self._latest)
+        index = index_of(wire_index, self._latest)
         kind = delta.get("type")
         if kind == "text_delta":
             text = delta.get("text")
             if text and isinstance(text, str):
-                block = self._block(index, "text")
+                block = self._block(index, "text", events)
                 if block.kind == "text":
                     block.pieces.append(text)
                 events.append(TextDelta(text))
         elif kind == "input_json_delta":
-            self._arguments(self._block(index, "tool_use"), delta, events)
+            self._arguments(self._block(index, "tool_use", events), delta, events)
         elif kind == "thinking_delta":
             thinking = text_of(delta.get("thinking"))
             if thinking:
-                block = self._block(index, "thinking")
+                block = self._block(index, "thinking", events)
                 if block.kind == "thinking":
                     block.pieces.append(thinking)
                 events.append(ReasoningDelta(thinking))
@@ -141,7 +142,8 @@ class ContentBlocks:
         """The answer is complete: what was not closed is, and the native blocks leave where they are needed."""
         for block in self._blocks:
             _close(block, events)
-        in_order = sorted(self._blocks, key=lambda block: block.index)
+        typed = [block for block in self._blocks if block.kind]
+        in_order = sorted(typed, key=lambda block: block.index)
         shown = [block.native() for block in in_order if block.kind != "redacted_thinking" and block.is_more_than_ours]
         if shown:
             events.append(ProviderFields({"content_blocks": list_of(list(shown))}, 0))
@@ -149,11 +151,21 @@ class ContentBlocks:
             content = [block.native() for block in in_order if block.can_return]
             events.append(ProviderState(STATE_SHAPE, {"content": list_of(list(content))}))
 
-    def _block(self, index: int, kind: str) -> _Block:
-        """The block of an index; one whose start never came is taken to be what its fragment says."""
+    def take(self, opaque: JsonValue) -> None:
+        """Count what is kept and is neither text nor arguments.
+
+        Raises:
+            ResponseTooLarge: past the bound.
+        """
+        self._room -= len(json_text(opaque))
+        if self._room < 0:
+            raise ResponseTooLarge(f"the answer holds more than {MAX_OPAQUE_CHARS} characters that are not text")
+
+    def _block(self, index: int, kind: str, events: list[Event]) -> _Block:
+        """The block of an index; one that never began, or without a type, is taken to be what its fragment says."""
         block = self._at.get(index)
-        if block is None:
-            self.start(index, {"type": kind}, [])
+        if block is None or not block.kind:
+            self.start(index, {"type": kind}, events)
             block = self._blocks[-1]
         return block
 
@@ -170,12 +182,12 @@ class ContentBlocks:
             return
         block.json.append(fragment)
         if block.call is None:
-            self._take(fragment)  # the call of a tool that the endpoint runs itself
+            self.take(fragment)  # the call of a tool that the endpoint runs itself
         else:
             events.append(ToolCallDelta(block.call, fragment))
 
     def _rare_delta(self, block: _Block, delta: JsonObject) -> None:
-        self._take(delta)
+        self.take(delta)
         fields = block.fields
         match delta.get("type"):
             case "signature_delta":
@@ -184,11 +196,6 @@ class ContentBlocks:
                 fields["citations"] = [*list_of(fields.get("citations")), delta.get("citation")]
             case _:
                 _merge_unknown(fields, delta)
-
-    def _take(self, opaque: JsonValue) -> None:
-        self._room -= len(json_text(opaque))
-        if self._room < 0:
-            raise ResponseTooLarge(f"the answer holds more than {MAX_OPAQUE_CHARS} characters that are not text")
 
 
 def _close(block: _Block, events: list[Event]) -> None:
@@ -201,12 +208,11 @@ def _close(block: _Block, events: list[Event]) -> None:
 def _merge_unknown(fields: JsonObject, delta: JsonObject) -> None:
     """A fragment of a type that we do not know (`compaction_delta`): text continues text, lists continue lists."""
     for key, value in delta.items():
-        known = fields.get(key)
-        if key == "type" or value is None:
-            continue
-        if isinstance(known, str) and isinstance(value, str):
-            fields[key] = known + value
-        elif isinstance(known, list) and isinstance(value, list):
-            fields[key] = known + value
-        else:
-            fields[key] = value
+        if key != "type" and value is not None:
+            fields[key] = _continued(fields.get(key), value)
+
+
+def _continued(known: JsonValue, value: JsonValue) -> JsonValue:
+    if isinstance(known, str) and isinstance(value, str):
+        return known + value
+    return [*known, *value] if isinstance(known, list) and isinstance(value, list) else value

@@ -3,7 +3,7 @@
 Where the conversation of `caller.messages` is freer than the API, the API's form wins:
 
 * System and developer messages go on top as `system`, in their order, those that stand later in the conversation too:
-  the API has no such role.
+  a system role among `messages` is younger than most models and servers.
 * Neighbours of one role become one message, and all tool results of a turn come first in it (Anthropic docs).
 * Empty texts, and messages that are empty without them, are left out: the API refuses them. Of an assistant that also
   goes for text that is only white space, which models like to write before a tool call.

@@ -67,8 +67,10 @@ class AnthropicDecoder:
     def close(self) -> Sequence[Event]:
         """The stream ended."""
         if not self.done:
-            what = "without message_stop" if self._started else "without any message"
-            raise StreamInterrupted(f"the endpoint's stream ended {what}", usage=self._usage.usage)
+            remedy = "" if self._started else f", and without message_start. {_REMEDY}"
+            raise StreamInterrupted(
+                f"the endpoint's stream ended without message_stop{remedy}", usage=self._usage.usage
+            )
         events: list[Event] = []
         self._content.finish(events)
         if not self._finished:  # vLLM: no stop_reason for what it has no word for
@@ -82,32 +84,30 @@ class AnthropicDecoder:
             ProtocolError: `content` is missing.
             CallerError: the answer holds an error.
         """
-        error = in_band_error(body)
-        if error is not None:
-            raise error
-        if "content" not in body or not isinstance(body["content"], list | str | None):
-            raise ProtocolError(f"the endpoint's answer has no `content`. {_REMEDY}")
         events: list[Event] = []
         try:
+            self._raise_error(body, "", events)
+            if "content" not in body or not isinstance(body["content"], list | str | None):
+                raise ProtocolError(f"the endpoint's answer has no `content`. {_REMEDY}")
             self._message(body, events)
             self.done = True
             events += self.close()
+        except CallerError as error:
+            error.usage = self._usage.usage
+            raise
         except RecursionError:
             raise ProtocolError("the endpoint's answer is nested too deeply") from None
         return events
 
     def _chunk(self, chunk: JsonObject, event: str, events: list[Event]) -> None:
         kind = chunk.get("type") or event  # the name stands for a missing type, as in Anthropic's SDK
-        if kind == "content_block_delta" and "error" not in chunk:
-            delta = chunk.get("delta")
-            if isinstance(delta, dict):
-                self._content.delta(chunk.get("index"), delta, events)
-            return
-        error = in_band_error(chunk, event=event)
-        if error is not None:
-            self._usage.feed(chunk.get("usage"), events)
-            raise error
+        if kind != "content_block_delta" or "error" in chunk:
+            self._raise_error(chunk, event, events)
         match kind:
+            case "content_block_delta":
+                delta = chunk.get("delta")
+                if isinstance(delta, dict):
+                    self._content.delta(chunk.get("index"), delta, events)
             case "message_start":
                 self._message_start(object_of(chunk.get("message")), events)
             case "content_block_start":
@@ -115,13 +115,18 @@ class AnthropicDecoder:
             case "content_block_stop":
                 self._content.stop(chunk.get("index"), events)
             case "message_delta":
-                delta = object_of(chunk.get("delta"))
-                self._usage.feed(chunk.get("usage"), events)
-                self._stop(delta, events)
-                self._keep(without(delta, _STOP_KEYS) | without(chunk, _EVENT_KEYS), events)
+                self._message_delta(chunk, object_of(chunk.get("delta")), events)
             case "message_stop":
                 self.done = True
                 self._keep(without(chunk, _EVENT_KEYS), events)  # Bedrock: its metrics
+            case _:
+                pass  # `ping`, and what later versions add
+
+    def _raise_error(self, chunk: JsonObject, event: str, events: list[Event]) -> None:
+        error = in_band_error(chunk, event=event)
+        if error is not None:
+            self._usage.feed(chunk.get("usage"), events)
+            raise error
 
     def _message_start(self, message: JsonObject, events: list[Event]) -> None:
         """Gateways send it twice: the same answer again, or the beginning of another attempt."""
@@ -129,6 +134,11 @@ class AnthropicDecoder:
             self._message(message, events)
         elif text_of(message.get("id")) not in ("", self._id):
             raise ProtocolError(f"a second answer began in the middle of the endpoint's stream. {_REMEDY}")
+
+    def _message_delta(self, chunk: JsonObject, delta: JsonObject, events: list[Event]) -> None:
+        self._usage.feed(chunk.get("usage"), events)
+        self._stop(delta, events)
+        self._keep(without(delta, _STOP_KEYS) | without(chunk, _EVENT_KEYS), events)
 
     def _message(self, message: JsonObject, events: list[Event]) -> None:
         self._started = True
@@ -164,6 +174,7 @@ class AnthropicDecoder:
         """What we have no field for, once."""
         new = {key: value for key, value in extra.items() if self._extra.get(key) != value}
         if new:
+            self._content.take(new)
             self._extra |= new
             events.append(ProviderFields(new))
 

@@ -7,7 +7,6 @@ Source of the wire facts: Anthropic's API reference and SDK; deviations name the
 """
 
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import replace
 
 from caller.credentials import ApiCompatibility, Credential
@@ -67,7 +66,7 @@ def messages_request(call: ResolvedCall, stream: bool) -> HttpRequest:
         if name not in _TRANSLATED:
             put(body, TABLE[name][_SHAPE], value)
     if "metadata" in placed.known:
-        merged(body, {"metadata": dict(object_of(placed.known["metadata"]))})
+        merged(body, {"metadata": placed.known["metadata"]})
     _response_format(body, call.parameters)
     merged(body, placed.rest)
     if stream:
@@ -137,7 +136,7 @@ def _tool(tool: ToolDefinition) -> JsonValue:
         # The API refuses a schema that does not say that arguments are an object.
         wire["input_schema"] = tool.parameters if "type" in tool.parameters else {"type": "object", **tool.parameters}
     elif "type" not in tool.options:
-        wire["input_schema"] = deepcopy(NO_ARGUMENTS)
+        wire["input_schema"] = dict(NO_ARGUMENTS)
     if tool.strict is not None:
         wire["strict"] = tool.strict
     return merged(wire, tool.options)
