@@ -12,31 +12,40 @@ The traps of grpc.aio that it closes (grpcio 1.85.1):
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import grpc
 import structlog
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
 from caller.custom_llm.watchdog import Watchdog
-from caller.errors import CallerError, InternalError, RequestInvalid, ServiceDraining, ServiceStopped
+from caller.errors import CallerError, InternalError, ServiceDraining, ServiceOverloaded, ServiceStopped
 from integration_api.interceptors.rpc import ClientGoneError, Rpc
-from integration_api.interceptors.status import ending_of
+from integration_api.interceptors.status import Ending, ending_of
+from integration_api.interceptors.streams import OpenStream, parsed
 
 _ABORT_SECONDS = 1.0
 
 Request = TypeVar("Request", bound=Message)
 Handler = Callable[[Request, Rpc], Awaitable[Message | None]]
+StreamHandler = Callable[[OpenStream[Request]], Awaitable[None]]
+# For a contract that wants failures inside of an OK answer: makes it of the error and the request's bytes.
+InBody = Callable[[CallerError, bytes, Rpc], Message]
+# Who calls, read from the request's metadata; raises CallerUnauthenticated.
+Authenticate = Callable[[Sequence[tuple[str, str | bytes]]], str]
 
 
 class Guard:
     """Wraps handlers, and knows which of their calls are running."""
 
-    def __init__(self, write_timeout: float) -> None:
+    def __init__(self, write_timeout: float, max_open_streams: int = 10_000) -> None:
         self._write_timeout = write_timeout
+        self._max_open_streams = max_open_streams
         self._log = structlog.get_logger("integration_api.call")
         self._running: dict[asyncio.Task[object], Rpc] = {}
+        self._streams: set[OpenStream[Any]] = set()  # of whatever frames
         self._idle = asyncio.Event()
         self._idle.set()
         self._draining = False
@@ -44,91 +53,173 @@ class Guard:
 
     @property
     def running(self) -> int:
-        """How many calls are running."""
+        """How many calls are running, turns of open streams included."""
         return len(self._running)
 
+    @property
+    def open_streams(self) -> int:
+        """How many bidirectional streams are open, with or without a turn."""
+        return len(self._streams)
+
     def drain(self) -> None:
-        """Refuse new calls from now on."""
+        """Refuse new calls from now on; idle streams end now, busy ones after their turn."""
         self._draining = True
+        for stream in tuple(self._streams):
+            stream.drain()
 
     async def idle(self) -> None:
-        """Wait until no call runs."""
+        """Wait until no call runs and no stream is open."""
         await self._idle.wait()
 
     def cut(self) -> None:
         """End the running calls; each still gets its status."""
         self._cutting = True
+        for stream in self._streams:
+            stream.cutting = True
         for task in tuple(self._running):
             task.cancel()
 
-    def unary(self, method: str, request: type[Request], handler: Handler[Request]) -> grpc.RpcMethodHandler:
-        """A guarded unary-unary handler."""
+    def unary(
+        self,
+        method: str,
+        request: type[Request],
+        handler: Handler[Request],
+        *,
+        in_body: InBody | None = None,
+        authenticate: Authenticate | None = None,
+    ) -> grpc.RpcMethodHandler:
+        """A guarded unary-unary handler. `authenticate` takes the place of the native way."""
+
+        async def work(raw: bytes, rpc: Rpc) -> bytes:
+            self._identify(rpc, authenticate)
+            with self._counted(rpc):
+                answer = await handler(parsed(request, raw), rpc)
+                return b"" if answer is None else answer.SerializeToString()
 
         async def guarded(raw: bytes, context: grpc.aio.ServicerContext) -> bytes:
-            return await self._call(method, request, handler, raw, context)
+            return await self._call(method, work, raw, context, in_body)
 
         return grpc.unary_unary_rpc_method_handler(guarded)
 
     def server_stream(self, method: str, request: type[Request], handler: Handler[Request]) -> grpc.RpcMethodHandler:
         """A guarded unary-stream handler; the handler writes its frames through the `Rpc`."""
 
+        async def work(raw: bytes, rpc: Rpc) -> bytes:
+            self._identify(rpc, None)
+            with self._counted(rpc):
+                await handler(parsed(request, raw), rpc)
+                return b""
+
         async def guarded(raw: bytes, context: grpc.aio.ServicerContext) -> None:
-            await self._call(method, request, handler, raw, context)
+            await self._call(method, work, raw, context, None)
 
         return grpc.unary_stream_rpc_method_handler(guarded)
+
+    def bidi(
+        self,
+        method: str,
+        request: type[Request],
+        handler: StreamHandler[Request],
+        *,
+        authenticate: Authenticate | None = None,
+    ) -> grpc.RpcMethodHandler:
+        """A guarded stream-stream handler. An open stream is no running call; its turns are."""
+
+        async def work(_: bytes, rpc: Rpc) -> bytes:
+            self._identify(rpc, authenticate)
+            with self._opened(OpenStream(rpc, request, self._counted)) as stream:
+                await handler(stream)
+            return b""
+
+        async def guarded(_: object, context: grpc.aio.ServicerContext) -> None:
+            await self._call(method, work, b"", context, None)
+
+        return grpc.stream_stream_rpc_method_handler(guarded)
 
     async def _call(
         self,
         method: str,
-        request: type[Request],
-        handler: Handler[Request],
+        work: Callable[[bytes, Rpc], Awaitable[bytes]],
         raw: bytes,
         context: grpc.aio.ServicerContext,
+        in_body: InBody | None,
     ) -> bytes:
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("a call runs in a task")
         dog = Watchdog()
         rpc = Rpc(context, method, self._write_timeout, dog)
-        self._running[task] = rpc
-        self._idle.clear()
         try:
             async with dog:  # inside: its timeout must become a status, too
-                self._admit(rpc)
-                answer = await handler(_parsed(request, raw), rpc)
-                return b"" if answer is None else answer.SerializeToString()
+                return await work(raw, rpc)
         except grpc.aio.AbortError:
             raise
         except BaseException as error:
-            await self._end(error, rpc, task)
+            failure = self._failure(error, rpc)
+            if failure is None:
+                raise
+            if in_body is not None:
+                self._log_failure(failure, rpc)
+                return in_body(failure, raw, rpc).SerializeToString()
+            await self._abort(failure, rpc)
             raise
+
+    def _identify(self, rpc: Rpc, authenticate: Authenticate | None) -> None:
+        if authenticate is not None:
+            rpc.identity = authenticate(rpc.context.invocation_metadata())
+
+    @contextmanager
+    def _counted(self, rpc: Rpc) -> Iterator[None]:
+        """Count the current task as a running call, if it is admitted."""
+        task = _this_task()
+        self._admit()
+        self._running[task] = rpc
+        self._idle.clear()
+        try:
+            yield
         finally:
             del self._running[task]
-            if not self._running:
-                self._idle.set()
+            self._settle()
 
-    def _admit(self, rpc: Rpc) -> None:
+    @contextmanager
+    def _opened(self, stream: OpenStream[Request]) -> Iterator[OpenStream[Request]]:
+        """Count an open stream, if there is room for it."""
         if self._draining:
-            rpc.name("")
+            raise ServiceDraining("this instance is stopping; another one will answer")
+        if len(self._streams) >= self._max_open_streams:
+            raise ServiceOverloaded(f"more than {self._max_open_streams} streams are open")
+        self._streams.add(stream)
+        self._idle.clear()
+        try:
+            yield stream
+        finally:
+            self._streams.discard(stream)
+            self._settle()
+
+    def _settle(self) -> None:
+        if not self._running and not self._streams:
+            self._idle.set()
+
+    def _admit(self) -> None:
+        if self._draining:
             raise ServiceDraining("this instance is stopping; another one will answer")
 
-    async def _end(self, error: BaseException, rpc: Rpc, task: asyncio.Task[object]) -> None:
+    def _failure(self, error: BaseException, rpc: Rpc) -> CallerError | None:
+        """The error that the client is told; None for a cancellation from outside, which goes on."""
         if isinstance(error, asyncio.CancelledError):
+            task = _this_task()
             if self._cutting and rpc.time_left() != 0:
                 task.uncancel()
-                error = (ServiceStopped if rpc.spoke else ServiceDraining)("this instance is stopping")
-            elif task.cancelling():
+                return (ServiceStopped if rpc.spoke else ServiceDraining)("this instance is stopping")
+            if task.cancelling():
                 self._log.info("call.cancelled", method=rpc.method, request_id=rpc.request_id)
-                return
+                return None
         if isinstance(error, ClientGoneError):
             self._log.info("call.client_gone", method=rpc.method, request_id=rpc.request_id)
             raise asyncio.CancelledError from error
         if not isinstance(error, CallerError):
             self._log.error("call.bug", method=rpc.method, request_id=rpc.name(rpc.request_id), exc_info=error)
-            error = InternalError(f"internal error, request id {rpc.request_id}")
-        await self._abort(error, rpc)
+            return InternalError(f"internal error, request id {rpc.request_id}")
+        return error
 
-    async def _abort(self, error: CallerError, rpc: Rpc) -> None:
+    def _log_failure(self, error: CallerError, rpc: Rpc) -> Ending:
         ending = ending_of(error, rpc.request_id or rpc.name(""))
         self._log.info(
             "call.failed",
@@ -140,6 +231,10 @@ class Guard:
             attempts=error.attempts,
             url=error.url,
         )
+        return ending
+
+    async def _abort(self, error: CallerError, rpc: Rpc) -> None:
+        ending = self._log_failure(error, rpc)
         try:
             async with asyncio.timeout(_ABORT_SECONDS):
                 await rpc.context.abort(ending.code, ending.message, ending.trailers)
@@ -147,8 +242,8 @@ class Guard:
             raise asyncio.CancelledError from error
 
 
-def _parsed(request: type[Request], raw: bytes) -> Request:
-    try:
-        return request.FromString(raw)
-    except DecodeError:
-        raise RequestInvalid(f"the request is not a {request.DESCRIPTOR.full_name}") from None
+def _this_task() -> asyncio.Task[object]:
+    task = asyncio.current_task()
+    if task is None:
+        raise RuntimeError("a call runs in a task")
+    return task
