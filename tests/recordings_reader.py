@@ -173,7 +173,7 @@ def before_agrees(recording: Recording, heard: Heard) -> bool:
     if before is None:
         return True
     text = "".join(choice.message.text for choice in heard.completion.choices)
-    usage = {name: count for name, count in before["usage"].items() if name != "source"}
+    usage = {name: count for name, count in before.get("usage", {}).items() if name != "source"}
     seen = {name: getattr(heard.completion.usage, name) for name in usage}
     return text == before["text"] and (seen == usage or not any(usage.values()))
 

@@ -122,7 +122,7 @@ def merged(body: JsonObject, rest: Mapping[str, JsonValue]) -> JsonObject:
     for name, value in rest.items():
         present = body.get(name)
         if isinstance(present, dict) and isinstance(value, dict):
-            merged(present, value)
+            body[name] = merged(dict(present), value)  # it may be the caller's own object
         else:
             body[name] = value
     return body

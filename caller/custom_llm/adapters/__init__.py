@@ -6,9 +6,13 @@ from types import MappingProxyType
 from caller.credentials import ApiCompatibility
 from caller.custom_llm.adapter import Adapter
 from caller.custom_llm.adapters.anthropic_messages import ANTHROPIC_MESSAGES
+from caller.custom_llm.adapters.gemini_generate_content import GEMINI_GENERATE_CONTENT
 from caller.custom_llm.adapters.openai_chat_completions import OPENAI_CHAT_COMPLETIONS
 from caller.custom_llm.adapters.openai_compatible import OPENAI_COMPATIBLE
 
 ADAPTERS: Mapping[ApiCompatibility, Adapter] = MappingProxyType(
-    {adapter.api: adapter for adapter in (OPENAI_CHAT_COMPLETIONS, OPENAI_COMPATIBLE, ANTHROPIC_MESSAGES)}
+    {
+        adapter.api: adapter
+        for adapter in (OPENAI_CHAT_COMPLETIONS, OPENAI_COMPATIBLE, ANTHROPIC_MESSAGES, GEMINI_GENERATE_CONTENT)
+    }
 )

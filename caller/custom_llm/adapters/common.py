@@ -5,6 +5,7 @@ No I/O. A line of thought that two adapters need stands here, once.
 
 import base64
 import json
+import math
 import secrets
 import string
 from collections.abc import Mapping, Sequence
@@ -40,9 +41,15 @@ def parse(data: bytes) -> JsonValue:
     return value
 
 
+def _finite(text: str) -> float | None:
+    """A number too large for a double is as unusable as NaN."""
+    value = float(text)
+    return value if math.isfinite(value) else None
+
+
 def _parse_broken(data: bytes) -> JsonValue:
     try:
-        loaded = json.loads(data.decode("utf-8", "replace"), parse_constant=lambda _: None)
+        loaded = json.loads(data.decode("utf-8", "replace"), parse_constant=lambda _: None, parse_float=_finite)
         text = json.dumps(loaded, ensure_ascii=False)
     except RecursionError:
         raise ValueError("nested too deeply") from None
@@ -221,6 +228,11 @@ def json_schema_of(response_format: JsonObject, path: str) -> JsonSchemaFormat |
 def unsupported(field: str, description: str) -> NotSupportedByApi:
     """The refusal of something that a shape cannot carry."""
     return NotSupportedByApi(f"{field}: {description}", violations=[Violation(field, description)])
+
+
+def invalid(field: str, description: str) -> RequestInvalid:
+    """The refusal of something that is malformed."""
+    return RequestInvalid(f"{field}: {description}", violations=[Violation(field, description)])
 
 
 def part_field(message: int, role: str, part: int) -> str:
