@@ -48,7 +48,8 @@ KNOWN_KEYS = frozenset(spelling for spellings in KEYS.values() for spelling in s
 
 # RFC 9110 token, and field values without control characters.
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_HEADER_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
+_HEADER_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]*")  # half a pair of surrogates cannot be sent
+_NOT_IN_A_URL = re.compile(r"[\s\\\x00-\x20\x7f\ud800-\udfff]")
 # Headers that frame the message, steer proxies or change the encoding: they are the transport's.
 FORBIDDEN_HEADERS = frozenset(
     {
@@ -98,6 +99,22 @@ def parse_credential(raw: Mapping[str, JsonValue]) -> Credential:
     return Credential(api, base_url, MappingProxyType(headers), exact)
 
 
+def endpoint_of(raw: Mapping[str, JsonValue]) -> str:
+    """Host and port that a credential object leads to, lower case, as a key to count by; empty where it is no URL.
+
+    It validates nothing: that is `parse_credential`'s, and comes later.
+    """
+    _, value = _find(raw, "baseUrl")
+    if not isinstance(value, str) or len(value) > MAX_URL_BYTES:
+        return ""
+    try:
+        parts = urlsplit(value.strip())
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return ""
+    return f"{host.rstrip('.')}:{port or (80 if parts.scheme == 'http' else 443)}" if host else ""
+
+
 def _find(raw: Mapping[str, JsonValue], key: str) -> tuple[str, JsonValue]:
     """The path and the value under whichever spelling is present."""
     for spelling in KEYS[key]:
@@ -112,7 +129,7 @@ def _unknown_key(key: str) -> Violation:
         if "key" in key.lower() or "token" in key.lower() or "auth" in key.lower()
         else "known are apiCompatibility, baseUrl, headers and exactUrl"
     )
-    return Violation(f"{PATH}.{key}", f"unknown key; {hint}")
+    return Violation(f"{PATH}.{_shown(key)}", f"unknown key; {hint}")
 
 
 def _api(raw: Mapping[str, JsonValue], violations: list[Violation]) -> ApiCompatibility:
@@ -149,7 +166,7 @@ def _url_fault(url: str) -> str:
     """What is wrong with a base URL, in words that do not repeat it; empty when nothing is."""
     if len(url.encode("utf-8", "replace")) > MAX_URL_BYTES:
         return f"must be at most {MAX_URL_BYTES} bytes"
-    if any(char.isspace() or ord(char) < 0x20 or ord(char) == 0x7F for char in url) or "\\" in url:
+    if _NOT_IN_A_URL.search(url):
         return "must not contain spaces, control characters or backslashes"
     try:
         parts = urlsplit(url)
@@ -208,7 +225,7 @@ def _header_fault(name: str, value: JsonValue) -> str:
 
 
 def _shown(name: str) -> str:
-    """A header name as it may be repeated in an error: short, printable. A name can be a mispasted secret."""
+    """A name as it may be repeated in an error: short, printable. A name can be a mispasted secret."""
     return name if _HEADER_NAME.fullmatch(name) and len(name) <= 64 else "…"
 
 

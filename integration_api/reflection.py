@@ -6,8 +6,7 @@ The two protocols are the same messages under another package, and grpcio ships 
 from collections.abc import Sequence
 
 import grpc
-from grpc_reflection.v1alpha import reflection
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
 V1 = "grpc.reflection.v1.ServerReflection"

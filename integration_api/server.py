@@ -4,6 +4,7 @@ It wires the parts together and knows their order; it decides nothing about chat
 """
 
 import asyncio
+import gc
 import signal
 from collections.abc import Awaitable
 from contextlib import suppress
@@ -17,12 +18,16 @@ from caller.custom_llm.caller import CustomLLMCaller, Limits
 from caller.custom_llm.egress_policy import EgressPolicy
 from caller.custom_llm.transport import Transport, TransportSettings
 from caller.registry import Registry
-from integration_api import reflection
+from integration_api import reflection, tls
+from integration_api.credential_store import CredentialStore
+from integration_api.interceptors import auth
+from integration_api.interceptors.admission import Admission, AdmissionLimits
 from integration_api.interceptors.guard import Guard
 from integration_api.services import chat
 from integration_api.services.chat import ChatService
-from integration_api.settings import Settings
+from integration_api.settings import Settings, effective
 from integration_api.v1 import chat_service_pb2 as pb
+from integration_api.watched import FileWatcher
 
 # How long the health service may take to tell its watchers, and the last bytes their way.
 _BOUND = 2.0
@@ -32,13 +37,22 @@ class Server:
     """One gRPC server in this process. An async context manager: started inside, stopped at its end."""
 
     def __init__(self, settings: Settings, transport: Transport | None = None) -> None:
-        """Make it inside the running event loop. `transport` stands in for the own one in tests of egress."""
+        """Make it inside the running event loop. `transport` stands in for the own one in tests of egress.
+
+        Raises:
+            ValueError: settings that do not go together.
+        """
         self._settings = settings
+        self._files = FileWatcher()
+        identify = auth.authenticator(settings, self._files)
+        self._certificates = tls.watched_certificates(settings, self._files)
+        self._credentials = CredentialStore(settings.credentials_dir, self._files) if settings.credentials_dir else None
+        self.admission = Admission(AdmissionLimits.of(settings))
         self._log = structlog.get_logger("integration_api.server")
         self._transport = transport or Transport(transport_settings(settings))
         limits = Limits(max_event_bytes=settings.max_event_bytes, max_answer_chars=settings.max_answer_bytes)
         self._registry = Registry({"custom-llm": CustomLLMCaller(self._transport, limits)})
-        self.guard = Guard(settings.write_timeout)
+        self.guard = Guard(settings.write_timeout, identify=identify)
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=_options(settings))
         self._services = [chat.NAME, health.SERVICE_NAME]
@@ -49,8 +63,10 @@ class Server:
 
         Raises:
             OSError: the address is taken, or cannot be listened on.
+            ValueError: a file of tokens, keys, certificates or credentials cannot be used.
         """
         settings = self._settings
+        await asyncio.to_thread(self._files.load)
         self._add_chat()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
@@ -58,12 +74,18 @@ class Server:
             self._services += reflection.enable(self._server, self._services)
         address = f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"
         try:
-            self.port = self._server.add_insecure_port(address)
+            self.port = self._listen(address)
         except RuntimeError:
             raise OSError(f"cannot listen on {address}: the address is taken, or is not one of this machine") from None
         await self._server.start()
         await self._set_health(health_pb2.HealthCheckResponse.SERVING)
+        self._files.start()
         self._log.info("server.started", host=settings.host, port=self.port)
+        self._log.info("server.settings", **effective(settings))
+        if self._certificates is None and auth.is_authenticated_setup(settings) and not _is_loopback(settings.host):
+            self._log.warning(
+                "server.no_tls", advice="bearer tokens arrive in clear text; set tls_cert_file, or end TLS in front"
+            )
 
     async def stop(self) -> None:
         """Health off, wait for balancers to notice, refuse new calls, let the running ones end, end the rest."""
@@ -83,6 +105,7 @@ class Server:
         await _bounded(self._health.enter_graceful_shutdown())
         await _bounded(self._server.stop(0.2))  # watchers of the health service never end by themselves
         await _bounded(self._transport.close())
+        await _bounded(asyncio.to_thread(self._files.stop))
         self._log.info("server.stopped")
 
     async def __aenter__(self) -> Self:
@@ -92,8 +115,15 @@ class Server:
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
+    def _listen(self, address: str) -> int:
+        if self._certificates is None:
+            return int(self._server.add_insecure_port(address))
+        required = bool(self._settings.tls_client_ca_file)
+        credentials = tls.credentials(self._certificates, client_certificates=required)
+        return int(self._server.add_secure_port(address, credentials))
+
     def _add_chat(self) -> None:
-        service = ChatService(self._registry, self._settings)
+        service = ChatService(self._registry, self._settings, self.admission, self._credentials)
         guard = self.guard
         handlers = {
             "Chat": guard.unary("Chat", pb.ChatRequest, service.chat),
@@ -116,6 +146,14 @@ async def _bounded(work: Awaitable[object]) -> None:
             await work
 
 
+def tune_process() -> None:
+    """Once, before the first call: what is loaded by now stays, and the collector need not look at it for every few
+    hundred objects that tokens make. Calls themselves hold no cycles."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+
+
 async def serve(settings: Settings) -> None:
     """Run a server until SIGTERM or SIGINT; a second signal ends at once."""
     stopping = asyncio.Event()
@@ -129,6 +167,7 @@ async def serve(settings: Settings) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
+    tune_process()
     async with Server(settings):
         await stopping.wait()
 
@@ -155,4 +194,7 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),
         ("grpc.max_concurrent_streams", 4_000),
+        # Room for a large JWT; C-core refuses what is above with RESOURCE_EXHAUSTED.
+        ("grpc.max_metadata_size", 16 * 1024),
+        ("grpc.absolute_max_metadata_size", 32 * 1024),
     ]

@@ -19,6 +19,7 @@ import ipaddress
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Final, assert_never
 
@@ -122,6 +123,11 @@ _LOCAL_NAT64: Final = IPv6Network("64:ff9b:1::/48")
 _ISATAP: Final = (0x0000_5EFE, 0x0200_5EFE)
 
 
+# Every request is judged, and most go to the few addresses that went before.
+_KEPT: Final = 4096
+
+
+@lru_cache(_KEPT)
 def classify(address: str) -> Verdict:
     """Judge one numeric address as a socket or a resolver names it; what cannot be read is FORBIDDEN.
 
@@ -158,6 +164,7 @@ def never_reachable(network: Network) -> str | None:
     return None
 
 
+@lru_cache(_KEPT)
 def literal(host: str) -> Address | None:
     """The address a URL's host spells (IPv6 with or without brackets), or None if it is a name.
 

@@ -9,6 +9,8 @@ What differs from the HTML standard, because endpoints do:
 * At the end of the body a pending event is dispatched too: some servers forget the last blank line.
 * A line `error: {…}` is an event named `error` (llama.cpp before September 2025).
 * A block that starts with `{` or `[` is a raw JSON text, an event without a name (Gemini's errors inside a stream).
+* Data that ends with `}` followed by data that begins with `{` or `[` are two events: no JSON text has the one behind
+  the other, and some servers (DeepInfra, SambaNova) end events with a single newline.
 * Events without data, and `data: null`, are dropped.
 """
 
@@ -17,6 +19,9 @@ from typing import NamedTuple
 from caller.errors import ResponseTooLarge
 
 _BOM = b"\xef\xbb\xbf"
+# What a line costs beside its bytes, so that many short lines are bounded as well as one long one.
+_LINE = 64
+_FIELDS = (b"data", b"event", b"id", b"retry", b"error", b":", b"{", b"[")
 
 
 class Frame(NamedTuple):
@@ -27,14 +32,18 @@ class Frame(NamedTuple):
 
 
 class SseDecoder:
-    """Decodes one stream. Never raises but for `ResponseTooLarge`, and holds at most `max_event_bytes`."""
+    """Decodes one stream. Never raises but for `ResponseTooLarge`, and holds at most `max_event_bytes` of it.
 
-    __slots__ = ("_after_cr", "_data", "_event", "_fragments", "_limit", "_raw", "_size", "_start")
+    `foreign` is True when the body began with something that is no line of an event stream, and no event came.
+    """
+
+    __slots__ = ("_after_cr", "_data", "_event", "_limit", "_partial", "_raw", "_size", "_start", "foreign")
 
     def __init__(self, max_event_bytes: int) -> None:
+        self.foreign = False
         self._limit = max_event_bytes
-        self._fragments: list[bytes] = []  # an unfinished line, in pieces: joining at every read is quadratic
-        self._size = 0  # bytes held in fragments and in the pending event
+        self._partial = bytearray()  # an unfinished line
+        self._size = 0  # of the pending event
         self._after_cr = False
         self._start = True
         self._event = ""
@@ -54,78 +63,77 @@ class SseDecoder:
             self._after_cr = chunk.endswith(b"\r")
             chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         frames: list[Frame] = []
-        head, newline, rest = chunk.partition(b"\n")
-        self._hold(head)
-        if newline:
-            self._line(self._unfinished(), frames)
-            *lines, tail = rest.split(b"\n")
-            for line in lines:
-                self._line(line, frames)
-            self._hold(tail)
+        *lines, tail = chunk.split(b"\n")
+        if lines and self._partial:
+            lines[0] = self._unfinished(lines[0])
+        for line in lines:
+            self._line(line, frames)
+        if tail:
+            self._partial += tail
+            self._check(len(self._partial))
         return frames
 
     def close(self) -> list[Frame]:
         """The body ended: whatever is pending is dispatched."""
         frames: list[Frame] = []
-        last = self._unfinished()
-        if last:
-            self._line(last, frames)
+        if self._partial:
+            self._line(self._unfinished(b""), frames)
         self._dispatch(frames)
         return frames
 
-    def _hold(self, fragment: bytes) -> None:
-        if fragment:
-            self._fragments.append(fragment)
-            self._grow(len(fragment))
-
-    def _grow(self, size: int) -> None:
-        self._size += size
-        if self._size > self._limit:
-            raise ResponseTooLarge(f"an event of the endpoint's stream is larger than {self._limit} bytes")
-
-    def _unfinished(self) -> bytes:
-        fragments = self._fragments
-        if not fragments:
-            return b""
-        line = fragments[0] if len(fragments) == 1 else b"".join(fragments)
-        self._size -= len(line)
-        self._fragments = []
+    def _unfinished(self, rest: bytes) -> bytes:
+        line = bytes(self._partial) + rest
+        self._partial = bytearray()
         return line
 
+    def _check(self, more: int) -> None:
+        if self._size + more > self._limit:
+            raise ResponseTooLarge(f"an event of the endpoint's stream is larger than {self._limit} bytes")
+
     def _line(self, line: bytes, frames: list[Frame]) -> None:
-        if self._start:
+        if self._start and line:
             self._start = False
             line = line.removeprefix(_BOM)
+            self.foreign = bool(line) and not line.startswith(_FIELDS)
         if not line:
             self._dispatch(frames)
         elif line.startswith(b"data:"):
             value = line[6:] if line[5:6] == b" " else line[5:]
-            self._data.append(value)
-            self._grow(len(value) + 1)
+            if self._data and (self._raw or _cannot_follow(self._data[-1], value)):
+                self._dispatch(frames)
+            self._add(value)
         else:
             self._other_line(line)
 
     def _other_line(self, line: bytes) -> None:
         if self._raw or (line[0] in b"{[" and not self._data):
             self._raw = True
-            self._data.append(line)
-            self._grow(len(line) + 1)
+            self._add(line)
             return
         name, _, value = line.partition(b":")
         if name == b"event":
-            self._event = value.removeprefix(b" ").decode("utf-8", "replace")
+            self._event = value[:_LINE].removeprefix(b" ").decode("utf-8", "replace")
         elif name == b"error":
             self._event = "error"
-            self._data.append(value.strip())
-            self._grow(len(value) + 1)
+            self._add(value.strip())
+
+    def _add(self, value: bytes) -> None:
+        self._check(len(value))
+        self._size += len(value) + _LINE
+        self._data.append(value)
 
     def _dispatch(self, frames: list[Frame]) -> None:
         data = self._data
         if data:
             joined = data[0] if len(data) == 1 else b"\n".join(data)
             if joined and joined != b"null":
+                self.foreign = False
                 frames.append(Frame(self._event, joined))
             self._data = []
             self._size = 0
         self._event = ""
         self._raw = False
+
+
+def _cannot_follow(data: bytes, value: bytes) -> bool:
+    return value[:1] in (b"{", b"[") and data.rstrip().endswith(b"}")

@@ -7,6 +7,7 @@ from google.protobuf import duration_pb2
 
 from caller.call import CallReport, Choice, Completion, Model, Verification
 from caller.events import (
+    OUTPUT,
     Event,
     Finished,
     FinishReason,
@@ -52,57 +53,73 @@ def coalesced(batch: Sequence[Event]) -> Sequence[Event]:
     if len(batch) < 2:
         return batch
     events: list[Event] = []
+    run: list[Event] = []
     for event in batch:
-        joined = _joined(events[-1], event) if events else None
-        if joined is None:
-            events.append(event)
-        else:
-            events[-1] = joined
+        if run and not _same_place(run[0], event):
+            events.append(_whole(run))
+            run = []
+        run.append(event)
+    events.append(_whole(run))
     return events
 
 
-def _joined(earlier: Event, later: Event) -> Event | None:
-    match earlier, later:
-        case TextDelta(), TextDelta() if earlier.choice == later.choice:
-            return TextDelta(earlier.text + later.text, earlier.choice, earlier.logprobs + later.logprobs)
-        case ReasoningDelta(), ReasoningDelta() if earlier.choice == later.choice:
-            return ReasoningDelta(earlier.text + later.text, earlier.choice)
-        case RefusalDelta(), RefusalDelta() if earlier.choice == later.choice:
-            return RefusalDelta(earlier.text + later.text, earlier.choice)
-        case ToolCallDelta(), ToolCallDelta() if (earlier.choice, earlier.index) == (later.choice, later.index):
-            return ToolCallDelta(
-                earlier.index, earlier.arguments + later.arguments, earlier.id, earlier.name, earlier.choice
-            )
+def _same_place(first: Event, event: Event) -> bool:
+    if type(first) is not type(event) or not isinstance(first, OUTPUT) or not isinstance(event, OUTPUT):
+        return False
+    if isinstance(first, ToolCallDelta) and isinstance(event, ToolCallDelta) and first.index != event.index:
+        return False
+    return first.choice == event.choice
+
+
+def _whole(run: list[Event]) -> Event:
+    """One event for a run of the same kind and place."""
+    first = run[0]
+    if len(run) == 1:
+        return first
+    match first:
+        case TextDelta():
+            logprobs = tuple(token for event in run if isinstance(event, TextDelta) for token in event.logprobs)
+            return TextDelta(_texts(run), first.choice, logprobs)
+        case ReasoningDelta():
+            return ReasoningDelta(_texts(run), first.choice)
+        case RefusalDelta():
+            return RefusalDelta(_texts(run), first.choice)
+        case ToolCallDelta():
+            arguments = "".join(event.arguments for event in run if isinstance(event, ToolCallDelta))
+            return ToolCallDelta(first.index, arguments, first.id, first.name, first.choice)
         case _:
-            return None
+            raise TypeError(f"a run of {type(first).__name__}")
+
+
+def _texts(run: list[Event]) -> str:
+    return "".join(event.text for event in run if isinstance(event, TextDelta | ReasoningDelta | RefusalDelta))
 
 
 def frame(event: Event) -> pb.StreamChatResponse | None:
     """The frame of a delta; None for events that are not told one by one."""
+    told = pb.StreamChatResponse()  # filled in place: half the cost of nested constructors
     match event:
         case TextDelta():
-            delta = pb.TextDelta(text=event.text, choice_index=event.choice)
+            told.text_delta.text = event.text
+            if event.choice:
+                told.text_delta.choice_index = event.choice
             if event.logprobs:
-                delta.logprobs.extend(_logprobs(event.logprobs))
-            return pb.StreamChatResponse(text_delta=delta)
+                told.text_delta.logprobs.extend(_logprobs(event.logprobs))
         case ReasoningDelta():
-            return pb.StreamChatResponse(reasoning_delta=pb.ReasoningDelta(text=event.text, choice_index=event.choice))
+            told.reasoning_delta.text = event.text
+            told.reasoning_delta.choice_index = event.choice
         case ToolCallDelta():
-            return pb.StreamChatResponse(
-                tool_call_delta=pb.ToolCallDelta(
-                    index=event.index,
-                    id=event.id,
-                    name=event.name,
-                    arguments_fragment=event.arguments,
-                    choice_index=event.choice,
-                )
-            )
+            delta = told.tool_call_delta
+            delta.index, delta.id, delta.name = event.index, event.id, event.name
+            delta.arguments_fragment, delta.choice_index = event.arguments, event.choice
         case RefusalDelta():
-            return pb.StreamChatResponse(refusal_delta=pb.RefusalDelta(text=event.text, choice_index=event.choice))
+            told.refusal_delta.text = event.text
+            told.refusal_delta.choice_index = event.choice
         case Started() | UsageReported() | ProviderFields() | ProviderState() | Finished():
             return None
         case _:
             assert_never(event)
+    return told
 
 
 def started(request_id: str, completion: Completion) -> pb.StreamChatResponse:

@@ -2,16 +2,19 @@
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import replace
 
 from caller.call import Caller, CallReport, ChatCall, Timeouts
-from caller.errors import CallerError, CredentialNotFound, ResponseTooLarge
+from caller.credentials import endpoint_of
+from caller.errors import CallerError, ResponseTooLarge
 from caller.events import OUTPUT, Event
 from caller.fold import Folder
 from caller.json_types import JsonObject
 from caller.registry import Registry
 from integration_api.codec import v1_request, v1_response
+from integration_api.credential_store import CredentialStore, not_found
+from integration_api.interceptors.admission import Admission
 from integration_api.interceptors.rpc import Rpc
 from integration_api.settings import Settings
 from integration_api.v1 import chat_service_pb2 as pb
@@ -25,8 +28,17 @@ _PROBE = msg.Message(user=msg.UserMessage(content=[msg.ContentPart(text="Say OK.
 class ChatService:
     """Each method takes the request and its `Rpc`, and raises `CallerError`s."""
 
-    def __init__(self, registry: Registry, settings: Settings) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        settings: Settings,
+        admission: Admission,
+        credentials: CredentialStore | None = None,
+    ) -> None:
+        """`credentials`: those that requests may name; None where the server holds none."""
         self._registry = registry
+        self._admission = admission
+        self._credentials = credentials
         self._timeouts = Timeouts(
             connect=settings.connect_timeout,
             first_output=settings.first_output_timeout,
@@ -40,20 +52,26 @@ class ChatService:
         """One whole answer."""
         caller, call, report = self._begin(request, rpc)
         with _named(request.provider_id):
-            completion = await caller.chat(call, report)
+            async with self._place(call, rpc):
+                completion = await caller.chat(call, report)
         _trail(rpc, report)
         return self._answer(v1_response.chat_response(rpc.request_id, completion, report, _now()))
 
     async def stream_chat(self, request: pb.ChatRequest, rpc: Rpc) -> None:
         """The same answer, as it comes. Nothing leaves before the first output or the good end."""
         caller, call, report = self._begin(request, rpc)
-        folder = Folder(self._max_answer)
         with _named(request.provider_id):
-            async with aclosing(caller.stream_chat(call, report)) as batches:
-                async for batch in batches:
-                    for event in batch:
-                        folder.feed(event)
-                    await self._write(batch, folder, rpc)
+            async with self._place(call, rpc):
+                await self._stream(caller, call, report, rpc)
+
+    async def _stream(self, caller: Caller, call: ChatCall, report: CallReport, rpc: Rpc) -> None:
+        folder = Folder(self._max_answer)
+        async with aclosing(caller.stream_chat(call, report)) as batches:
+            async for batch in batches:
+                events = v1_response.coalesced(batch)
+                for event in events:
+                    folder.feed(event)
+                await self._write(events, folder, rpc)
         if not rpc.spoke:
             await rpc.write(v1_response.started(rpc.request_id, folder.completion()))
         _trail(rpc, report)
@@ -67,20 +85,26 @@ class ChatService:
             probe.model_parameters["model.name"] = request.model
         caller, call, report = self._begin(probe, rpc)
         with _named(request.provider_id):
-            found = await caller.verify(call, report)
+            async with self._place(call, rpc):
+                found = await caller.verify(call, report)
         return v1_response.verification(found)
 
     async def list_models(self, request: pb.ListModelsRequest, rpc: Rpc) -> pb.ListModelsResponse:
         """What the endpoint offers."""
         caller, call, report = self._begin(_probe(request.provider_id, request.credential), rpc)
         with _named(request.provider_id):
-            return v1_response.models(await caller.list_models(call, report))
+            async with self._place(call, rpc):
+                return v1_response.models(await caller.list_models(call, report))
+
+    def _place(self, call: ChatCall, rpc: Rpc) -> AbstractAsyncContextManager[None]:
+        """A place among the running calls; waiting for one takes from the call's total time."""
+        return self._admission.admit(rpc.identity, endpoint_of(call.credential), call.timeouts.total)
 
     def _begin(self, request: pb.ChatRequest, rpc: Rpc) -> tuple[Caller, ChatCall, CallReport]:
         rpc.name(request.request_id)
         caller = self._registry.resolve(request.provider_id)
         call = v1_request.chat_call(
-            request, rpc.request_id, self._credential(request.credential), self._timeouts, self._max_attempts
+            request, rpc.request_id, self._credential(request.credential, rpc), self._timeouts, self._max_attempts
         )
         left = rpc.time_left()
         if left is not None and left < call.timeouts.total:
@@ -88,15 +112,17 @@ class ChatService:
         rpc.deadline = rpc.started + call.timeouts.total
         return caller, call, CallReport(started=rpc.started)
 
-    def _credential(self, credential: msg.Credential) -> JsonObject:
+    def _credential(self, credential: msg.Credential, rpc: Rpc) -> JsonObject:
         if credential.WhichOneof("source") == "name":
-            raise CredentialNotFound("this server holds no credentials; send the credential's value")
+            if self._credentials is None:
+                raise not_found(credential.name)
+            return self._credentials.find(credential.name, rpc.identity)
         return v1_request.credential_value(credential)
 
-    async def _write(self, batch: Sequence[Event], folder: Folder, rpc: Rpc) -> None:
-        if not rpc.spoke and any(isinstance(event, OUTPUT) for event in batch):
+    async def _write(self, events: Sequence[Event], folder: Folder, rpc: Rpc) -> None:
+        if not rpc.spoke and any(isinstance(event, OUTPUT) for event in events):
             await rpc.write(v1_response.started(rpc.request_id, folder.completion()))
-        for event in v1_response.coalesced(batch):
+        for event in events:
             frame = v1_response.frame(event)
             if frame is not None:
                 await rpc.write(frame)

@@ -6,7 +6,7 @@ look-ups and one small event; everything rare stands behind a test of what the c
 Source of the wire facts: OpenAI's API reference; deviations name the server.
 """
 
-from collections.abc import Sequence
+from collections.abc import KeysView, Sequence
 
 from caller.custom_llm.adapter import ResolvedCall
 from caller.custom_llm.adapters.chat_request import STATE_SHAPE
@@ -52,6 +52,7 @@ _DELTA_KEYS = frozenset(
 )
 # What most chunks hold and nothing else: such a delta is text.
 _PLAIN = frozenset({"role", "content"})
+_PLAIN_CHOICE = frozenset({"index", "delta", "finish_reason", "logprobs"})
 _REASONS = {
     "stop": FinishReason.STOP,
     "eos_token": FinishReason.STOP,  # TGI
@@ -81,7 +82,7 @@ class _OpenChoice:
 class ChatDecoder:
     """Reads one answer."""
 
-    __slots__ = ("_choices", "_deltas", "_extra", "_id", "_model", "_saw_done", "_saw_frame", "done")
+    __slots__ = ("_choices", "_deltas", "_extra", "_id", "_model", "_saw_done", "_saw_frame", "_plain_keys", "_seen_keys", "done")
 
     def __init__(self, call: ResolvedCall) -> None:
         del call
@@ -91,7 +92,9 @@ class ChatDecoder:
         self._deltas = False
         self._id = ""
         self._model = ""
-        self._extra: JsonObject = {}
+        self._extra: JsonObject = {}  # what came last; most servers repeat it in every chunk
+        self._seen_keys = _TOP_KEYS
+        self._plain_keys: KeysView[str] | None = None  # of a chunk that was read in full
         self._choices: dict[int, _OpenChoice] = {}
 
     def feed(self, frame: Frame) -> Sequence[Event]:
@@ -103,10 +106,34 @@ class ChatDecoder:
             # breaks the connection when it was interrupted.
             self.done = bool(self._choices) and all(choice.finished for choice in self._choices.values())
             return ()
+        chunks = parse_frame(data)
+        if len(chunks) == 1 and not frame.event:
+            plain = self._plain(chunks[0])
+            if plain is not None:
+                return (plain,)
         events: list[Event] = []
-        for chunk in parse_frame(data):
+        for chunk in chunks:
             self._chunk(chunk, frame.event, events)
         return events
+
+    def _plain(self, chunk: JsonObject) -> TextDelta | None:
+        """The delta of a chunk that is text and nothing new: what nearly all of them are. None for any other."""
+        choices = chunk.get("choices")
+        if chunk.keys() != self._plain_keys or chunk.get("usage") or type(choices) is not list or len(choices) != 1:
+            return None
+        choice = choices[0]
+        if type(choice) is not dict or not choice.keys() <= _PLAIN_CHOICE or choice.get("finish_reason"):
+            return None
+        delta, index = choice.get("delta"), choice.get("index", 0)
+        if type(delta) is not dict or not delta.keys() <= _PLAIN or choice.get("logprobs"):
+            return None
+        content = delta.get("content")
+        if type(content) is not str or not content or type(index) is not int or index not in self._choices:
+            return None
+        for key, value in self._extra.items():
+            if chunk.get(key) != value:
+                return None
+        return TextDelta(content, index)
 
     def close(self) -> Sequence[Event]:
         """The stream ended."""
@@ -151,6 +178,7 @@ class ChatDecoder:
                 error.usage = _usage_among(events)
                 raise error
         self._saw_frame = True
+        self._plain_keys = None if "error" in chunk or "x_groq" in chunk else chunk.keys()
         self._top(chunk, events)
         choices = chunk.get("choices")
         if choices:
@@ -167,7 +195,8 @@ class ChatDecoder:
             self._id = self._id or text_of(answer_id)
             self._model = self._model or text_of(model)
             events.append(Started(self._id, self._model))
-        if not chunk.keys() <= _TOP_KEYS:
+        if not chunk.keys() <= self._seen_keys or any(chunk.get(key) != value for key, value in self._extra.items()):
+            self._seen_keys = _TOP_KEYS.union(chunk)
             extra = without(chunk, _TOP_KEYS)
             if extra and extra != self._extra:
                 self._extra = extra
