@@ -12,7 +12,7 @@ The traps of grpc.aio that it closes (grpcio 1.85.1):
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -22,6 +22,7 @@ from google.protobuf.message import Message
 
 from caller.custom_llm.watchdog import Watchdog
 from caller.errors import CallerError, InternalError, ServiceDraining, ServiceOverloaded, ServiceStopped
+from integration_api.interceptors.auth import Identify
 from integration_api.interceptors.rpc import ClientGoneError, Rpc
 from integration_api.interceptors.status import Ending, ending_of
 from integration_api.interceptors.streams import OpenStream, parsed
@@ -33,15 +34,19 @@ Handler = Callable[[Request, Rpc], Awaitable[Message | None]]
 StreamHandler = Callable[[OpenStream[Request]], Awaitable[None]]
 # For a contract that wants failures inside of an OK answer: makes it of the error and the request's bytes.
 InBody = Callable[[CallerError, bytes, Rpc], Message]
-# Who calls, read from the request's metadata; raises CallerUnauthenticated.
-Authenticate = Callable[[Sequence[tuple[str, str | bytes]]], str]
+# Who calls, read from the call's context; raises CallerUnauthenticated.
+Authenticate = Callable[[grpc.aio.ServicerContext], str]
 
 
 class Guard:
-    """Wraps handlers, and knows which of their calls are running."""
+    """Wraps handlers, and knows which of their calls are running. `identify` says who calls before anything of a
+    request is read; None lets everybody in, nameless."""
 
-    def __init__(self, write_timeout: float, max_open_streams: int = 10_000) -> None:
+    def __init__(
+        self, write_timeout: float, max_open_streams: int = 10_000, *, identify: Identify | None = None
+    ) -> None:
         self._write_timeout = write_timeout
+        self._identify_natively = identify
         self._max_open_streams = max_open_streams
         self._log = structlog.get_logger("integration_api.call")
         self._running: dict[asyncio.Task[object], Rpc] = {}
@@ -163,7 +168,9 @@ class Guard:
 
     def _identify(self, rpc: Rpc, authenticate: Authenticate | None) -> None:
         if authenticate is not None:
-            rpc.identity = authenticate(rpc.context.invocation_metadata())
+            rpc.identity = authenticate(rpc.context)
+        elif self._identify_natively is not None:
+            rpc.identity = self._identify_natively(rpc.context)
 
     @contextmanager
     def _counted(self, rpc: Rpc) -> Iterator[None]:
@@ -209,13 +216,14 @@ class Guard:
                 task.uncancel()
                 return (ServiceStopped if rpc.spoke else ServiceDraining)("this instance is stopping")
             if task.cancelling():
-                self._log.info("call.cancelled", method=rpc.method, request_id=rpc.request_id)
+                self._log.info("call.cancelled", **_who(rpc))
                 return None
         if isinstance(error, ClientGoneError):
-            self._log.info("call.client_gone", method=rpc.method, request_id=rpc.request_id)
+            self._log.info("call.client_gone", **_who(rpc))
             raise asyncio.CancelledError from error
         if not isinstance(error, CallerError):
-            self._log.error("call.bug", method=rpc.method, request_id=rpc.name(rpc.request_id), exc_info=error)
+            rpc.name(rpc.request_id)
+            self._log.error("call.bug", **_who(rpc), exc_info=error)
             return InternalError(f"internal error, request id {rpc.request_id}")
         return error
 
@@ -223,8 +231,7 @@ class Guard:
         ending = ending_of(error, rpc.request_id or rpc.name(""))
         self._log.info(
             "call.failed",
-            method=rpc.method,
-            request_id=rpc.request_id,
+            **_who(rpc),
             reason=ending.reason,
             status=ending.code.name,
             message=ending.message,
@@ -240,6 +247,11 @@ class Guard:
                 await rpc.context.abort(ending.code, ending.message, ending.trailers)
         except TimeoutError:  # the client does not read: the status waits in grpc's buffer, nobody waits for it here
             raise asyncio.CancelledError from error
+
+
+def _who(rpc: Rpc) -> dict[str, str]:
+    """What every log line of a call says."""
+    return {"method": rpc.method, "request_id": rpc.request_id, "identity": rpc.identity}
 
 
 def _this_task() -> asyncio.Task[object]:
