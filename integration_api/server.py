@@ -19,15 +19,13 @@ from caller.custom_llm.egress_policy import EgressPolicy
 from caller.custom_llm.transport import Transport, TransportSettings
 from caller.registry import Registry
 from integration_api import reflection, tls
-from integration_api.credential_store import CredentialStore
-from integration_api.interceptors import auth
+from integration_api.door import clear_text, make_door
 from integration_api.interceptors.admission import Admission, AdmissionLimits
 from integration_api.interceptors.guard import Guard
 from integration_api.services import chat
 from integration_api.services.chat import ChatService
 from integration_api.settings import Settings, effective
 from integration_api.v1 import chat_service_pb2 as pb
-from integration_api.watched import FileWatcher
 
 # How long the health service may take to tell its watchers, and the last bytes their way.
 _BOUND = 2.0
@@ -43,16 +41,13 @@ class Server:
             ValueError: settings that do not go together.
         """
         self._settings = settings
-        self._files = FileWatcher()
-        identify = auth.authenticator(settings, self._files)
-        self._certificates = tls.watched_certificates(settings, self._files)
-        self._credentials = CredentialStore(settings.credentials_dir, self._files) if settings.credentials_dir else None
+        self._door = make_door(settings)
         self.admission = Admission(AdmissionLimits.of(settings))
         self._log = structlog.get_logger("integration_api.server")
         self._transport = transport or Transport(transport_settings(settings))
         limits = Limits(max_event_bytes=settings.max_event_bytes, max_answer_chars=settings.max_answer_bytes)
         self._registry = Registry({"custom-llm": CustomLLMCaller(self._transport, limits)})
-        self.guard = Guard(settings.write_timeout, identify=identify)
+        self.guard = Guard(settings.write_timeout, identify=self._door.identify)
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=_options(settings))
         self._services = [chat.NAME, health.SERVICE_NAME]
@@ -66,7 +61,7 @@ class Server:
             ValueError: a file of tokens, keys, certificates or credentials cannot be used.
         """
         settings = self._settings
-        await asyncio.to_thread(self._files.load)
+        await asyncio.to_thread(self._door.files.load)
         self._add_chat()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
@@ -79,13 +74,12 @@ class Server:
             raise OSError(f"cannot listen on {address}: the address is taken, or is not one of this machine") from None
         await self._server.start()
         await self._set_health(health_pb2.HealthCheckResponse.SERVING)
-        self._files.start()
+        self._door.files.start()
         self._log.info("server.started", host=settings.host, port=self.port)
         self._log.info("server.settings", **effective(settings))
-        if self._certificates is None and auth.is_authenticated_setup(settings) and not _is_loopback(settings.host):
-            self._log.warning(
-                "server.no_tls", advice="bearer tokens arrive in clear text; set tls_cert_file, or end TLS in front"
-            )
+        if clear_text(settings):
+            advice = "callers' tokens arrive in clear text: set tls_cert_file and tls_key_file, or end TLS in front"
+            self._log.warning("server.no_tls", advice=advice)
 
     async def stop(self) -> None:
         """Health off, wait for balancers to notice, refuse new calls, let the running ones end, end the rest."""
@@ -105,7 +99,7 @@ class Server:
         await _bounded(self._health.enter_graceful_shutdown())
         await _bounded(self._server.stop(0.2))  # watchers of the health service never end by themselves
         await _bounded(self._transport.close())
-        await _bounded(asyncio.to_thread(self._files.stop))
+        await _bounded(asyncio.to_thread(self._door.files.stop))
         self._log.info("server.stopped")
 
     async def __aenter__(self) -> Self:
@@ -116,14 +110,15 @@ class Server:
         await self.stop()
 
     def _listen(self, address: str) -> int:
-        if self._certificates is None:
+        certificates = self._door.certificates
+        if certificates is None:
             return int(self._server.add_insecure_port(address))
         required = bool(self._settings.tls_client_ca_file)
-        credentials = tls.credentials(self._certificates, client_certificates=required)
+        credentials = tls.credentials(certificates, client_certificates=required)
         return int(self._server.add_secure_port(address, credentials))
 
     def _add_chat(self) -> None:
-        service = ChatService(self._registry, self._settings, self.admission, self._credentials)
+        service = ChatService(self._registry, self._settings, self.admission, self._door.credentials)
         guard = self.guard
         handlers = {
             "Chat": guard.unary("Chat", pb.ChatRequest, service.chat),

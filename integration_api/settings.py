@@ -11,7 +11,7 @@ ENV_PREFIX = "INTEGRATION_API_"
 MIB = 1024 * 1024
 
 
-def _setting(default: Any, meaning: str, *, choices: tuple[str, ...] = (), secret: bool = False) -> Any:  # noqa: ANN401 - dataclasses.field is typed so
+def _setting(default: Any, meaning: str, *, choices: tuple[str, ...] = (), secret: bool = False) -> Any:
     """A field with what the command line needs to know of it."""
     return field(default=default, metadata={"meaning": meaning, "choices": choices, "secret": secret}, repr=not secret)
 
@@ -25,6 +25,31 @@ class Settings:
     log_level: str = _setting("info", "Least level that is logged.", choices=("debug", "info", "warning", "error"))
     log_format: str = _setting("console", "How logs are written.", choices=("console", "json"))
     allow_anonymous: bool = _setting(False, "Let callers in that do not say who they are, also beyond loopback.")
+    auth_tokens_file: str = _setting(
+        "",
+        "File of callers' bearer tokens: lines of a name and sha256:<the token's SHA-256 in hex>; re-read on change.",
+    )
+    auth_jwt_key_file: str = _setting(
+        "", "Key that callers' JWTs are checked with: a PEM public key or certificate, or a secret; re-read on change."
+    )
+    auth_jwt_algorithms: str = _setting(
+        "", "Comma-separated algorithms of JWTs; empty: HS256 for a secret, RS256, ES256 or EdDSA as the public key is."
+    )
+    auth_jwt_audience: str = _setting("", "What the 'aud' of a JWT must be; empty: a JWT with an audience is refused.")
+    auth_jwt_issuer: str = _setting("", "What the 'iss' of a JWT must be; empty: any.")
+    auth_mtls_names: str = _setting(
+        "",
+        "Comma-separated DNS or URI names of client certificates that are let in, *.domain for one label; "
+        "empty: all that tls_client_ca_file signed.",
+    )
+    tls_cert_file: str = _setting("", "PEM file of the server's certificate and its chain; re-read on change.")
+    tls_key_file: str = _setting("", "PEM file of the certificate's private key; re-read on change.")
+    tls_client_ca_file: str = _setting(
+        "", "PEM file of the authorities of client certificates; with it only clients with one can connect."
+    )
+    credentials_dir: str = _setting(
+        "", "Directory of named credentials, one JSON file each, as Kubernetes mounts secrets; re-read on change."
+    )
     egress_policy: str = _setting(
         "open",
         "Which endpoint addresses may be called: open (all but metadata and link-local), public-only, or allowlist.",
@@ -39,6 +64,15 @@ class Settings:
     total_timeout: float = _setting(600.0, "Longest time for a whole call.")
     write_timeout: float = _setting(30.0, "Longest wait for a client that does not read its stream.")
     max_attempts: int = _setting(3, "Most HTTP requests per call, the first included.")
+    max_running_calls: int = _setting(
+        0, "Most calls at once; 0: as many as the limit of open file descriptors carries."
+    )
+    max_running_per_caller: int = _setting(
+        0, "Most calls at once of one caller, all anonymous ones together; 0: no limit."
+    )
+    max_running_per_endpoint: int = _setting(0, "Most calls at once to one endpoint's host and port; 0: no limit.")
+    max_queued_calls: int = _setting(0, "Most calls that wait for a place; 0: calls above a limit are refused at once.")
+    max_queue_time: float = _setting(1.0, "Longest wait for a place.")
     max_request_bytes: int = _setting(16 * MIB, "Largest gRPC request.")
     max_event_bytes: int = _setting(16 * MIB, "Largest single event, or whole JSON answer, of an endpoint.")
     max_answer_bytes: int = _setting(
@@ -49,6 +83,16 @@ class Settings:
     drain_delay: float = _setting(0.0, "Time between NOT_SERVING and refusing new calls, for load balancers to notice.")
     shutdown_grace: float = _setting(30.0, "Longest time that running calls get to end at shutdown.")
     reflection: bool = _setting(True, "Serve gRPC reflection, so that grpcurl needs no proto files.")
+
+
+def effective(settings: Settings) -> dict[str, object]:
+    """Every setting with its value, as a log may show it: of a secret only whether it is set."""
+    return {
+        entry.name: _redacted(getattr(settings, entry.name))
+        if entry.metadata["secret"]
+        else getattr(settings, entry.name)
+        for entry in fields(settings)
+    }
 
 
 def flag(name: str) -> str:
@@ -73,3 +117,7 @@ def _shown(default: object) -> str:
     if isinstance(default, bool):
         return "on" if default else "off"
     return "" if default == "" else f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def _redacted(value: object) -> str:
+    return "(set)" if value else ""

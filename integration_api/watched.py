@@ -1,0 +1,175 @@
+"""Files that are read again when they change: token lists, keys, certificates, credentials.
+
+One thread per server looks at them once a second, so that no call and no token ever waits for a disk. It knows when a
+file changed; what the bytes mean is the business of whoever watches. A change that cannot be read or makes no sense
+leaves the old value in force and is logged, once per content.
+
+Kubernetes swaps a symbolic link (`..data`) under mounted secrets; looking through the link finds the new file.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Generic, TypeAlias, TypeVar
+
+import structlog
+
+_INTERVAL = 1.0
+# Two writes within the clock's grain look alike, so a file this young (in seconds) is read again at the next look.
+_YOUNG = 2.0
+_JOIN_SECONDS = 5.0
+
+_T = TypeVar("_T")
+# What was found under each path: its bytes, or why there are none.
+Found: TypeAlias = Mapping[Path, bytes | OSError]
+_Signature: TypeAlias = tuple[tuple[Path, int, int, int], ...]
+
+
+class Watched(Generic[_T]):
+    """A value made from files. `find` lists them; `parse` makes the value, raising ValueError with words that hold no
+    secret. `name` is the setting it belongs to. Files above `max_bytes` are not read."""
+
+    def __init__(
+        self,
+        name: str,
+        find: Callable[[], Sequence[Path]],
+        parse: Callable[[Found], _T],
+        max_bytes: int = 1024 * 1024,
+    ) -> None:
+        self._name = name
+        self._find = find
+        self._parse = parse
+        self._max_bytes = max_bytes
+        self._signature: _Signature | None = None
+        self._content: dict[Path, bytes | str] | None = None
+        self._values: list[_T] = []  # empty until loaded
+        self._log = structlog.get_logger("integration_api.files")
+
+    @property
+    def value(self) -> _T:
+        """The newest good value. It must have been loaded."""
+        return self._values[0]
+
+    def load(self) -> None:
+        """Read it for the first time.
+
+        Raises:
+            ValueError: the files cannot be read, or make no sense.
+        """
+        try:
+            self._read()
+        except OSError as error:
+            raise ValueError(f"{self._name}: cannot be read: {error.strerror}") from None
+        except ValueError as error:
+            raise ValueError(f"{self._name}: {error}") from None
+
+    def look(self) -> None:
+        """Read it again where it changed. What goes wrong is logged; the old value stays."""
+        try:
+            if self._read():
+                self._log.info("files.reloaded", setting=self._name)
+        except OSError as error:
+            self._log.error("files.unreadable", setting=self._name, error=error.strerror)
+        except ValueError as error:
+            self._log.error("files.broken", setting=self._name, error=str(error))
+
+    def _read(self) -> bool:
+        paths = tuple(self._find())
+        signature = _signature(paths)
+        if signature is not None and signature == self._signature:
+            return False
+        found = {path: self._bytes_of(path) for path in paths}
+        self._signature = signature
+        content = {path: raw if isinstance(raw, bytes) else str(raw.strerror) for path, raw in found.items()}
+        if content == self._content:
+            return False
+        self._content = content
+        self._values = [self._parse(found)]
+        return True
+
+    def _bytes_of(self, path: Path) -> bytes | OSError:
+        try:
+            with path.open("rb") as file:
+                raw = file.read(self._max_bytes + 1)
+        except OSError as error:
+            return error
+        if len(raw) > self._max_bytes:
+            return OSError(0, f"larger than {self._max_bytes} bytes")
+        return raw
+
+
+class FileWatcher:
+    """Keeps watched values current. `load` first, then `start`, at the end `stop`."""
+
+    def __init__(self, interval: float = _INTERVAL) -> None:
+        self._interval = interval
+        self._watched: list[Watched[Any]] = []
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def add(self, watched: Watched[_T]) -> Watched[_T]:
+        """Watch it, too; returns it."""
+        self._watched.append(watched)
+        return watched
+
+    def load(self) -> None:
+        """Read everything for the first time. It reads files: call it off the event loop.
+
+        Raises:
+            ValueError: something cannot be read, or makes no sense.
+        """
+        for watched in self._watched:
+            watched.load()
+
+    def start(self) -> None:
+        """Look once a second from now on."""
+        if self._watched and self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="file-watcher", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Look no more. It waits for the look that is under way: call it off the event loop."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(_JOIN_SECONDS)
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self._interval):
+            for watched in self._watched:
+                watched.look()
+
+
+def one_file(name: str, path: str, parse: Callable[[bytes], _T]) -> Watched[_T]:
+    """A value made from one file."""
+    place = Path(path)
+
+    def parse_found(found: Found) -> _T:
+        return parse(readable(found[place]))
+
+    return Watched(name, lambda: (place,), parse_found)
+
+
+def readable(raw: bytes | OSError) -> bytes:
+    """The bytes.
+
+    Raises:
+        OSError: there are none.
+    """
+    if isinstance(raw, OSError):
+        raise raw
+    return raw
+
+
+def _signature(paths: Sequence[Path]) -> _Signature | None:
+    """What changes when a file does; None where a change cannot be told yet."""
+    entries: list[tuple[Path, int, int, int]] = []
+    youngest = 0.0
+    for path in paths:
+        try:
+            stat = path.stat()
+        except OSError:
+            return None
+        youngest = max(youngest, stat.st_mtime)
+        entries.append((path, stat.st_mtime_ns, stat.st_size, stat.st_ino))
+    return None if time.time() - youngest < _YOUNG else tuple(entries)
