@@ -12,14 +12,37 @@ from caller.json_types import JsonObject, JsonValue
 
 # A level of a Struct is three messages (Struct, entry, Value), and protobuf parsers stop at a hundred.
 MAX_DEPTH = 32
+# Members of objects and lists together. Two bytes of a request can make one, and each costs a microsecond.
+MAX_VALUES = 100_000
 _MAX_SENT_DEPTH = 28
 
 
 class NotJsonError(ValueError):
-    """A Struct holds what JSON cannot: a number that is not finite, a value without a kind, or too deep a nesting."""
+    """A Struct holds what JSON cannot: a number that is not finite, a value without a kind; or it is nested too deep,
+    or holds too much."""
 
 
-def struct_to_object(struct: struct_pb2.Struct, depth: int = 0) -> JsonObject:
+class Budget:
+    """How many values may still be read; several Structs can share one."""
+
+    __slots__ = ("_left", "_most")
+
+    def __init__(self, most: int = MAX_VALUES) -> None:
+        self._most = most
+        self._left = most
+
+    def take(self, count: int) -> None:
+        """Use up some of it.
+
+        Raises:
+            NotJsonError: there is not so much left.
+        """
+        self._left -= count
+        if self._left < 0:
+            raise NotJsonError(f"holds too much: at most {self._most} values can be given in all")
+
+
+def struct_to_object(struct: struct_pb2.Struct, depth: int = 0, budget: Budget | None = None) -> JsonObject:
     """The Struct as a JSON object.
 
     Raises:
@@ -27,10 +50,15 @@ def struct_to_object(struct: struct_pb2.Struct, depth: int = 0) -> JsonObject:
     """
     if depth > MAX_DEPTH:
         raise NotJsonError(f"is nested more than {MAX_DEPTH} levels deep")
-    return {key: value_to_json(value, depth) for key, value in struct.fields.items()}
+    fields = struct.fields
+    if not fields:
+        return {}
+    budget = budget or Budget()
+    budget.take(len(fields))
+    return {key: value_to_json(value, depth, budget) for key, value in fields.items()}
 
 
-def value_to_json(value: struct_pb2.Value, depth: int = 0) -> JsonValue:
+def value_to_json(value: struct_pb2.Value, depth: int = 0, budget: Budget | None = None) -> JsonValue:
     """One Value as JSON.
 
     Raises:
@@ -46,11 +74,13 @@ def value_to_json(value: struct_pb2.Value, depth: int = 0) -> JsonValue:
         case "bool_value":
             return value.bool_value
         case "struct_value":
-            return struct_to_object(value.struct_value, depth + 1)
+            return struct_to_object(value.struct_value, depth + 1, budget)
         case "list_value":
             if depth > MAX_DEPTH:
                 raise NotJsonError(f"is nested more than {MAX_DEPTH} levels deep")
-            return [value_to_json(member, depth + 1) for member in value.list_value.values]
+            budget = budget or Budget()
+            budget.take(len(value.list_value.values))
+            return [value_to_json(member, depth + 1, budget) for member in value.list_value.values]
         case _:
             return None
 

@@ -1,6 +1,10 @@
-"""Requests of `integration_api.v1` to domain values. Pure; every fault of a request is one violation with its path."""
+"""Requests of `integration_api.v1` to domain values. Pure; every fault of a request is one violation with its path.
 
-from collections.abc import Iterable
+A request of many small things costs far more to read than its bytes say, and nothing else runs meanwhile: so their
+counts are bounded before they are read, and the faults that are told, too.
+"""
+
+from collections.abc import Mapping, Sequence
 
 from google.protobuf import duration_pb2, struct_pb2
 
@@ -23,13 +27,38 @@ from caller.messages import (
     UserMessage,
 )
 from caller.parameters import object_from_text
-from integration_api.codec.structs import NotJsonError, struct_to_object
+from integration_api.codec.structs import Budget, NotJsonError, struct_to_object
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1 import messages_pb2 as msg
 
 MAX_MESSAGES = 10_000
 MAX_TOOLS = 1_024
 MAX_PARTS = 1_024
+# Parts and tool calls of all messages together.
+MAX_PIECES = 20_000
+MAX_TOOL_NAME_CHARS = 256
+MAX_SCHEMA_BYTES = 1024 * 1024
+MAX_LABELS = 64
+MAX_LABEL_NAME_CHARS = 128
+MAX_LABEL_CHARS = 1_024
+# The headers that a credential may have, and as much again.
+MAX_CREDENTIAL_VALUES = 256
+MAX_CREDENTIAL_BYTES = 1024 * 1024
+_MAX_FAULTS = 32
+
+
+class _Faults(list[Violation]):
+    """The faults found so far. Past a bound the request is refused with those: nobody reads a million of them.
+    `budget` is what the request's Structs may hold together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.budget = Budget()
+
+    def append(self, violation: Violation) -> None:
+        super().append(violation)
+        if len(self) >= _MAX_FAULTS:
+            _refuse(self)
 
 
 def chat_call(
@@ -44,7 +73,8 @@ def chat_call(
     Raises:
         RequestInvalid: with one violation per fault.
     """
-    violations: list[Violation] = []
+    violations = _Faults()
+    _check_labels(request.labels, violations)
     messages = _messages(request.messages, violations)
     tools = tuple(_tool(number, tool, violations) for number, tool in enumerate(request.tools[:MAX_TOOLS]))
     if len(request.tools) > MAX_TOOLS:
@@ -80,10 +110,17 @@ def credential_value(credential: msg.Credential) -> JsonObject:
         advice = 'is missing: give {"baseUrl": "http://…/v1", "headers": {…}} or the name of a stored credential'
         raise CredentialInvalid(f"{field}: {advice}", violations=[Violation(field, advice)])
     try:
-        return struct_to_object(credential.value)
+        _check_size(credential.value)
+        return struct_to_object(credential.value, budget=Budget(MAX_CREDENTIAL_VALUES))
     except NotJsonError as fault:
         violation = Violation("credential.value", str(fault))
         raise CredentialInvalid(f"credential.value: {fault}", violations=[violation]) from None
+
+
+def _check_size(credential: struct_pb2.Struct) -> None:
+    """Headers can be JSON text, which is one value of any length."""
+    if credential.ByteSize() > MAX_CREDENTIAL_BYTES:
+        raise NotJsonError(f"must be at most {MAX_CREDENTIAL_BYTES} bytes")
 
 
 def _refuse(violations: list[Violation]) -> None:
@@ -92,26 +129,44 @@ def _refuse(violations: list[Violation]) -> None:
         raise RequestInvalid(f"{violations[0].field}: {violations[0].description}{more}", violations=violations)
 
 
-def _object(path: str, struct: struct_pb2.Struct, violations: list[Violation]) -> JsonObject:
+def _check_labels(labels: Mapping[str, str], violations: _Faults) -> None:
+    if len(labels) > MAX_LABELS:
+        violations.append(Violation("labels", f"must be at most {MAX_LABELS}"))
+        return
+    for name, text in labels.items():
+        if not 0 < len(name) <= MAX_LABEL_NAME_CHARS:
+            violations.append(Violation("labels", f"must have names of 1 to {MAX_LABEL_NAME_CHARS} characters"))
+        elif len(text) > MAX_LABEL_CHARS:
+            violations.append(Violation(f'labels["{name}"]', f"must be at most {MAX_LABEL_CHARS} characters"))
+
+
+def _object(path: str, struct: struct_pb2.Struct, violations: _Faults) -> JsonObject:
     try:
-        return struct_to_object(struct)
+        return struct_to_object(struct, budget=violations.budget)
     except NotJsonError as fault:
         violations.append(Violation(path, str(fault)))
         return {}
 
 
-def _messages(wire: Iterable[msg.Message], violations: list[Violation]) -> tuple[Message, ...]:
-    found = list(wire)
-    if not found:
+def _messages(wire: Sequence[msg.Message], violations: _Faults) -> tuple[Message, ...]:
+    if not wire:
         violations.append(Violation("messages", "must hold at least one message"))
-    if len(found) > MAX_MESSAGES:
+    if len(wire) > MAX_MESSAGES:
         violations.append(Violation("messages", f"must be at most {MAX_MESSAGES}"))
         return ()
-    messages = (_message(f"messages[{number}]", message, violations) for number, message in enumerate(found))
+    if sum(map(_pieces, wire)) > MAX_PIECES:
+        violations.append(Violation("messages", f"must hold at most {MAX_PIECES} parts and tool calls together"))
+        return ()
+    messages = (_message(f"messages[{number}]", message, violations) for number, message in enumerate(wire))
     return tuple(message for message in messages if message is not None)
 
 
-def _message(path: str, wire: msg.Message, violations: list[Violation]) -> Message | None:
+def _pieces(wire: msg.Message) -> int:
+    """How much of it has a count of its own; each of these is empty in roles that have none."""
+    return len(wire.user.content) + len(wire.tool.content) + len(wire.assistant.tool_calls)
+
+
+def _message(path: str, wire: msg.Message, violations: _Faults) -> Message | None:
     options = _object(f"{path}.provider_options", wire.provider_options, violations)
     match wire.WhichOneof("role"):
         case "system":
@@ -134,9 +189,7 @@ def _message(path: str, wire: msg.Message, violations: list[Violation]) -> Messa
             return None
 
 
-def _assistant(
-    path: str, wire: msg.AssistantMessage, options: JsonObject, violations: list[Violation]
-) -> AssistantMessage:
+def _assistant(path: str, wire: msg.AssistantMessage, options: JsonObject, violations: _Faults) -> AssistantMessage:
     for number, call in enumerate(wire.tool_calls):
         _need(call.id, f"{path}.assistant.tool_calls[{number}].id", violations)
         _need(call.name, f"{path}.assistant.tool_calls[{number}].name", violations)
@@ -152,7 +205,7 @@ def _assistant(
     )
 
 
-def _tool_message(path: str, wire: msg.ToolMessage, options: JsonObject, violations: list[Violation]) -> ToolMessage:
+def _tool_message(path: str, wire: msg.ToolMessage, options: JsonObject, violations: _Faults) -> ToolMessage:
     _need(wire.tool_call_id, f"{path}.tool.tool_call_id", violations)
     return ToolMessage(
         tool_call_id=wire.tool_call_id,
@@ -163,16 +216,15 @@ def _tool_message(path: str, wire: msg.ToolMessage, options: JsonObject, violati
     )
 
 
-def _content(path: str, wire: Iterable[msg.ContentPart], violations: list[Violation]) -> tuple[ContentPart, ...]:
-    found = list(wire)
-    if len(found) > MAX_PARTS:
+def _content(path: str, wire: Sequence[msg.ContentPart], violations: _Faults) -> tuple[ContentPart, ...]:
+    if len(wire) > MAX_PARTS:
         violations.append(Violation(path, f"must hold at most {MAX_PARTS} parts"))
         return ()
-    parts = (_part(f"{path}[{number}]", part, violations) for number, part in enumerate(found))
+    parts = (_part(f"{path}[{number}]", part, violations) for number, part in enumerate(wire))
     return tuple(part for part in parts if part is not None)
 
 
-def _part(path: str, wire: msg.ContentPart, violations: list[Violation]) -> ContentPart | None:
+def _part(path: str, wire: msg.ContentPart, violations: _Faults) -> ContentPart | None:
     options = _object(f"{path}.provider_options", wire.provider_options, violations)
     match wire.WhichOneof("part"):
         case "text":
@@ -200,16 +252,21 @@ def _part(path: str, wire: msg.ContentPart, violations: list[Violation]) -> Cont
             return None
 
 
-def _tool(number: int, wire: msg.ToolDefinition, violations: list[Violation]) -> ToolDefinition:
+def _tool(number: int, wire: msg.ToolDefinition, violations: _Faults) -> ToolDefinition:
     path = f"tools[{number}]"
     _need(wire.name, f"{path}.name", violations)
+    if len(wire.name) > MAX_TOOL_NAME_CHARS:
+        violations.append(Violation(f"{path}.name", f"must be at most {MAX_TOOL_NAME_CHARS} characters"))
     parameters: JsonObject | None = None
     match wire.WhichOneof("schema"):
         case "parameters":
             parameters = _object(f"{path}.parameters", wire.parameters, violations)
         case "parameters_json":
-            parameters = object_from_text(wire.parameters_json)
-            if parameters is None:
+            text = wire.parameters_json
+            parameters = object_from_text(text) if len(text) <= MAX_SCHEMA_BYTES else None
+            if len(text) > MAX_SCHEMA_BYTES:
+                violations.append(Violation(f"{path}.parameters_json", f"must be at most {MAX_SCHEMA_BYTES} bytes"))
+            elif parameters is None:
                 violations.append(Violation(f"{path}.parameters_json", "must be JSON text of an object"))
         case _:
             pass  # a tool without arguments
@@ -222,12 +279,12 @@ def _tool(number: int, wire: msg.ToolDefinition, violations: list[Violation]) ->
     )
 
 
-def _need(value: str | bytes, path: str, violations: list[Violation]) -> None:
+def _need(value: str | bytes, path: str, violations: _Faults) -> None:
     if not value:
         violations.append(Violation(path, "must not be empty"))
 
 
-def _timeouts(wire: pb.Timeouts, bounds: Timeouts, violations: list[Violation]) -> Timeouts:
+def _timeouts(wire: pb.Timeouts, bounds: Timeouts, violations: _Faults) -> Timeouts:
     given = {field.name: value for field, value in wire.ListFields()}
     return Timeouts(
         connect=_timeout("connect", given.get("connect"), bounds.connect, violations),
@@ -237,7 +294,7 @@ def _timeouts(wire: pb.Timeouts, bounds: Timeouts, violations: list[Violation]) 
     )
 
 
-def _timeout(name: str, wire: duration_pb2.Duration | None, bound: float, violations: list[Violation]) -> float:
+def _timeout(name: str, wire: duration_pb2.Duration | None, bound: float, violations: _Faults) -> float:
     if wire is None:
         return bound
     seconds = wire.seconds + wire.nanos / 1e9
