@@ -31,9 +31,8 @@ def pause_before_retry(error: CallerError, attempt: Attempt) -> float | None:
     """Seconds to wait before the next attempt, or None: give up."""
     if error.after_output or attempt.number >= attempt.max_attempts:
         return None
-    if isinstance(error, LostReusedConnection) and attempt.fresh_start:
-        return 0.0  # the connection was stale; the endpoint is most likely well
-    pause = _pause(error, attempt)
+    stale = isinstance(error, LostReusedConnection) and attempt.fresh_start
+    pause = 0.0 if stale else _pause(error, attempt)  # a stale connection: the endpoint is most likely well
     return pause if pause is not None and pause < attempt.remaining else None
 
 

@@ -149,6 +149,11 @@ def token(text: str) -> bytes:
     return f'data: {{"id":"c","model":"m","choices":[{{"index":0,"delta":{{"content":"{text}"}}}}]}}\n\n'.encode()
 
 
+STREAM_END = (
+    b'data: {"id":"c","model":"m","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+)
+
+
 class Torrent(Handmade):
     """An endpoint that writes tokens for ever; `stuck` is set once nobody has taken any for a while."""
 
@@ -244,9 +249,9 @@ def server_with(
     return Server(settings, transport=Transport(transport_settings(settings), connector=connector))
 
 
-def descriptors() -> int:
-    """How many file descriptors this process has open."""
-    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+def descriptors(pid: int | str = "self") -> int:
+    """How many file descriptors a process has open."""
+    return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
 
 
 def resident(pid: int | str = "self") -> int:
