@@ -22,8 +22,9 @@ from integration_api import reflection, tls
 from integration_api.door import clear_text, make_door
 from integration_api.interceptors.admission import Admission, AdmissionLimits
 from integration_api.interceptors.guard import Guard
-from integration_api.services import chat
+from integration_api.services import chat, unified_provider
 from integration_api.services.chat import ChatService
+from integration_api.services.unified_provider import UnifiedProviderService
 from integration_api.settings import Settings, effective
 from integration_api.v1 import chat_service_pb2 as pb
 
@@ -47,10 +48,10 @@ class Server:
         self._transport = transport or Transport(transport_settings(settings))
         limits = Limits(max_event_bytes=settings.max_event_bytes, max_answer_chars=settings.max_answer_bytes)
         self._registry = Registry({"custom-llm": CustomLLMCaller(self._transport, limits)})
-        self.guard = Guard(settings.write_timeout, identify=self._door.identify)
+        self.guard = Guard(settings.write_timeout, settings.max_open_streams, identify=self._door.identify)
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=_options(settings))
-        self._services = [chat.NAME, health.SERVICE_NAME]
+        self._services = [chat.NAME, unified_provider.NAME, health.SERVICE_NAME]
         self.port = 0
 
     async def start(self) -> None:
@@ -63,6 +64,7 @@ class Server:
         settings = self._settings
         await asyncio.to_thread(self._door.files.load)
         self._add_chat()
+        self._add_unified_provider()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         if settings.reflection:
@@ -95,7 +97,7 @@ class Server:
         if self.guard.running:
             self._log.warning("server.cutting", running=self.guard.running)
             self.guard.cut()
-            await _bounded(self.guard.idle())
+        await _bounded(self.guard.idle())  # cut calls, and statuses on their way
         await _bounded(self._health.enter_graceful_shutdown())
         await _bounded(self._server.stop(0.2))  # watchers of the health service never end by themselves
         await _bounded(self._transport.close())
@@ -128,6 +130,12 @@ class Server:
         }
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(chat.NAME, handlers),))
         self._server.add_registered_method_handlers(chat.NAME, handlers)
+
+    def _add_unified_provider(self) -> None:
+        service = UnifiedProviderService(self._registry, self._settings, self.admission)
+        handlers = service.handlers(self.guard)
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(unified_provider.NAME, handlers),))
+        self._server.add_registered_method_handlers(unified_provider.NAME, handlers)
 
     async def _set_health(self, status: "health_pb2.HealthCheckResponse.ServingStatus") -> None:
         for service in ("", *self._services):

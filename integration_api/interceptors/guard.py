@@ -51,6 +51,7 @@ class Guard:
         self._log = structlog.get_logger("integration_api.call")
         self._running: dict[asyncio.Task[object], Rpc] = {}
         self._streams: set[OpenStream[Any]] = set()  # of whatever frames
+        self._calls = 0  # running ones, open streams, and those whose status is on its way
         self._idle = asyncio.Event()
         self._idle.set()
         self._draining = False
@@ -73,7 +74,7 @@ class Guard:
             stream.drain()
 
     async def idle(self) -> None:
-        """Wait until no call runs and no stream is open."""
+        """Wait until no call runs, no stream is open, and every status is sent."""
         await self._idle.wait()
 
     def cut(self) -> None:
@@ -151,6 +152,8 @@ class Guard:
     ) -> bytes:
         dog = Watchdog()
         rpc = Rpc(context, method, self._write_timeout, dog)
+        self._calls += 1
+        self._idle.clear()
         try:
             async with dog:  # inside: its timeout must become a status, too
                 return await work(raw, rpc)
@@ -165,6 +168,10 @@ class Guard:
                 return in_body(failure, raw, rpc).SerializeToString()
             await self._abort(failure, rpc)
             raise
+        finally:
+            self._calls -= 1
+            if not self._calls:
+                self._idle.set()
 
     def _identify(self, rpc: Rpc, authenticate: Authenticate | None) -> None:
         if authenticate is not None:
@@ -178,12 +185,10 @@ class Guard:
         task = _this_task()
         self._admit()
         self._running[task] = rpc
-        self._idle.clear()
         try:
             yield
         finally:
             del self._running[task]
-            self._settle()
 
     @contextmanager
     def _opened(self, stream: OpenStream[Request]) -> Iterator[OpenStream[Request]]:
@@ -193,16 +198,10 @@ class Guard:
         if len(self._streams) >= self._max_open_streams:
             raise ServiceOverloaded(f"more than {self._max_open_streams} streams are open")
         self._streams.add(stream)
-        self._idle.clear()
         try:
             yield stream
         finally:
             self._streams.discard(stream)
-            self._settle()
-
-    def _settle(self) -> None:
-        if not self._running and not self._streams:
-            self._idle.set()
 
     def _admit(self) -> None:
         if self._draining:
