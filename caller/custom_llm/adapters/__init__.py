@@ -9,10 +9,17 @@ from caller.custom_llm.adapters.anthropic_messages import ANTHROPIC_MESSAGES
 from caller.custom_llm.adapters.gemini_generate_content import GEMINI_GENERATE_CONTENT
 from caller.custom_llm.adapters.openai_chat_completions import OPENAI_CHAT_COMPLETIONS
 from caller.custom_llm.adapters.openai_compatible import OPENAI_COMPATIBLE
+from caller.custom_llm.adapters.openai_responses import OPENAI_RESPONSES
 
 ADAPTERS: Mapping[ApiCompatibility, Adapter] = MappingProxyType(
     {
         adapter.api: adapter
-        for adapter in (OPENAI_CHAT_COMPLETIONS, OPENAI_COMPATIBLE, ANTHROPIC_MESSAGES, GEMINI_GENERATE_CONTENT)
+        for adapter in (
+            OPENAI_CHAT_COMPLETIONS,
+            OPENAI_COMPATIBLE,
+            OPENAI_RESPONSES,
+            ANTHROPIC_MESSAGES,
+            GEMINI_GENERATE_CONTENT,
+        )
     }
 )
