@@ -50,6 +50,15 @@ class Settings:
     credentials_dir: str = _setting(
         "", "Directory of named credentials, one JSON file each, as Kubernetes mounts secrets; re-read on change."
     )
+    rapida_jwt_secret: str = _setting(
+        "",
+        "Secret that the Rapida platform signs its JWTs with (x-internal-service-key); empty: its service asks callers "
+        "who they are in the native way.",
+        secret=True,
+    )
+    rapida_upper_case_metrics: bool = _setting(
+        False, "Name the metrics of Rapida's answers in upper case, as its older clients know them."
+    )
     egress_policy: str = _setting(
         "open",
         "Which endpoint addresses may be called: open (all but metadata and link-local), public-only, or allowlist.",
@@ -73,6 +82,8 @@ class Settings:
     max_running_per_endpoint: int = _setting(0, "Most calls at once to one endpoint's host and port; 0: no limit.")
     max_queued_calls: int = _setting(0, "Most calls that wait for a place; 0: calls above a limit are refused at once.")
     max_queue_time: float = _setting(1.0, "Longest wait for a place.")
+    max_open_streams: int = _setting(10_000, "Most bidirectional streams at once; their turns count as calls.")
+    stream_idle_timeout: float = _setting(600.0, "Longest time that a bidirectional stream may be open without a turn.")
     max_request_bytes: int = _setting(16 * MIB, "Largest gRPC request.")
     max_event_bytes: int = _setting(16 * MIB, "Largest single event, or whole JSON answer, of an endpoint.")
     max_answer_bytes: int = _setting(

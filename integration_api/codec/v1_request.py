@@ -47,7 +47,7 @@ MAX_CREDENTIAL_BYTES = 1024 * 1024
 _MAX_FAULTS = 32
 
 
-class _Faults(list[Violation]):
+class Faults(list[Violation]):
     """The faults found so far. Past a bound the request is refused with those: nobody reads a million of them.
     `budget` is what the request's Structs may hold together."""
 
@@ -58,7 +58,7 @@ class _Faults(list[Violation]):
     def append(self, violation: Violation) -> None:
         super().append(violation)
         if len(self) >= _MAX_FAULTS:
-            _refuse(self)
+            refuse(self)
 
 
 def chat_call(
@@ -73,7 +73,7 @@ def chat_call(
     Raises:
         RequestInvalid: with one violation per fault.
     """
-    violations = _Faults()
+    violations = Faults()
     _check_labels(request.labels, violations)
     messages = _messages(request.messages, violations)
     tools = tuple(_tool(number, tool, violations) for number, tool in enumerate(request.tools[:MAX_TOOLS]))
@@ -86,7 +86,7 @@ def chat_call(
         if request.options.max_attempts == 0:
             violations.append(Violation("options.max_attempts", "must be at least 1"))
         attempts = min(max_attempts, request.options.max_attempts)
-    _refuse(violations)
+    refuse(violations)
     return ChatCall(
         request_id=request_id,
         credential=credential,
@@ -110,26 +110,31 @@ def credential_value(credential: msg.Credential) -> JsonObject:
         advice = 'is missing: give {"baseUrl": "http://…/v1", "headers": {…}} or the name of a stored credential'
         raise CredentialInvalid(f"{field}: {advice}", violations=[Violation(field, advice)])
     try:
-        _check_size(credential.value)
+        check_size(credential.value)
         return struct_to_object(credential.value, budget=Budget(MAX_CREDENTIAL_VALUES))
     except NotJsonError as fault:
         violation = Violation("credential.value", str(fault))
         raise CredentialInvalid(f"credential.value: {fault}", violations=[violation]) from None
 
 
-def _check_size(credential: struct_pb2.Struct) -> None:
+def check_size(credential: struct_pb2.Struct) -> None:
     """Headers can be JSON text, which is one value of any length."""
     if credential.ByteSize() > MAX_CREDENTIAL_BYTES:
         raise NotJsonError(f"must be at most {MAX_CREDENTIAL_BYTES} bytes")
 
 
-def _refuse(violations: list[Violation]) -> None:
+def refuse(violations: list[Violation]) -> None:
+    """Refuse a request with faults; the text tells the first.
+
+    Raises:
+        RequestInvalid: there are any.
+    """
     if violations:
         more = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
         raise RequestInvalid(f"{violations[0].field}: {violations[0].description}{more}", violations=violations)
 
 
-def _check_labels(labels: Mapping[str, str], violations: _Faults) -> None:
+def _check_labels(labels: Mapping[str, str], violations: Faults) -> None:
     if len(labels) > MAX_LABELS:
         violations.append(Violation("labels", f"must be at most {MAX_LABELS}"))
         return
@@ -140,7 +145,7 @@ def _check_labels(labels: Mapping[str, str], violations: _Faults) -> None:
             violations.append(Violation(f'labels["{name}"]', f"must be at most {MAX_LABEL_CHARS} characters"))
 
 
-def _object(path: str, struct: struct_pb2.Struct, violations: _Faults) -> JsonObject:
+def _object(path: str, struct: struct_pb2.Struct, violations: Faults) -> JsonObject:
     try:
         return struct_to_object(struct, budget=violations.budget)
     except NotJsonError as fault:
@@ -148,7 +153,7 @@ def _object(path: str, struct: struct_pb2.Struct, violations: _Faults) -> JsonOb
         return {}
 
 
-def _messages(wire: Sequence[msg.Message], violations: _Faults) -> tuple[Message, ...]:
+def _messages(wire: Sequence[msg.Message], violations: Faults) -> tuple[Message, ...]:
     if not wire:
         violations.append(Violation("messages", "must hold at least one message"))
     if len(wire) > MAX_MESSAGES:
@@ -166,7 +171,7 @@ def _pieces(wire: msg.Message) -> int:
     return len(wire.user.content) + len(wire.tool.content) + len(wire.assistant.tool_calls)
 
 
-def _message(path: str, wire: msg.Message, violations: _Faults) -> Message | None:
+def _message(path: str, wire: msg.Message, violations: Faults) -> Message | None:
     options = _object(f"{path}.provider_options", wire.provider_options, violations)
     match wire.WhichOneof("role"):
         case "system":
@@ -189,7 +194,7 @@ def _message(path: str, wire: msg.Message, violations: _Faults) -> Message | Non
             return None
 
 
-def _assistant(path: str, wire: msg.AssistantMessage, options: JsonObject, violations: _Faults) -> AssistantMessage:
+def _assistant(path: str, wire: msg.AssistantMessage, options: JsonObject, violations: Faults) -> AssistantMessage:
     for number, call in enumerate(wire.tool_calls):
         _need(call.id, f"{path}.assistant.tool_calls[{number}].id", violations)
         _need(call.name, f"{path}.assistant.tool_calls[{number}].name", violations)
@@ -205,7 +210,7 @@ def _assistant(path: str, wire: msg.AssistantMessage, options: JsonObject, viola
     )
 
 
-def _tool_message(path: str, wire: msg.ToolMessage, options: JsonObject, violations: _Faults) -> ToolMessage:
+def _tool_message(path: str, wire: msg.ToolMessage, options: JsonObject, violations: Faults) -> ToolMessage:
     _need(wire.tool_call_id, f"{path}.tool.tool_call_id", violations)
     return ToolMessage(
         tool_call_id=wire.tool_call_id,
@@ -216,7 +221,7 @@ def _tool_message(path: str, wire: msg.ToolMessage, options: JsonObject, violati
     )
 
 
-def _content(path: str, wire: Sequence[msg.ContentPart], violations: _Faults) -> tuple[ContentPart, ...]:
+def _content(path: str, wire: Sequence[msg.ContentPart], violations: Faults) -> tuple[ContentPart, ...]:
     if len(wire) > MAX_PARTS:
         violations.append(Violation(path, f"must hold at most {MAX_PARTS} parts"))
         return ()
@@ -224,7 +229,7 @@ def _content(path: str, wire: Sequence[msg.ContentPart], violations: _Faults) ->
     return tuple(part for part in parts if part is not None)
 
 
-def _part(path: str, wire: msg.ContentPart, violations: _Faults) -> ContentPart | None:
+def _part(path: str, wire: msg.ContentPart, violations: Faults) -> ContentPart | None:
     options = _object(f"{path}.provider_options", wire.provider_options, violations)
     match wire.WhichOneof("part"):
         case "text":
@@ -252,7 +257,7 @@ def _part(path: str, wire: msg.ContentPart, violations: _Faults) -> ContentPart 
             return None
 
 
-def _tool(number: int, wire: msg.ToolDefinition, violations: _Faults) -> ToolDefinition:
+def _tool(number: int, wire: msg.ToolDefinition, violations: Faults) -> ToolDefinition:
     path = f"tools[{number}]"
     _need(wire.name, f"{path}.name", violations)
     if len(wire.name) > MAX_TOOL_NAME_CHARS:
@@ -279,12 +284,12 @@ def _tool(number: int, wire: msg.ToolDefinition, violations: _Faults) -> ToolDef
     )
 
 
-def _need(value: str | bytes, path: str, violations: _Faults) -> None:
+def _need(value: str | bytes, path: str, violations: Faults) -> None:
     if not value:
         violations.append(Violation(path, "must not be empty"))
 
 
-def _timeouts(wire: pb.Timeouts, bounds: Timeouts, violations: _Faults) -> Timeouts:
+def _timeouts(wire: pb.Timeouts, bounds: Timeouts, violations: Faults) -> Timeouts:
     given = {field.name: value for field, value in wire.ListFields()}
     return Timeouts(
         connect=_timeout("connect", given.get("connect"), bounds.connect, violations),
@@ -294,7 +299,7 @@ def _timeouts(wire: pb.Timeouts, bounds: Timeouts, violations: _Faults) -> Timeo
     )
 
 
-def _timeout(name: str, wire: duration_pb2.Duration | None, bound: float, violations: _Faults) -> float:
+def _timeout(name: str, wire: duration_pb2.Duration | None, bound: float, violations: Faults) -> float:
     if wire is None:
         return bound
     seconds = wire.seconds + wire.nanos / 1e9
