@@ -2,16 +2,12 @@
 
 import asyncio
 import json
-import os
 import signal
-import sys
 from contextlib import suppress
-from pathlib import Path
 from typing import Self
 
 from loopback import descriptors, resident
-
-ROOT = Path(__file__).resolve().parents[2]
+from processes import ROOT, arguments, environment
 
 
 class Program:
@@ -19,7 +15,7 @@ class Program:
 
     def __init__(self, *flags: str, env: dict[str, str] | None = None) -> None:
         self._flags = ("serve", "--port", "0", "--log-format", "json", *flags)
-        self._env = {**os.environ, **(env or {})}
+        self._env = environment(env)
         self._started = asyncio.Event()
         self._readers: list[asyncio.Task[None]] = []
         self._process: asyncio.subprocess.Process | None = None
@@ -28,10 +24,7 @@ class Program:
 
     async def __aenter__(self) -> Self:
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "integration_api",
-            *self._flags,
+            *arguments(*self._flags),
             cwd=ROOT,
             env=self._env,
             stdout=asyncio.subprocess.PIPE,
