@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from caller.call import Choice, Completion
-from caller.errors import ResponseTooLarge
+from caller.errors import ResponseTooLarge, clipped
 from caller.events import (
     Event,
     Finished,
@@ -30,6 +30,10 @@ from caller.provider_state import seal
 
 MAX_CHOICES = 128
 MAX_TOOL_CALLS = 1024
+# Of what the endpoint sent and we have no field for: names, and members of one list that came in pieces.
+MAX_FIELDS = 1024
+MAX_JOINED = 10_000
+_LOGPROB = 16  # what a token's log probability takes of the answer's room, at least
 NO_USAGE = Usage(source=UsageSource.UNAVAILABLE)
 
 
@@ -81,6 +85,7 @@ class Folder:
                 self._take(choice.text, event.text)
                 if event.logprobs:
                     choice.logprobs.extend(event.logprobs)
+                    self._charge(sum(_LOGPROB * (1 + len(token.top)) for token in event.logprobs))
             case ReasoningDelta():
                 self._take(self._choice(event.choice).reasoning, event.text)
             case RefusalDelta():
@@ -98,7 +103,10 @@ class Folder:
             case UsageReported():
                 self.usage = merge_usage(self.usage, event.usage)
             case ProviderFields():
-                merge_fields(self._fields if event.choice is None else self._choice(event.choice).fields, event.fields)
+                fields = self._fields if event.choice is None else self._choice(event.choice).fields
+                merge_fields(fields, event.fields)
+                if len(fields) > MAX_FIELDS:
+                    raise ResponseTooLarge(f"the answer has more than {MAX_FIELDS} fields that are not of its API")
             case ProviderState():
                 self._choice(event.choice).state = event
             case Finished():
@@ -137,10 +145,13 @@ class Folder:
         self._take(call.arguments, event.arguments)
 
     def _take(self, into: list[str], text: str) -> None:
-        self._room -= len(text)
+        self._charge(len(text))
+        into.append(text)
+
+    def _charge(self, chars: int) -> None:
+        self._room -= chars
         if self._room < 0:
             raise ResponseTooLarge("the answer is larger than the server's max_answer_bytes")
-        into.append(text)
 
 
 def merge_usage(earlier: Usage | None, later: Usage) -> Usage:
@@ -161,12 +172,18 @@ def merge_usage(earlier: Usage | None, later: Usage) -> Usage:
 
 
 def merge_fields(into: JsonObject, fields: JsonObject) -> None:
-    """Later values replace earlier ones; lists of one key are joined, since they come in pieces."""
+    """Later values replace earlier ones; lists of one key are joined, since they come in pieces. A list that begins
+    with all that is known has grown (Perplexity repeats its citations in every chunk).
+
+    Raises:
+        ResponseTooLarge: a joined list is longer than our bound.
+    """
     for key, value in fields.items():
         known: JsonValue = into.get(key)
-        if isinstance(known, list) and isinstance(value, list):
-            if known != value:
-                into[key] = known + value
+        if isinstance(known, list) and isinstance(value, list) and value[: len(known)] != known:
+            if len(known) + len(value) > MAX_JOINED:
+                raise ResponseTooLarge(f"the answer's `{clipped(key, 100)}` has more than {MAX_JOINED} members")
+            into[key] = known + value
         else:
             into[key] = value
 

@@ -59,6 +59,12 @@ def with_whole_numbers(value: JsonValue) -> JsonValue:
     return value
 
 
+def deeper_than(value: JsonValue, room: int) -> bool:
+    """Whether objects and lists are nested more than `room` levels deep."""
+    members = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return bool(members) and (room == 0 or any(deeper_than(member, room - 1) for member in members))
+
+
 def without(fields: Mapping[str, JsonValue], known: frozenset[str]) -> JsonObject:
     """The fields that are not among the known ones, nulls left out."""
     return {key: value for key, value in fields.items() if key not in known and value is not None}

@@ -4,7 +4,7 @@ This module knows names and types. Where a parameter stands on the wire of an AP
 `caller.custom_llm.parameter_table`.
 """
 
-import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -12,10 +12,11 @@ from types import MappingProxyType
 import msgspec
 
 from caller.errors import RequestInvalid, Violation
-from caller.json_types import JsonObject, JsonValue, with_whole_numbers
+from caller.json_types import JsonObject, JsonValue, deeper_than, with_whole_numbers
 
 PATH = "model_parameters"
 NESTED = "model.parameters"
+MAX_DEPTH = 100  # of JSON given as text: what a protobuf Struct may hold
 # They are fields of the request itself; a parameter of the same name would contradict them.
 REFUSED: Mapping[str, str] = MappingProxyType(
     {
@@ -48,19 +49,31 @@ class Parameters:
         return self.paths.get(name, f'{PATH}["{name}"]')
 
 
+# Python reads more than numbers as numbers: `1_000`, `nan`, digits of other scripts.
+_NUMBER = re.compile(r"[+-]?([0-9]{1,400}\.?[0-9]{0,400}|\.[0-9]{1,400})([eE][+-]?[0-9]{1,4})?")
+_LARGEST = 2.0**1023
+
+
 class _UnreadableError(Exception):
     """A value is not of its parameter's type; the text says what is expected."""
 
 
 def _number(value: JsonValue) -> JsonValue:
     if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            raise _UnreadableError("must be a number") from None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        value = _number_from_text(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -_LARGEST < value < _LARGEST:
         raise _UnreadableError("must be a number")
     return with_whole_numbers(value)
+
+
+def _number_from_text(text: str) -> int | float:
+    text = text.strip()
+    if not _NUMBER.fullmatch(text):
+        raise _UnreadableError("must be a number")
+    try:
+        return int(text)  # a seed may be larger than what a double holds exactly
+    except ValueError:
+        return float(text)
 
 
 def _integer(value: JsonValue) -> JsonValue:
@@ -97,6 +110,8 @@ def _from_json(value: JsonValue, expected: str) -> JsonValue:
         parsed: JsonValue = msgspec.json.decode(value)
     except (msgspec.DecodeError, RecursionError):
         raise _UnreadableError(expected) from None
+    if deeper_than(parsed, MAX_DEPTH):
+        raise _UnreadableError(f"is nested more than {MAX_DEPTH} levels deep")
     return parsed
 
 
@@ -184,7 +199,7 @@ def merge_parameters(raw: Mapping[str, JsonValue]) -> Parameters:
     }
     inner = {key: (f'{PATH}["{NESTED}"]["{key}"]', value) for key, value in nested.items()}
     values: JsonObject = {}
-    merged = bare | dotted | inner
+    merged = _given(bare) | _given(dotted) | _given(inner)
     for name, (path, value) in merged.items():
         _read(name, path, value, values, violations)
     model = _model(raw, violations)
@@ -192,6 +207,11 @@ def merge_parameters(raw: Mapping[str, JsonValue]) -> Parameters:
         raise RequestInvalid(f"{violations[0].field}: {violations[0].description}", violations=violations)
     paths = {name: path for name, (path, _) in merged.items()}
     return Parameters(model, MappingProxyType(values), frozenset(nested), MappingProxyType(paths))
+
+
+def _given(place: Mapping[str, tuple[str, JsonValue]]) -> dict[str, tuple[str, JsonValue]]:
+    """Without the nulls of parameters that we know: null means "not given" there. Others go out as they are."""
+    return {name: given for name, given in place.items() if given[1] is not None or name not in KNOWN}
 
 
 def _model(raw: Mapping[str, JsonValue], violations: list[Violation]) -> str:
@@ -219,10 +239,7 @@ def _read(name: str, path: str, value: JsonValue, values: JsonObject, violations
         violations.append(Violation(path, f"cannot be a parameter: {REFUSED[name]}"))
         return
     reader = KNOWN.get(name)
-    if reader is None:
-        values[name] = with_whole_numbers(value)
-    elif value is not None:  # null means "not given"
-        try:
-            values[name] = reader(value)
-        except _UnreadableError as unreadable:
-            violations.append(Violation(path, str(unreadable)))
+    try:
+        values[name] = with_whole_numbers(value) if reader is None else reader(value)
+    except _UnreadableError as unreadable:
+        violations.append(Violation(path, str(unreadable)))

@@ -33,12 +33,18 @@ class ResolvedCall:
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """One HTTP request. Its URL may hold a key in the query, its headers do hold keys: neither is shown."""
+    """One HTTP request. Its URL may hold a key in the query, its headers do hold keys: neither is shown.
+
+    `added` names the optional fields that the adapter added by itself and could do without, `left_out` those that it
+    did without because they are unwanted.
+    """
 
     method: str
     url: str = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(default=b"", repr=False)
+    added: frozenset[str] = frozenset()
+    left_out: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,7 @@ class Adapter:
             Raises `CallerError`: an error inside the answer, or not an answer of this shape.
         models_request: the request for one page of the model list; the page's token, empty for the first.
         decode_models: one page.
+        learns: refusals of what the adapter added by itself are remembered, see `habits`.
     """
 
     api: ApiCompatibility
@@ -94,3 +101,4 @@ class Adapter:
     decode_response: Callable[[ResolvedCall, bytes], Sequence[Event]]
     models_request: Callable[[Credential, str], HttpRequest]
     decode_models: Callable[[bytes], ModelPage]
+    learns: bool = False

@@ -6,7 +6,7 @@ It knows adapters and the transport by their types; it knows no wire format, and
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from caller.call import CallReport, ChatCall, Completion, Model, Verification
 from caller.credentials import ApiCompatibility, parse_credential
@@ -14,10 +14,11 @@ from caller.custom_llm.adapter import Adapter, ResolvedCall
 from caller.custom_llm.adapters import ADAPTERS
 from caller.custom_llm.discovery import Discovery
 from caller.custom_llm.exchange import Exchange, Work
+from caller.custom_llm.habits import Habits, refused_fields
 from caller.custom_llm.redaction import scrubbed
 from caller.custom_llm.retry import Attempt, pause_before_retry
 from caller.custom_llm.transport import LostReusedConnection, Transport
-from caller.errors import CallerError, NotSupportedByApi
+from caller.errors import CallerError, NotSupportedByApi, ResponseTooLarge
 from caller.events import Event
 from caller.fold import Folder
 from caller.parameters import merge_parameters
@@ -43,14 +44,19 @@ class CustomLLMCaller:
         self._transport = transport
         self._limits = limits
         self._adapters = adapters
+        self._habits = Habits()
 
     async def chat(self, call: ChatCall, report: CallReport) -> Completion:
         """One whole answer: the fold of its events."""
         folder = Folder(self._limits.max_answer_chars)
-        async with aclosing(self._events(call, report, stream=False)) as batches:
-            async for batch in batches:
-                for event in batch:
-                    folder.feed(event)
+        try:
+            async with aclosing(self._events(call, report, stream=False)) as batches:
+                async for batch in batches:
+                    for event in batch:
+                        folder.feed(event)
+        except ResponseTooLarge as error:
+            _describe(error, report, ())
+            raise
         return folder.completion()
 
     def stream_chat(self, call: ChatCall, report: CallReport) -> AsyncGenerator[Sequence[Event], None]:
@@ -114,15 +120,24 @@ class CustomLLMCaller:
         self, work: Work, max_attempts: int, report: CallReport
     ) -> AsyncGenerator[Sequence[Event], None]:
         loop = asyncio.get_running_loop()
-        fresh_start = True
+        fresh_start = may_learn = True
+        habit = self._habits.key(work.call.credential, work.call.parameters.model) if work.adapter.learns else None
         while True:
+            if habit is not None:
+                work = replace(work, call=replace(work.call, unwanted=self._habits.unwanted(habit)))
+            exchange = Exchange(work, self._transport, report)
             report.attempts += 1
             try:
-                async with aclosing(Exchange(work, self._transport, report).batches()) as batches:
+                async with aclosing(exchange.batches()) as batches:
                     async for batch in batches:
                         yield batch
             except CallerError as error:
                 attempt = Attempt(report.attempts, max_attempts, work.first_output_due - loop.time(), fresh_start)
+                refused = refused_fields(error, exchange.refusal, exchange.request.added)
+                if habit is not None and refused and may_learn and report.attempts < max_attempts:
+                    may_learn = False
+                    self._habits.learn(habit, refused)
+                    continue
                 pause = pause_before_retry(error, attempt)
                 if pause is None:
                     raise

@@ -1,46 +1,58 @@
 """Content encodings, bounded. We ask for `identity`; some proxies compress all the same. No I/O."""
 
 import zlib
+from collections.abc import Iterator
 
 from caller.errors import ProtocolError, ResponseTooLarge, StreamInterrupted
 
-_WINDOW = {"gzip": zlib.MAX_WBITS | 16, "x-gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
+_GZIP = zlib.MAX_WBITS | 16
+_GZIP_MAGIC = 0x1F
+_WINDOW = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": zlib.MAX_WBITS}
 _PIECE = 256 * 1024
 
 
 class Inflater:
     """Inflates one body in bounded pieces; the total is bounded by `max_bytes`."""
 
-    __slots__ = ("_decoder", "_room")
+    __slots__ = ("_decoder", "_room", "_started", "_window")
 
     def __init__(self, encoding: str, max_bytes: int) -> None:
         """Raises ProtocolError for an encoding that we did not ask for and cannot read in bounds."""
         window = _WINDOW.get(encoding.strip().lower())
         if window is None:
             raise ProtocolError("the endpoint compressed its answer in a way that was not asked for")
+        self._window = window
+        self._started = False
         self._decoder = zlib.decompressobj(window)
         self._room = max_bytes
 
-    def feed(self, chunk: bytes) -> list[bytes]:
-        """The plain bytes, in pieces.
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """The plain bytes, one piece at a time: what is not asked for is not inflated yet.
 
         Raises:
             StreamInterrupted: the data is corrupt.
             ResponseTooLarge: past the bound.
         """
-        pieces: list[bytes] = []
-        try:
-            while chunk:
+        if chunk and not self._started:
+            self._started = True
+            # Some servers leave out zlib's header, whose first byte ends with 8.
+            if self._window == zlib.MAX_WBITS and chunk[0] & 0x0F != 8:
+                self._decoder = zlib.decompressobj(-zlib.MAX_WBITS)
+        while chunk:
+            if self._decoder.eof:
+                if self._window != _GZIP or chunk[0] != _GZIP_MAGIC:
+                    return  # padding behind the end
+                self._decoder = zlib.decompressobj(_GZIP)  # gzip may come in several members
+            try:
                 piece = self._decoder.decompress(chunk, _PIECE)
-                self._room -= len(piece)
-                if self._room < 0:
-                    raise ResponseTooLarge("the endpoint's compressed answer is larger than our bounds")
-                if piece:
-                    pieces.append(piece)
-                chunk = self._decoder.unconsumed_tail
-        except zlib.error:
-            raise StreamInterrupted("the endpoint's compressed answer is corrupt") from None
-        return pieces
+            except zlib.error:
+                raise StreamInterrupted("the endpoint's compressed answer is corrupt") from None
+            self._room -= len(piece)
+            if self._room < 0:
+                raise ResponseTooLarge("the endpoint's compressed answer is larger than our bounds")
+            if piece:
+                yield piece
+            chunk = self._decoder.unconsumed_tail or self._decoder.unused_data
 
     def close(self) -> None:
         """The body ended.

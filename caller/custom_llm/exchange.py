@@ -6,7 +6,7 @@ it leaves no trace.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -14,22 +14,25 @@ import msgspec
 from caller.call import CallReport, Timeouts
 from caller.custom_llm.adapter import Adapter, ResolvedCall, StreamDecoder
 from caller.custom_llm.base_url import shown
-from caller.custom_llm.endpoint_errors import PROTOCOL_REMEDY, endpoint_error
+from caller.custom_llm.endpoint_errors import PROTOCOL_REMEDY, endpoint_error, in_band_body_error
 from caller.custom_llm.framing import BodyDecoder, BodyKind
 from caller.custom_llm.retry_hints import rate_limit_headers, request_id_of
+from caller.custom_llm.sse import Frame
 from caller.custom_llm.transport import Response, Transport
 from caller.custom_llm.watchdog import Watchdog
 from caller.errors import (
     BetweenOutputsTimeout,
     CallerError,
+    EndpointNotFound,
     FirstOutputTimeout,
     ProtocolError,
     StreamCut,
     StreamInterrupted,
     TotalTimeout,
 )
-from caller.events import OUTPUT, Event, Usage, UsageReported, UsageSource
+from caller.events import OUTPUT, Event, ProviderFields, Usage, UsageReported, UsageSource
 from caller.fold import merge_usage
+from caller.think_tags import ThinkTags
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +56,21 @@ class Work:
 
 
 class Exchange:
-    """One attempt. Iterate `batches()` once, and close it."""
+    """One attempt. Iterate `batches()` once, and close it.
+
+    `request` is what was sent; `refusal` is the body of an answer with an error status.
+    """
 
     def __init__(self, work: Work, transport: Transport, report: CallReport) -> None:
         self._work = work
         self._transport = transport
         self._report = report
         self._loop = asyncio.get_running_loop()
+        self.request = work.adapter.request(work.call, work.stream)
+        self.refusal = b""
         self._decoder: StreamDecoder = work.adapter.decoder(work.call)
         self._body = BodyDecoder(work.max_event_bytes)
+        self._tags = ThinkTags() if work.call.parse_think_tags else None
         self._held: list[Event] | None = []  # None once there was output
         self._usage: Usage | None = None
         self._failure: CallerError | None = None
@@ -79,13 +88,12 @@ class Exchange:
             async with Watchdog() as dog:
                 self._start_clock()
                 dog.arm(self._due, self._late)
-                request = self._work.adapter.request(self._work.call, self._work.stream)
-                self._report.url = shown(request.url)
-                async with await self._transport.send(request, self._work.timeouts.connect) as response:
+                self._report.url = shown(self.request.url)
+                async with await self._transport.send(self.request, self._work.timeouts.connect) as response:
                     self._note_headers(response)
                     if not 200 <= response.status < 300:
-                        body = await response.read_error()
-                        raise endpoint_error(response.status, response.headers, body, url=request.url)
+                        self.refusal = await response.read_error()
+                        raise endpoint_error(response.status, response.headers, self.refusal, url=self.request.url)
                     while True:
                         chunk = b"" if self._decoder.done else await response.read()
                         batch = self._decoded(chunk) if chunk else self._closed()
@@ -105,14 +113,28 @@ class Exchange:
     def _decoded(self, chunk: bytes) -> Sequence[Event]:
         """The events of one read. An error behind events is kept until those have left."""
         events: list[Event] = []
+        frames: Iterator[Frame] = iter(())
         try:
-            for frame in self._body.feed(chunk):
+            frames = iter(self._body.feed(chunk))
+            for frame in frames:
                 events += self._decoder.feed(frame)
                 if self._decoder.done:
                     break
         except CallerError as error:
             self._failure = error
-        return self._released(events)
+            self._note_usage_behind(frames)
+        return self._released(events, last=self._failure is not None)
+
+    def _note_usage_behind(self, frames: Iterator[Frame]) -> None:
+        """SGLang reports the usage behind an error. Nothing else counts any more."""
+        for frame in frames:
+            try:
+                events = self._decoder.feed(frame)
+            except CallerError:
+                return
+            for event in events:
+                if isinstance(event, UsageReported):
+                    self._usage = merge_usage(self._usage, event.usage)
 
     def _closed(self) -> Sequence[Event]:
         """The endpoint said that nothing more comes, or the body is at its end."""
@@ -121,17 +143,28 @@ class Exchange:
             for frame in () if self._decoder.done else self._body.close():
                 events += self._decoder.feed(frame)
             if self._body.kind is BodyKind.JSON:
-                events += self._work.adapter.decode_response(self._work.call, self._body.document)
+                events += self._whole(self._body.document)
             elif self._body.kind is BodyKind.UNKNOWN and not self._work.stream:
                 raise ProtocolError(f"the endpoint's answer is empty. {PROTOCOL_REMEDY}")
             else:
                 events += self._decoder.close()
         except CallerError as error:
             self._failure = error
+        if self.request.left_out and self._failure is None:
+            events.append(ProviderFields({"integration_api": {"left_out": [*sorted(self.request.left_out)]}}))
         return self._released(events, last=True)
+
+    def _whole(self, document: bytes) -> Sequence[Event]:
+        try:
+            return self._work.adapter.decode_response(self._work.call, document)
+        except EndpointNotFound as error:
+            # LM Studio answers a wrong path with 200: the text has to say which URL was called.
+            raise in_band_body_error(document, self.request.url) or error from None
 
     def _released(self, events: list[Event], *, last: bool = False) -> Sequence[Event]:
         """What may leave now: nothing before the first output, but at the good end."""
+        if self._tags is not None:
+            events = self._tags.feed(events, last=last)
         for event in events:
             if isinstance(event, OUTPUT):
                 self._spoke = True
@@ -141,6 +174,8 @@ class Exchange:
         if held is None:
             return events
         held += events
+        if self._spoke and self._work.stream:
+            self._report.first_output = self._loop.time()
         if (self._spoke and self._work.stream) or (last and self._failure is None):
             self._held = None
             return held
@@ -160,8 +195,6 @@ class Exchange:
             return
         self._spoke = False
         now = self._loop.time()
-        if self._report.first_output is None:
-            self._report.first_output = now
         self._due, self._late = now + self._work.timeouts.between_outputs, self._between_timeout
         if self._work.deadline < self._due:
             self._due, self._late = self._work.deadline, self._total_timeout
@@ -180,6 +213,7 @@ class Exchange:
     # -- description -----------------------------------------------------------------------------------------------
 
     def _note_headers(self, response: Response) -> None:
+        self._report.left_out = tuple(sorted(self.request.left_out))
         self._report.endpoint_request_id = request_id_of(response.headers)
         self._report.rate_limits = rate_limit_headers(response.headers)
 

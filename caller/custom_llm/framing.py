@@ -5,12 +5,26 @@ to streaming requests, NDJSON (Ollama's native routes) and JSON arrays (Gemini w
 is not blank decides.
 """
 
+import re
 from enum import Enum
 
 from caller.custom_llm.sse import Frame, SseDecoder
 from caller.errors import ProtocolError, ResponseTooLarge
 
 _BLANK = b" \t\r\n"
+_BOM = b"\xef\xbb\xbf"
+# No JSON text has one object behind another: these are two texts.
+_TWO_OBJECTS = re.compile(rb"\}[ \t]*\r?\n\s*\{")
+_LOOK_BACK = 64
+_NDJSON = (
+    "the endpoint answered with lines of JSON instead of server-sent events: that is Ollama's native API. Set baseUrl"
+    " to its OpenAI-compatible root, for example http://localhost:11434/v1"
+)
+_HTML = "the endpoint answered with an HTML page instead of a chat answer; check that baseUrl is the API's root"
+_FOREIGN = (
+    "the endpoint's answer is neither JSON nor an event stream; check that baseUrl is the root of an API of the chosen"
+    " apiCompatibility"
+)
 
 
 class BodyKind(Enum):
@@ -18,9 +32,8 @@ class BodyKind(Enum):
 
     UNKNOWN = 0
     SSE = 1
-    JSON = 2  # an object: a whole answer, or the first line of NDJSON
+    JSON = 2  # an object: a whole answer
     ARRAY = 3
-    HTML = 4
 
 
 class BodyDecoder:
@@ -44,17 +57,16 @@ class BodyDecoder:
         """Take bytes as they came.
 
         Raises:
+            ProtocolError: it is an HTML page, or lines of JSON.
             ResponseTooLarge: past the bound.
         """
         if self.kind is BodyKind.SSE:
             return self._sse.feed(chunk)
         if self.kind is BodyKind.UNKNOWN:
             self._held += chunk
-            first = self._held.removeprefix(b"\xef\xbb\xbf").lstrip(_BLANK)
-            if not first:
-                self._held = bytearray(self._held[:3])  # blank keep-alives; a byte order mark may be incomplete
-                return []
-            if len(self._held) < 3 and self._held[0] == 0xEF:
+            first = self._held.lstrip(_BLANK).removeprefix(_BOM).lstrip(_BLANK)
+            if not first or (len(first) < len(_BOM) and _BOM.startswith(first)):
+                self._held = self._held.lstrip(_BLANK)[: len(_BOM)]  # blank keep-alives; a mark may be incomplete
                 return []
             self.kind = _kind(first[0])
             chunk, self._held = bytes(first), bytearray()
@@ -65,71 +77,85 @@ class BodyDecoder:
             return self._sse.feed(chunk)
         if self.kind is BodyKind.ARRAY:
             return self._array.feed(chunk)
+        seam = max(len(self._held) - _LOOK_BACK, 0)
         self._held += chunk
         if len(self._held) > self._limit:
             raise ResponseTooLarge(f"the endpoint's answer is larger than {self._limit} bytes")
+        if _TWO_OBJECTS.search(self._held, seam):
+            raise ProtocolError(_NDJSON)
         return []
 
     def close(self) -> list[Frame]:
         """The body ended.
 
         Raises:
-            ProtocolError: the body is an HTML page.
+            ProtocolError: it was neither JSON nor an event stream.
         """
-        if self.kind is BodyKind.SSE:
-            return self._sse.close()
-        if self.kind is BodyKind.HTML:
-            raise ProtocolError(
-                "the endpoint answered with an HTML page instead of a chat answer; check that baseUrl is the API's root"
-            )
         if self.kind is BodyKind.JSON:
             self.document = bytes(self._held)
-        return []
+            return []
+        if self.kind is BodyKind.ARRAY and self._array.empty:
+            raise ProtocolError(_FOREIGN)
+        if self.kind is not BodyKind.SSE:
+            return []
+        frames = self._sse.close()
+        if self._sse.foreign:
+            raise ProtocolError(_FOREIGN)
+        return frames
 
 
 class _ArrayDecoder:
-    """A JSON array that is streamed: each object in it is a frame. Cuts between objects by counting braces."""
+    """A JSON array that is streamed: each object in it is a frame. Cuts between objects by counting braces.
 
-    __slots__ = ("_depth", "_escaped", "_held", "_limit", "_string")
+    `empty` is True until an object began.
+    """
+
+    __slots__ = ("_depth", "_held", "_limit", "_skip", "_string", "empty")
+
+    # What matters outside of a string, and inside of one.
+    _PLAIN = re.compile(rb'["{}]')
+    _STRING = re.compile(rb'["\\]')
 
     def __init__(self, limit: int) -> None:
+        self.empty = True
         self._limit = limit
         self._held = bytearray()
         self._depth = 0
         self._string = False
-        self._escaped = False
+        self._skip = 0  # 1: the chunk ended behind a backslash
 
     def feed(self, chunk: bytes) -> list[Frame]:
         frames: list[Frame] = []
         start = 0
-        for at, byte in enumerate(chunk):
-            if self._string:
-                self._in_string(byte)
-            elif byte == 0x22:
-                self._string = self._depth > 0
-            elif byte == 0x7B:
+        at = self._skip
+        self._skip = 0
+        while (found := (self._STRING if self._string else self._PLAIN).search(chunk, at)) is not None:
+            at = found.end()
+            mark = found[0]
+            if mark == b"\\":
+                at += 1
+                self._skip = 1 if at > len(chunk) else 0
+            elif mark == b'"':
+                self._string = not self._string and self._depth > 0
+            elif mark == b"{":
                 if self._depth == 0:
-                    start = at
+                    start = at - 1
+                    self.empty = False
                 self._depth += 1
-            elif byte == 0x7D and self._depth:
+            elif self._depth:
                 self._depth -= 1
                 if self._depth == 0:
-                    self._held += chunk[start : at + 1]
+                    self._hold(chunk[start:at])
                     frames.append(Frame("", bytes(self._held)))
                     self._held = bytearray()
         if self._depth:
-            self._held += chunk[start:]
-            if len(self._held) > self._limit:
-                raise ResponseTooLarge(f"an event of the endpoint's stream is larger than {self._limit} bytes")
+            self._hold(chunk[start:])
         return frames
 
-    def _in_string(self, byte: int) -> None:
-        if self._escaped:
-            self._escaped = False
-        elif byte == 0x5C:
-            self._escaped = True
-        elif byte == 0x22:
-            self._string = False
+    def _hold(self, piece: bytes) -> None:
+        self._held += piece
+        if len(self._held) > self._limit:
+            raise ResponseTooLarge(f"an event of the endpoint's stream is larger than {self._limit} bytes")
 
 
 def _kind(first: int) -> BodyKind:
@@ -138,5 +164,5 @@ def _kind(first: int) -> BodyKind:
     if first == 0x5B:
         return BodyKind.ARRAY
     if first == 0x3C:
-        return BodyKind.HTML
+        raise ProtocolError(_HTML)
     return BodyKind.SSE

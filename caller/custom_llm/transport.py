@@ -8,6 +8,7 @@
 
 import asyncio
 import ssl
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace, TracebackType
 from typing import Self
@@ -66,7 +67,7 @@ class Response:
         self._response = response
         self._complete = False
         self._room = max_bytes
-        self._pieces: list[bytes] = []
+        self._pieces: Iterator[bytes] = iter(())
         encoding = response.headers.get("Content-Encoding", "").strip().lower()
         self._inflater = Inflater(encoding, max_bytes) if encoding not in ("", "identity") else None
         self.reused = reused
@@ -87,8 +88,10 @@ class Response:
             ResponseTooLarge: past the bound.
         """
         while True:
-            if self._pieces:
-                return self._pieces.pop(0)
+            if self._inflater is not None:
+                piece = next(self._pieces, b"")
+                if piece:
+                    return piece
             try:
                 chunk = await self._response.content.readany()
             except _THEIRS as error:

@@ -9,93 +9,53 @@ Source of the wire facts: OpenAI's API reference; deviations name the server.
 from collections.abc import KeysView, Sequence
 
 from caller.custom_llm.adapter import ResolvedCall
-from caller.custom_llm.adapters.chat_request import STATE_SHAPE
+from caller.custom_llm.adapters.chat_choice import PLAIN_DELTA, OpenChoice
 from caller.custom_llm.adapters.chat_usage import logprobs_of, other_usage, usage_of
-from caller.custom_llm.adapters.common import arguments_text, parse_document, parse_frame
-from caller.custom_llm.adapters.tool_calls import ToolCallTracker
-from caller.custom_llm.endpoint_errors import PROTOCOL_REMEDY, finish_reason_error, in_band_error
+from caller.custom_llm.adapters.common import parse, parse_document, parse_frame
+from caller.custom_llm.endpoint_errors import PROTOCOL_REMEDY, failure, in_band_error
 from caller.custom_llm.sse import Frame
-from caller.errors import ProtocolError, ResponseTooLarge, StreamInterrupted
-from caller.events import (
-    Event,
-    Finished,
-    FinishReason,
-    ProviderFields,
-    ProviderState,
-    ReasoningDelta,
-    RefusalDelta,
-    Started,
-    TextDelta,
-    TokenLogprob,
-    ToolCallDelta,
-    Usage,
-    UsageReported,
-)
-from caller.fold import MAX_CHOICES
-from caller.json_types import JsonObject, JsonValue, index_of, list_of, object_of, objects_of, text_of, without
+from caller.errors import CallerError, ProtocolError, ResponseTooLarge, StreamInterrupted
+from caller.events import OUTPUT, Event, ProviderFields, Started, TextDelta, TokenLogprob, Usage, UsageReported
+from caller.fold import MAX_CHOICES, merge_usage
+from caller.json_types import JsonObject, JsonValue, count_of, index_of, object_of, objects_of, text_of, without
 
 # OpenAI pads chunks with random text against traffic analysis: `obfuscation` means nothing.
 _TOP_KEYS = frozenset({"id", "object", "model", "choices", "usage", "error", "x_groq", "obfuscation"})
 _CHOICE_KEYS = frozenset({"index", "delta", "message", "text", "finish_reason", "logprobs", "usage"})
-_DELTA_KEYS = frozenset(
-    {
-        "role",
-        "content",
-        "refusal",
-        "reasoning_content",
-        "reasoning",
-        "reasoning_details",
-        "tool_calls",
-        "function_call",
-        "index",
-    }
-)
-# What most chunks hold and nothing else: such a delta is text.
-_PLAIN = frozenset({"role", "content"})
 _PLAIN_CHOICE = frozenset({"index", "delta", "finish_reason", "logprobs"})
-_REASONS = {
-    "stop": FinishReason.STOP,
-    "eos_token": FinishReason.STOP,  # TGI
-    "stop_sequence": FinishReason.STOP,  # TGI
-    "length": FinishReason.LENGTH,
-    "model_length": FinishReason.LENGTH,  # Mistral
-    "tool_calls": FinishReason.TOOL_CALLS,
-    "function_call": FinishReason.TOOL_CALLS,  # LocalAI, and OpenAI's legacy
-    "content_filter": FinishReason.CONTENT_FILTER,
-}
-
-
-class _OpenChoice:
-    """What must be remembered of one choice."""
-
-    __slots__ = ("calls", "details", "extras", "finished", "legacy", "state_fields")
-
-    def __init__(self, index: int) -> None:
-        self.calls = ToolCallTracker(index)
-        self.details: list[JsonValue] = []  # OpenRouter's reasoning_details, to be sent back unchanged
-        self.extras: list[JsonObject] = []  # per call: extra_content (Gemini's compatible route)
-        self.state_fields: JsonObject = {}
-        self.finished = False
-        self.legacy: bool | None = None
 
 
 class ChatDecoder:
     """Reads one answer."""
 
-    __slots__ = ("_choices", "_deltas", "_extra", "_id", "_model", "_saw_done", "_saw_frame", "_plain_keys", "_seen_keys", "done")
+    __slots__ = (
+        "_choices",
+        "_deltas",
+        "_extra",
+        "_failure",
+        "_id",
+        "_model",
+        "_plain_keys",
+        "_saw_done",
+        "_saw_frame",
+        "_seen_keys",
+        "_wanted",
+        "done",
+    )
 
     def __init__(self, call: ResolvedCall) -> None:
-        del call
         self.done = False
+        self._wanted = count_of(call.parameters.values.get("n")) or 1
         self._saw_done = False
         self._saw_frame = False
         self._deltas = False
+        self._failure: CallerError | None = None  # it came in one frame with output, which leaves first
         self._id = ""
         self._model = ""
         self._extra: JsonObject = {}  # what came last; most servers repeat it in every chunk
         self._seen_keys = _TOP_KEYS
         self._plain_keys: KeysView[str] | None = None  # of a chunk that was read in full
-        self._choices: dict[int, _OpenChoice] = {}
+        self._choices: dict[int, OpenChoice] = {}
 
     def feed(self, frame: Frame) -> Sequence[Event]:
         """The events of one frame."""
@@ -106,14 +66,23 @@ class ChatDecoder:
             # breaks the connection when it was interrupted.
             self.done = bool(self._choices) and all(choice.finished for choice in self._choices.values())
             return ()
+        if frame.event == "error":
+            raise _error_event(data)
         chunks = parse_frame(data)
-        if len(chunks) == 1 and not frame.event:
+        if len(chunks) == 1:
             plain = self._plain(chunks[0])
             if plain is not None:
                 return (plain,)
         events: list[Event] = []
-        for chunk in chunks:
-            self._chunk(chunk, frame.event, events)
+        try:
+            for chunk in chunks:
+                self._chunk(chunk, events)
+        except CallerError as error:
+            error.usage = error.usage or _usage_among(events)
+            if not any(isinstance(event, OUTPUT) for event in events):
+                raise
+            self._failure = error
+            self.done = True
         return events
 
     def _plain(self, chunk: JsonObject) -> TextDelta | None:
@@ -125,7 +94,7 @@ class ChatDecoder:
         if type(choice) is not dict or not choice.keys() <= _PLAIN_CHOICE or choice.get("finish_reason"):
             return None
         delta, index = choice.get("delta"), choice.get("index", 0)
-        if type(delta) is not dict or not delta.keys() <= _PLAIN or choice.get("logprobs"):
+        if type(delta) is not dict or not delta.keys() <= PLAIN_DELTA or choice.get("logprobs"):
             return None
         content = delta.get("content")
         if type(content) is not str or not content or type(index) is not int or index not in self._choices:
@@ -137,16 +106,18 @@ class ChatDecoder:
 
     def close(self) -> Sequence[Event]:
         """The stream ended."""
-        if not self._saw_done and not any(choice.finished for choice in self._choices.values()):
+        if self._failure is not None:
+            raise self._failure
+        if self._saw_done and not self._choices:
+            raise ProtocolError(f"the endpoint's stream has no `choices`. {PROTOCOL_REMEDY}")
+        if not self._saw_done and not self._all_finished():
             what = "without a finish_reason and without [DONE]" if self._saw_frame else "without any event"
             raise StreamInterrupted(f"the endpoint's stream ended {what}")
-        events: list[Event] = []
-        for index, choice in self._choices.items():
-            events += choice.calls.close()
-            if not choice.finished and choice.calls.seen:
-                events.append(Finished(FinishReason.TOOL_CALLS, "", index))
-            events += _state(index, choice)
-        return events
+        return [event for choice in self._choices.values() for event in choice.close()]
+
+    def _all_finished(self) -> bool:
+        finished = [choice.finished for choice in self._choices.values()]
+        return len(finished) >= self._wanted and all(finished)
 
     def whole(self, body: JsonObject) -> Sequence[Event]:
         """The events of a whole answer.
@@ -155,52 +126,73 @@ class ChatDecoder:
             ProtocolError: `choices`, or the `message` of one, is missing.
             CallerError: the answer holds an error.
         """
+        events: list[Event] = []
         error = in_band_error(body)
         if error is not None:
+            self._usage(body.get("usage"), events)
+            error.usage = _usage_among(events)
             raise error
         choices = body.get("choices")
         if not isinstance(choices, list) or not choices:
             raise ProtocolError(f"the endpoint's answer has no `choices`. {PROTOCOL_REMEDY}")
         for number, choice in enumerate(choices):
-            if not isinstance(choice, dict) or not isinstance(choice.get("message"), dict):
+            # A gateway that was asked for a stream may answer with one chunk.
+            if not isinstance(choice, dict) or not isinstance(choice.get("message", choice.get("delta")), dict):
                 raise ProtocolError(f"the endpoint's answer has no `choices[{number}].message`. {PROTOCOL_REMEDY}")
-        events: list[Event] = []
-        self._chunk(body, "", events)
+        try:
+            self._chunk(body, events)
+        except CallerError as failed:
+            failed.usage = failed.usage or _usage_among(events)
+            raise
         self._saw_done = True
-        events += self.close()
-        return events
+        return [*events, *self.close()]
 
-    def _chunk(self, chunk: JsonObject, event: str, events: list[Event]) -> None:
-        if event or "error" in chunk or "choices" not in chunk:
-            error = in_band_error(chunk, event=event)
+    def _chunk(self, chunk: JsonObject, events: list[Event]) -> None:
+        if "error" in chunk or not chunk.get("choices"):
+            error = in_band_error(chunk)
             if error is not None:
                 self._usage(chunk.get("usage"), events)
-                error.usage = _usage_among(events)
+                self._output_of(chunk, events)
                 raise error
         self._saw_frame = True
         self._plain_keys = None if "error" in chunk or "x_groq" in chunk else chunk.keys()
         self._top(chunk, events)
-        choices = chunk.get("choices")
-        if choices:
-            for choice in objects_of(choices):
-                self._choice(choice, events)
         if chunk.get("usage"):
             self._usage(chunk["usage"], events)
         elif "x_groq" in chunk:
             self._usage(object_of(chunk["x_groq"]).get("usage"), events)
+        choices = chunk.get("choices")
+        if choices:
+            for choice in objects_of(choices):
+                self._choice(choice, events)
+
+    def _output_of(self, chunk: JsonObject, events: list[Event]) -> None:
+        """What the model said in the very chunk that is an error (OpenRouter)."""
+        for choice in objects_of(chunk.get("choices")):
+            delta = choice.get("delta")
+            if isinstance(delta, dict):
+                OpenChoice(index_of(choice.get("index"))).delta(
+                    {key: value for key, value in delta.items() if key in PLAIN_DELTA}, (), events
+                )
 
     def _top(self, chunk: JsonObject, events: list[Event]) -> None:
-        answer_id, model = chunk.get("id"), chunk.get("model")
-        if (answer_id and not self._id) or (model and not self._model):
-            self._id = self._id or text_of(answer_id)
-            self._model = self._model or text_of(model)
-            events.append(Started(self._id, self._model))
+        if not (self._id and self._model):
+            answer_id, model = self._id or text_of(chunk.get("id")), self._model or text_of(chunk.get("model"))
+            if (answer_id, model) != (self._id, self._model):
+                self._id, self._model = answer_id, model
+                events.append(Started(answer_id, model))
         if not chunk.keys() <= self._seen_keys or any(chunk.get(key) != value for key, value in self._extra.items()):
             self._seen_keys = _TOP_KEYS.union(chunk)
-            extra = without(chunk, _TOP_KEYS)
-            if extra and extra != self._extra:
-                self._extra = extra
-                events.append(ProviderFields(extra))
+            extra = {key: value for key, value in chunk.items() if key not in _TOP_KEYS}
+            told: JsonObject = {
+                key: value for key, value in extra.items() if value is not None and value != self._extra.get(key)
+            }
+            self._extra = extra
+            if told:
+                events.append(ProviderFields(told))
+        groq = without(object_of(chunk.get("x_groq")), frozenset({"usage"})) if "x_groq" in chunk else {}
+        if groq:
+            events.append(ProviderFields({"x_groq": groq}))
 
     def _choice(self, choice: JsonObject, events: list[Event]) -> None:
         index = index_of(choice.get("index"))
@@ -208,51 +200,25 @@ class ChatDecoder:
         if state is None:
             if len(self._choices) >= MAX_CHOICES:
                 raise ResponseTooLarge(f"the answer has more than {MAX_CHOICES} choices")
-            state = self._choices[index] = _OpenChoice(index)
+            state = self._choices[index] = OpenChoice(index)
         delta = choice.get("delta")
-        if delta is None and not self._deltas:
-            delta = choice.get("message")  # a whole answer, or a gateway that only pretends to stream
-        elif delta is not None:
+        if delta is not None:
             self._deltas = True
+        elif not self._deltas:
+            delta = _without_delta(choice, index)
         logprobs = choice.get("logprobs")
-        tokens = logprobs_of(logprobs) if logprobs else ()
+        tokens = _tokens(logprobs, index, events) if logprobs else ()
         if isinstance(delta, dict) and delta:
-            self._delta(index, state, delta, tokens, events)
+            state.delta(delta, tokens, events)
         elif tokens:
             events.append(TextDelta("", index, tokens))  # vLLM: log probabilities in a chunk of their own
         if choice.get("usage"):
             self._usage(choice["usage"], events)
         if not choice.keys() <= _CHOICE_KEYS:
-            extra = without(choice, _CHOICE_KEYS)
-            if extra:
-                events.append(ProviderFields(extra, index))
+            _extra_of(choice, index, events)
         reason = choice.get("finish_reason")
         if reason:
-            _finish(index, state, text_of(reason), events)
-
-    def _delta(
-        self, index: int, state: _OpenChoice, delta: JsonObject, tokens: tuple[TokenLogprob, ...], events: list[Event]
-    ) -> None:
-        content = delta.get("content")
-        if not delta.keys() <= _PLAIN:
-            _reasoning(index, state, delta, events)
-            refusal = delta.get("refusal")
-            if refusal and isinstance(refusal, str):
-                events.append(RefusalDelta(refusal, index))
-        if isinstance(content, str):
-            if content or tokens:
-                events.append(TextDelta(content, index, tokens))
-        elif isinstance(content, list):
-            _content_parts(index, content, events)
-        elif tokens:
-            events.append(TextDelta("", index, tokens))
-        if "tool_calls" in delta or "function_call" in delta:
-            _tool_calls(index, state, delta, events)
-        if not delta.keys() <= _DELTA_KEYS:
-            extra = without(delta, _DELTA_KEYS)
-            if extra:
-                _keep_signature(state, extra)
-                events.append(ProviderFields(extra, index))
+            state.finish(text_of(reason), events)
 
     def _usage(self, wire: JsonValue, events: list[Event]) -> None:
         if not isinstance(wire, dict):
@@ -270,97 +236,48 @@ def decode_chat(call: ResolvedCall, body: bytes) -> Sequence[Event]:
     return ChatDecoder(call).whole(parse_document(body))
 
 
-def _finish(index: int, state: _OpenChoice, raw: str, events: list[Event]) -> None:
-    error = finish_reason_error(raw)
-    if error is not None:
-        raise error
-    reason = _REASONS.get(raw, FinishReason.OTHER)
-    if reason is FinishReason.STOP and state.calls.seen:
-        reason = FinishReason.TOOL_CALLS  # vLLM with a named tool, Gemini's compatible route
-    state.finished = True
-    events.append(Finished(reason, raw, index))
+def _error_event(data: bytes) -> CallerError:
+    """An event that is named `error` is one, whatever it holds: an object, a text, no JSON at all."""
+    try:
+        value = parse(data)
+    except ValueError:
+        value = data.decode("utf-8", "replace")
+    error = failure(value)
+    error.usage = usage_of(object_of(object_of(value).get("usage")))
+    return error
 
 
-def _reasoning(index: int, state: _OpenChoice, delta: JsonObject, events: list[Event]) -> None:
-    """One of the forms, never two of them: gateways send the same text under several names."""
-    details = objects_of(delta.get("reasoning_details"))
-    text = ""
-    if details:
-        state.details += details
-        text = "".join(text_of(detail.get("text")) or text_of(detail.get("summary")) for detail in details)
-    text = text or text_of(delta.get("reasoning_content")) or text_of(delta.get("reasoning"))
-    if text:
-        events.append(ReasoningDelta(text, index))
-
-
-def _content_parts(index: int, content: list[JsonValue], events: list[Event]) -> None:
-    """Content as a list (Mistral): text, thinking, and what else there may be."""
-    others: list[JsonValue] = []
-    for part in content:
-        if isinstance(part, str):
-            events.append(TextDelta(part, index))
-            continue
-        kind = object_of(part).get("type")
-        if kind == "text":
-            events.append(TextDelta(text_of(object_of(part).get("text")), index))
-        elif kind == "thinking":
-            thinking = object_of(part).get("thinking")
-            text = text_of(thinking) or "".join(text_of(piece.get("text")) for piece in objects_of(thinking))
-            events.append(ReasoningDelta(text, index))
-        else:
-            others.append(part)
-    if others:
-        events.append(ProviderFields({"content_parts": others}, index))
-
-
-def _tool_calls(index: int, state: _OpenChoice, delta: JsonObject, events: list[Event]) -> None:
-    calls = objects_of(delta.get("tool_calls"))
-    for wire in calls:
-        function = object_of(wire.get("function"))
-        wire_index = wire.get("index")
-        deltas = state.calls.feed(
-            wire_index if isinstance(wire_index, int) else None,
-            text_of(wire.get("id")).strip() if wire.get("id") != "null" else "",
-            text_of(function.get("name")),
-            arguments_text(function.get("arguments")),
+def _without_delta(choice: JsonObject, index: int) -> JsonValue:
+    """A whole answer, or a gateway that only pretends to stream, has a `message`."""
+    message = choice.get("message")
+    if message is None and choice.get("text"):
+        raise ProtocolError(
+            f"the endpoint's stream has no `choices[{index}].delta`: it answers as the legacy Completions API. "
+            f"{PROTOCOL_REMEDY}"
         )
-        events += deltas
-        extra = wire.get("extra_content")
-        if isinstance(extra, dict):
-            _keep_extra(state, deltas, extra)
-    legacy = object_of(delta.get("function_call"))
-    name, arguments = text_of(legacy.get("name")), arguments_text(legacy.get("arguments"))
-    if state.legacy is None and (calls or name or arguments):
-        state.legacy = not calls  # llama-cpp-python sends both: counted once
-    if state.legacy and (name or arguments):
-        events += state.calls.feed(0, "", name, arguments)
+    return message
 
 
-def _keep_extra(state: _OpenChoice, deltas: list[ToolCallDelta], extra: JsonObject) -> None:
-    number = deltas[0].index if deltas else max(len(state.extras) - 1, 0)
-    while len(state.extras) <= number:
-        state.extras.append({})
-    state.extras[number] = {"extra_content": extra}
+def _tokens(logprobs: JsonValue, index: int, events: list[Event]) -> tuple[TokenLogprob, ...]:
+    """Log probabilities; in a form that is not Chat's they are kept as they are."""
+    tokens = logprobs_of(logprobs)
+    if not tokens and any(object_of(logprobs).values()):
+        events.append(ProviderFields({"logprobs": logprobs}, index))
+    return tokens
 
 
-def _keep_signature(state: _OpenChoice, extra: JsonObject) -> None:
-    """Gemini's compatible route puts the thought signature on the message; it must be echoed."""
-    for key in ("extra_content", "thought_signature"):
-        if key in extra:
-            state.state_fields[key] = extra[key]
+def _extra_of(choice: JsonObject, index: int, events: list[Event]) -> None:
+    extra = without(choice, _CHOICE_KEYS)
+    error = in_band_error({"choices": [choice]}) if extra.get("error") else None
+    if error is not None:
+        raise error  # OpenRouter: one choice failed
+    if extra:
+        events.append(ProviderFields(extra, index))
 
 
-def _state(index: int, state: _OpenChoice) -> list[Event]:
-    fields = dict(state.state_fields)
-    if state.details:
-        fields["reasoning_details"] = state.details
-    content: JsonObject = {}
-    if fields:
-        content["message"] = fields
-    if state.extras:
-        content["tool_calls"] = list_of(list(state.extras))
-    return [ProviderState(STATE_SHAPE, content, index)] if content else []
-
-
-def _usage_among(events: list[Event]) -> Usage | None:
-    return next((event.usage for event in reversed(events) if isinstance(event, UsageReported)), None)
+def _usage_among(events: Sequence[Event]) -> Usage | None:
+    usage: Usage | None = None
+    for event in events:
+        if isinstance(event, UsageReported):
+            usage = merge_usage(usage, event.usage)
+    return usage

@@ -3,6 +3,8 @@
 Source of the wire facts: OpenAI's API reference; deviations name the server.
 """
 
+from dataclasses import dataclass, field, replace
+
 from caller.credentials import ApiCompatibility, Credential
 from caller.custom_llm.adapter import HttpRequest, ResolvedCall
 from caller.custom_llm.adapters.common import (
@@ -17,7 +19,7 @@ from caller.custom_llm.adapters.common import (
 )
 from caller.custom_llm.base_url import Operation, join
 from caller.custom_llm.parameter_table import merged, place, put
-from caller.json_types import JsonObject, JsonValue, objects_of
+from caller.json_types import JsonObject, JsonValue, object_of, objects_of
 from caller.messages import (
     AssistantMessage,
     AudioPart,
@@ -40,6 +42,24 @@ MODELS = Operation("models", siblings=("chat/completions",))
 STATE_SHAPE = "chat_completions"
 
 
+@dataclass(slots=True)
+class _Ours:
+    """The optional fields that we add by ourselves: which of them went in, and which were left out as unwanted."""
+
+    unwanted: frozenset[str]
+    added: set[str] = field(default_factory=set)
+    left_out: set[str] = field(default_factory=set)
+
+    def takes(self, name: str) -> bool:
+        """Whether the endpoint takes the field, as far as is known."""
+        (self.left_out if name in self.unwanted else self.added).add(name)
+        return name not in self.unwanted
+
+    def wanted(self, fields: JsonObject) -> JsonObject:
+        """The fields that the endpoint takes."""
+        return {name: value for name, value in fields.items() if self.takes(name)}
+
+
 def chat_request(call: ResolvedCall, stream: bool, api: ApiCompatibility) -> HttpRequest:
     """The HTTP request of a call.
 
@@ -48,9 +68,10 @@ def chat_request(call: ResolvedCall, stream: bool, api: ApiCompatibility) -> Htt
         RequestInvalid: a parameter that cannot be read.
     """
     placed = place(call.parameters, api)
+    ours = _Ours(call.unwanted)
     body: JsonObject = {
         "model": call.parameters.model,
-        "messages": [_message(number, message, api) for number, message in enumerate(call.messages)],
+        "messages": [_message(number, message, api, ours) for number, message in enumerate(call.messages)],
     }
     if call.tools:
         body["tools"] = [_tool(tool) for tool in call.tools]
@@ -62,10 +83,11 @@ def chat_request(call: ResolvedCall, stream: bool, api: ApiCompatibility) -> Htt
     merged(body, placed.rest)
     if stream:
         body["stream"] = True
-        _ask_for_usage(body, call)
+        _ask_for_usage(body, ours)
     credential = call.credential
     url = join(credential.base_url, CHAT, exact=credential.exact_url)
-    return post_json(url, credential.headers, body, stream=stream)
+    request = post_json(url, credential.headers, body, stream=stream)
+    return replace(request, added=frozenset(ours.added), left_out=frozenset(ours.left_out))
 
 
 def models_request(credential: Credential, page: str) -> HttpRequest:
@@ -76,12 +98,12 @@ def models_request(credential: Credential, page: str) -> HttpRequest:
     )
 
 
-def _ask_for_usage(body: JsonObject, call: ResolvedCall) -> None:
-    if "stream_options" in call.unwanted and "stream_options" not in call.parameters.values:
-        return
-    options = body.setdefault("stream_options", {})
-    if isinstance(options, dict):
-        options.setdefault("include_usage", True)
+def _ask_for_usage(body: JsonObject, ours: _Ours) -> None:
+    asked = body.get("stream_options")
+    if isinstance(asked, dict):
+        body["stream_options"] = {"include_usage": True, **asked}
+    elif asked is None and ours.takes("stream_options"):
+        body["stream_options"] = {"include_usage": True}
 
 
 def _tool_choice(body: JsonObject, call: ResolvedCall) -> None:
@@ -90,34 +112,42 @@ def _tool_choice(body: JsonObject, call: ResolvedCall) -> None:
         body.pop("tool_choice", None)  # documented: applied only when tools are present
 
 
-def _message(number: int, message: Message, api: ApiCompatibility) -> JsonValue:
+def _message(number: int, message: Message, api: ApiCompatibility, ours: _Ours) -> JsonValue:
     wire: JsonObject
     match message:
         case SystemMessage():
             wire = {"role": "system", "content": message.text}
         case DeveloperMessage():
-            wire = {"role": _developer(api), "content": message.text}
+            wire = {"role": _developer(api, ours), "content": message.text}
         case UserMessage():
             wire = {"role": "user", "content": _content(number, message.content)}
         case AssistantMessage():
-            wire = _assistant(message)
+            wire = _assistant(message, ours)
         case ToolMessage():
-            text = text_only(number, "tool", message.content, api.value)
-            # There is no field for failure: the model has to read it.
             wire = {
                 "role": "tool",
                 "tool_call_id": message.tool_call_id,
-                "content": f"Error: {text}" if message.is_error else text,
+                "content": _tool_content(number, message, api),
             }
     return merged(wire, message.options)
 
 
-def _developer(api: ApiCompatibility) -> str:
-    """Chat templates of self-hosted models know no `developer`; OpenAI's own models do."""
-    return "developer" if api is ApiCompatibility.OPENAI_CHAT_COMPLETIONS else "system"
+def _tool_content(number: int, message: ToolMessage, api: ApiCompatibility) -> JsonValue:
+    """There is no field for failure: the model has to read it."""
+    text = text_only(number, "tool", message.content, api.value)
+    if not any(part.options for part in message.content):
+        return f"Error: {text}" if message.is_error else text
+    failed: tuple[ContentPart, ...] = (TextPart("Error: "),) if message.is_error else ()
+    return _content(number, (*failed, *message.content))
 
 
-def _assistant(message: AssistantMessage) -> JsonObject:
+def _developer(api: ApiCompatibility, ours: _Ours) -> str:
+    """Chat templates of self-hosted models know no `developer`; OpenAI's own models do, and some refuse `system`."""
+    strict = api is ApiCompatibility.OPENAI_CHAT_COMPLETIONS
+    return "developer" if strict or not ours.takes("developer_as_system") else "system"
+
+
+def _assistant(message: AssistantMessage, ours: _Ours) -> JsonObject:
     state = unseal(STATE_SHAPE, message) or {}
     wire: JsonObject = {"role": "assistant"}
     if message.text or not message.tool_calls:
@@ -125,7 +155,7 @@ def _assistant(message: AssistantMessage) -> JsonObject:
     if message.refusal:
         wire["refusal"] = message.refusal
     if message.tool_calls:
-        kept = objects_of(state.get("tool_calls"))
+        kept = [ours.wanted(extra) for extra in objects_of(state.get("tool_calls"))]
         wire["tool_calls"] = [
             {
                 "id": call.id,
@@ -135,8 +165,7 @@ def _assistant(message: AssistantMessage) -> JsonObject:
             }
             for number, call in enumerate(message.tool_calls)
         ]
-    fields = state.get("message")
-    return wire | fields if isinstance(fields, dict) else wire
+    return wire | ours.wanted(object_of(state.get("message")))
 
 
 def _content(number: int, content: tuple[ContentPart, ...]) -> JsonValue:

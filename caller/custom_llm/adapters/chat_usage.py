@@ -3,17 +3,16 @@
 import math
 
 from caller.events import TokenLogprob, TopLogprob, Usage
-from caller.json_types import JsonObject, JsonValue, count_of, object_of, objects_of, text_of
+from caller.json_types import JsonObject, JsonValue, count_of, object_of, objects_of, text_of, without
 
 # What vLLM sends for a token that is not among the likely ones.
 _MISSING = -9999.0
+_HUGE = 1e9  # no log probability, whatever it is
 _KNOWN_USAGE = frozenset(
     {
         "prompt_tokens",
         "completion_tokens",
         "total_tokens",
-        "prompt_tokens_details",
-        "completion_tokens_details",
         "prompt_cache_hit_tokens",
         "num_cached_tokens",
         "cached_tokens",
@@ -21,6 +20,12 @@ _KNOWN_USAGE = frozenset(
         "cache_creation_input_tokens",
     }
 )
+
+
+_KNOWN_DETAILS = {
+    "prompt_tokens_details": frozenset({"cached_tokens", "cache_write_tokens"}),
+    "completion_tokens_details": frozenset({"reasoning_tokens"}),
+}
 
 
 def usage_of(wire: JsonObject) -> Usage | None:
@@ -59,7 +64,13 @@ def usage_of(wire: JsonObject) -> Usage | None:
 
 def other_usage(wire: JsonObject) -> JsonObject:
     """What else the usage object says: cost, timings, audio tokens."""
-    return {key: value for key, value in wire.items() if key not in _KNOWN_USAGE and value is not None}
+    other = without(wire, _KNOWN_USAGE)
+    for name, known in _KNOWN_DETAILS.items():
+        details = other.pop(name, None)
+        rest = without(details, known) if isinstance(details, dict) else {}
+        if any(rest.values()):
+            other[name] = rest
+    return other
 
 
 def logprobs_of(wire: JsonValue) -> tuple[TokenLogprob, ...]:
@@ -89,7 +100,7 @@ def _first(*values: JsonValue) -> int | None:
 def _logprob(entry: JsonObject) -> float:
     value = entry.get("logprob")
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
+        return float(value) if -_HUGE < value < _HUGE else _MISSING
     probability = entry.get("prob")
     if isinstance(probability, int | float) and 0 < probability <= 1:
         return math.log(probability)

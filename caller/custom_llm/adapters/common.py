@@ -17,11 +17,12 @@ import msgspec
 from caller.custom_llm.adapter import HttpRequest
 from caller.custom_llm.endpoint_errors import PROTOCOL_REMEDY
 from caller.errors import NotSupportedByApi, ProtocolError, RequestInvalid, Violation
-from caller.json_types import JsonObject, JsonValue, object_of, text_of
+from caller.json_types import JsonObject, JsonValue, deeper_than, object_of, text_of
 from caller.messages import AssistantMessage, ContentPart, Message, TextPart, ToolMessage, joined_text
 from caller.parameters import Parameters
 
 _decode = msgspec.json.Decoder().decode
+MAX_DEPTH = 200
 _ALPHANUMERIC = string.ascii_letters + string.digits
 NO_ARGUMENTS: JsonObject = {"type": "object", "properties": {}}
 
@@ -35,9 +36,12 @@ def parse(data: bytes) -> JsonValue:
     try:
         value: JsonValue = _decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return _parse_broken(data)
+        value = _parse_broken(data)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    # What compares, copies or encodes the value later recurses too.
+    if len(data) > 2 * MAX_DEPTH and data.count(b"{") + data.count(b"[") > MAX_DEPTH and deeper_than(value, MAX_DEPTH):
+        raise ValueError("nested too deeply")
     return value
 
 

@@ -21,4 +21,5 @@ OPENAI_COMPATIBLE = Adapter(
     decode_response=decode_chat,
     models_request=models_request,
     decode_models=decode_models,
+    learns=True,
 )

@@ -8,7 +8,12 @@ opens a call without a name. Absent, null and `""` mean the same. Arguments are 
 from dataclasses import dataclass
 
 from caller.custom_llm.adapters.common import new_call_id
+from caller.errors import ResponseTooLarge
 from caller.events import ToolCallDelta
+from caller.fold import MAX_TOOL_CALLS
+
+# Arguments that come before a name wait for it, up to this many characters.
+_MAX_HELD = 64 * 1024
 
 
 @dataclass(slots=True)
@@ -25,29 +30,42 @@ class _Call:
 class ToolCallTracker:
     """Follows the tool calls of one choice."""
 
-    __slots__ = ("_by_id", "_by_index", "_calls", "_choice")
+    __slots__ = ("_by_id", "_by_index", "_calls", "_choice", "_latest")
 
     def __init__(self, choice: int) -> None:
         self._choice = choice
         self._calls: list[_Call] = []
         self._by_id: dict[str, _Call] = {}
         self._by_index: dict[int, _Call] = {}
+        self._latest = -1
 
     @property
     def seen(self) -> bool:
         """True once there is a call."""
         return bool(self._calls)
 
+    @property
+    def latest(self) -> int:
+        """Our number of the call that the last fragment belonged to; -1 without one."""
+        return self._latest
+
     def feed(self, index: int | None, wire_id: str, name: str, arguments: str) -> list[ToolCallDelta]:
-        """The events of one fragment."""
+        """The events of one fragment.
+
+        Raises:
+            ResponseTooLarge: there are too many calls.
+        """
+        if not (wire_id or name or arguments or (index is not None and index in self._by_index)):
+            return []  # a call with nothing but zero values (Snowflake)
         call = self._find(index, wire_id, name)
+        self._latest = call.number
         if wire_id and not call.wire_id:
             call.wire_id = wire_id
             self._by_id[wire_id] = call
         call.name = call.name or name
         if not call.opened:
             call.held += arguments
-            return self._open(call) if call.name else []
+            return self._open(call) if call.name or len(call.held) > _MAX_HELD else []
         if not arguments:
             return []
         call.has_arguments = True
@@ -79,9 +97,11 @@ class ToolCallTracker:
             return at_index
         if wire_id or name or not self._calls:
             return self._new(index, wire_id)
-        return self._calls[-1]
+        return self._calls[self._latest]
 
     def _new(self, index: int | None, wire_id: str) -> _Call:
+        if len(self._calls) >= MAX_TOOL_CALLS:
+            raise ResponseTooLarge(f"the answer has more than {MAX_TOOL_CALLS} tool calls")
         call = _Call(len(self._calls), wire_id)
         self._calls.append(call)
         if wire_id:
