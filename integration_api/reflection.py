@@ -1,21 +1,61 @@
 """Server reflection under both of its names: v1alpha, which every tool knows, and v1, which newer ones ask first.
 
 The two protocols are the same messages under another package, and grpcio ships the old one only.
+
+The descriptors inside Python's generated code lack the fields' JSON names, which tools such as grpcurl then take to be
+the names of the proto file. They are put back, so that what such a tool prints is proto3 JSON.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from functools import lru_cache
 
 import grpc
+from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto
 from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
 V1 = "grpc.reflection.v1.ServerReflection"
 
 
+class _Reflection(ReflectionServicer):  # type: ignore[misc] # grpcio-reflection has no types
+    """grpcio's own, with the JSON names."""
+
+    async def ServerReflectionInfo(
+        self, request_iterator: AsyncIterator[reflection_pb2.ServerReflectionRequest], context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[reflection_pb2.ServerReflectionResponse]:
+        async for response in super().ServerReflectionInfo(request_iterator, context):
+            if response.HasField("file_descriptor_response"):
+                found = response.file_descriptor_response
+                found.file_descriptor_proto[:] = [_with_json_names(packed) for packed in found.file_descriptor_proto]
+            yield response
+
+
+@lru_cache(maxsize=64)  # a tool asks for the same few files again and again
+def _with_json_names(packed: bytes) -> bytes:
+    file = FileDescriptorProto.FromString(packed)
+    for message in file.message_type:
+        _name_fields(message)
+    return file.SerializeToString()
+
+
+def _name_fields(message: DescriptorProto) -> None:
+    for field in message.field:
+        if not field.HasField("json_name"):
+            field.json_name = _json_name(field.name)
+    for nested in message.nested_type:
+        _name_fields(nested)
+
+
+def _json_name(name: str) -> str:
+    """As protoc makes it: underscores go, and the letter behind one becomes a capital."""
+    first, *others = name.split("_")
+    return first + "".join(word[:1].upper() + word[1:] for word in others)
+
+
 def enable(server: grpc.aio.Server, services: Sequence[str]) -> list[str]:
     """Serve the descriptors of `services`; returns the names of the reflection services themselves."""
     names = [reflection.SERVICE_NAME, V1]
-    servicer = ReflectionServicer([*services, reflection.SERVICE_NAME])
+    servicer = _Reflection([*services, reflection.SERVICE_NAME])
     reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, server)
     # On the wire the v1 messages are equal field by field.
     handlers = {

@@ -1,0 +1,98 @@
+# Everything a developer does here. It needs make and Python 3.11 or newer with venv; all else is installed into .venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+CACHE := .cache
+GRPCURL := $(CACHE)/bin/grpcurl
+GRPCURL_VERSION := v1.9.3
+
+PROTOS := $(shell find protos -name '*.proto' | sort)
+SERVICES := $(shell grep -l '^service ' $(PROTOS))
+# Where `make proto` writes: the checkout, so that the modules lie where their own imports look for them.
+OUT ?= .
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo serve sandbox test test-lowest check static format format-check lint types \
+        proto proto-check proto-release grpcurl container clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## Install the project and its tools into .venv
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo 'Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 …' >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $@
+
+demo: $(STAMP) ## Show tokens stream over gRPC: the service and its sandbox in one process
+	@$(BIN)/integration-api demo
+
+serve: $(STAMP) ## Run the service on 127.0.0.1:9004 (ARGS='--port 9100 …')
+	@$(BIN)/integration-api serve $(ARGS)
+
+sandbox: $(STAMP) ## Run the sandbox, a chat endpoint without a model, on 127.0.0.1:8000 (ARGS='…')
+	@$(BIN)/integration-api sandbox $(ARGS)
+
+test: $(STAMP) ## Run the tests (ARGS='-k cancel -x' for some)
+	@$(BIN)/pytest $(ARGS)
+
+# The direct dependencies at the lower bounds of pyproject.toml: a bound that no longer works is found here.
+test-lowest: .venv-lowest/.installed ## Run the tests with the lowest versions that pyproject.toml allows
+	@.venv-lowest/bin/pytest $(ARGS)
+
+.venv-lowest/.installed: pyproject.toml scripts/lowest_versions.py
+	rm -rf .venv-lowest
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python scripts/lowest_versions.py pyproject.toml > .venv-lowest/constraints.txt
+	.venv-lowest/bin/pip install --quiet --constraint .venv-lowest/constraints.txt --editable '.[dev]'
+	@touch $@
+
+check: static test ## Everything that must be green: format, lint, types, protos, tests
+
+static: format-check lint types proto-check ## The checks without the tests
+
+format: $(STAMP) ## Format the code and the protos
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/buf format --write
+
+format-check: $(STAMP) ## Fail where `make format` would change something
+	$(BIN)/ruff format --check .
+	$(BIN)/buf format --diff --exit-code
+
+lint: $(STAMP) ## Lint the code
+	$(BIN)/ruff check .
+
+types: $(STAMP) ## Check the types
+	$(BIN)/mypy
+
+proto: $(STAMP) ## Generate the code of the protos
+	$(BIN)/python -m grpc_tools.protoc -I protos --python_out=$(OUT) --pyi_out=$(OUT) $(PROTOS)
+	$(BIN)/python -m grpc_tools.protoc -I protos --grpc_python_out=$(OUT) $(SERVICES)
+
+proto-check: $(STAMP) ## Lint the protos, find breaking changes and generated code that is out of date
+	$(BIN)/buf lint
+	$(BIN)/buf breaking --against protos/released.binpb
+	@scripts/proto-drift
+
+proto-release: $(STAMP) ## Take the protos as they are now as the baseline for breaking changes
+	$(BIN)/buf build --exclude-source-info --output protos/released.binpb
+
+grpcurl: $(GRPCURL) ## Install grpcurl into .cache/bin (needs Go), for the tests that use it
+
+$(GRPCURL):
+	@command -v go >/dev/null || { echo 'grpcurl is a Go program, and there is no Go here' >&2; exit 1; }
+	GOBIN=$(abspath $(CACHE)/bin) go install github.com/fullstorydev/grpcurl/cmd/grpcurl@$(GRPCURL_VERSION)
+
+container: ## Build the image, bring up service and sandbox, stream tokens through them, take them down
+	@scripts/container-check
+
+clean: ## Remove everything that was installed or generated here, the committed code of the protos excepted
+	rm -rf .venv .venv-lowest $(CACHE) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

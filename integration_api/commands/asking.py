@@ -1,0 +1,35 @@
+"""One call of `Chat` or `StreamChat` as a client makes it, shown as it comes: what `chat` and `demo` share."""
+
+import grpc
+
+from integration_api.commands.printing import Printer
+from integration_api.v1 import chat_service_pb2 as pb
+from integration_api.v1 import chat_service_pb2_grpc as stubs
+
+
+async def ask(
+    channel: grpc.aio.Channel,
+    request: pb.ChatRequest,
+    printer: Printer,
+    *,
+    unary: bool = False,
+    timeout: float | None = None,  # noqa: ASYNC109 - a gRPC deadline, which the server sees too
+    token: str = "",
+) -> None:
+    """Asks and shows the answer. `timeout` in seconds.
+
+    Raises:
+        grpc.aio.AioRpcError: the call failed; what came before is shown.
+        IncompleteError: the stream ended well without its last event.
+    """
+    stub = stubs.ChatServiceStub(channel)
+    metadata = (("authorization", f"Bearer {token}"),) if token else ()
+    try:
+        if unary:
+            printer.response(await stub.Chat(request, timeout=timeout, metadata=metadata))
+        else:
+            async for frame in stub.StreamChat(request, timeout=timeout, metadata=metadata):
+                printer.frame(frame)
+    finally:
+        printer.end()
+    printer.summary()

@@ -1,0 +1,173 @@
+"""`integration-api chat`: asks a service over gRPC and prints the tokens as they come.
+
+Rule: options to one `ChatRequest`; asking, showing and explaining stand in their own modules. A real client: it
+speaks the contract and knows nothing of the domain.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+
+import click
+import grpc
+from google.protobuf import json_format
+
+from caller.json_types import JsonObject, JsonValue
+from integration_api.commands.asking import ask
+from integration_api.commands.connection import Connection, connection_options
+from integration_api.commands.failures import explained
+from integration_api.commands.loop import run
+from integration_api.commands.printing import IncompleteError, Printer
+from integration_api.commands.values import HEADER, OBJECT, PARAMETER, SECRET
+from integration_api.v1 import chat_service_pb2 as pb
+
+_COMPATIBILITIES = (
+    "openai_chat_completions",
+    "openai_compatible",
+    "openai_responses",
+    "anthropic_messages",
+    "gemini_generate_content",
+)
+_EXAMPLES = """\b
+Examples:
+  integration-api chat --base-url http://127.0.0.1:8000/v1 --model tokens:n=20,gap=100ms hi
+  integration-api chat --base-url https://llm.example.com/v1 --header 'Authorization=Bearer env:LLM_KEY' \\
+      --model llama3.1 --param temperature=0.4 --system 'Be brief.' 'Why is the sky blue?'
+"""
+
+
+@click.command(epilog=_EXAMPLES)
+@connection_options
+@click.option("--provider", default="custom-llm", show_default=True, help="The provider's id.")
+@click.option("--base-url", default="", help="Where the chat endpoint is, as the service reaches it.")
+@click.option("--credential", "held", default="", help="A credential that the service holds, by its name.")
+@click.option("--exact-url", is_flag=True, help="Call --base-url as it is, without the path of the API behind it.")
+@click.option(
+    "--header",
+    "headers",
+    multiple=True,
+    type=HEADER,
+    help="A header for the endpoint, any number of them. In place of the value: env:NAME (an environment variable) or"
+    " @FILE, also behind a scheme: 'Authorization=Bearer env:KEY'.",
+)
+@click.option(
+    "--compatibility",
+    default="openai_compatible",
+    show_default=True,
+    type=click.Choice(_COMPATIBILITIES),
+    help="The API that the endpoint speaks.",
+)
+@click.option("--model", required=True, help="The model's name.")
+@click.option(
+    "--param",
+    "params",
+    multiple=True,
+    type=PARAMETER,
+    help="A parameter of the model, any number of them: temperature=0.4. JSON is read as JSON, all else is text.",
+)
+@click.option("--parameters", default="{}", type=OBJECT, help="Parameters as a JSON object, or @FILE; --param wins.")
+@click.option(
+    "--tool",
+    "tools",
+    multiple=True,
+    type=OBJECT,
+    help='A tool the model may call, as JSON or @FILE: {"name": …, "description": …, "parameters": {…}}.',
+)
+@click.option("--system", default="", help="Rules for the whole conversation.")
+@click.option("--unary", is_flag=True, help="Ask for the whole answer at once (Chat instead of StreamChat).")
+@click.option("--timeout", type=click.FloatRange(min=0.001), help="The call's deadline, in seconds.")
+@click.option("--token", type=SECRET, default="", help="Who you are to the service: text, env:NAME or @FILE.")
+@click.option("--json", "raw", is_flag=True, help="Print every message of the service as one line of JSON.")
+@click.argument("message", required=False)
+def command(
+    *,
+    connection: Connection,
+    provider: str,
+    base_url: str,
+    held: str,
+    exact_url: bool,
+    headers: Sequence[tuple[str, str]],
+    compatibility: str,
+    model: str,
+    params: Sequence[tuple[str, JsonValue]],
+    parameters: Mapping[str, JsonValue],
+    tools: Sequence[JsonObject],
+    system: str,
+    unary: bool,
+    timeout: float | None,
+    token: str,
+    raw: bool,
+    message: str | None,
+) -> None:
+    """Ask a chat endpoint through the service, and print the answer as it comes.
+
+    MESSAGE is what the user says; without it, standard input is. The answer goes to standard output; reasoning, usage
+    and the time to the first output go to standard error. Ends with 1 when the call fails.
+    """
+    if bool(base_url) == bool(held):
+        raise click.UsageError("say which endpoint is asked: either --base-url or --credential")
+    value: JsonObject = {"apiCompatibility": compatibility, "baseUrl": base_url, "headers": dict(headers)}
+    if exact_url:
+        value["exactUrl"] = True
+    request = build_request(
+        provider=provider,
+        credential={"name": held} if held else {"value": value},
+        parameters={**parameters, **dict(params), "model.name": model},
+        tools=tools,
+        system=system,
+        message=message if message is not None else _from_stdin(),
+    )
+    run(_chat(connection, request, Printer(raw=raw), unary=unary, timeout=timeout, token=token))
+
+
+def build_request(
+    *,
+    credential: JsonObject,
+    parameters: JsonObject,
+    message: str,
+    provider: str = "custom-llm",
+    tools: Sequence[JsonObject] = (),
+    system: str = "",
+) -> pb.ChatRequest:
+    """The request in the JSON of the contract (so is `credential`), read into its message.
+
+    Raises:
+        click.UsageError: a tool is not of the contract's shape.
+    """
+    user: JsonObject = {"user": {"content": [{"text": message}]}}
+    asked: JsonObject = {
+        "providerId": provider,
+        "credential": credential,
+        "messages": [{"system": {"text": system}}, user] if system else [user],
+        "modelParameters": parameters,
+        "tools": list(tools),
+    }
+    try:
+        return json_format.ParseDict(asked, pb.ChatRequest())
+    except json_format.ParseError as error:
+        # Options can be wrong in tools only, and the text of other places could hold a secret.
+        detail = str(error) if "tools" in str(error) else "a value has a form that a request cannot hold"
+        raise click.UsageError(detail) from None
+
+
+def _from_stdin() -> str:
+    if sys.stdin.isatty():
+        raise click.UsageError("say what to ask: as the MESSAGE, or on standard input")
+    return sys.stdin.read().strip()
+
+
+async def _chat(
+    connection: Connection,
+    request: pb.ChatRequest,
+    printer: Printer,
+    *,
+    unary: bool,
+    timeout: float | None,  # noqa: ASYNC109 - a gRPC deadline, which the server sees too
+    token: str,
+) -> None:
+    async with connection.aio_channel() as channel:
+        try:
+            await ask(channel, request, printer, unary=unary, timeout=timeout, token=token)
+        except grpc.aio.AioRpcError as error:
+            raise click.ClickException(explained(error)) from None
+        except IncompleteError as error:
+            raise click.ClickException(str(error)) from None

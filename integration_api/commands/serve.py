@@ -1,0 +1,133 @@
+"""`integration-api serve`: one option for every field of `Settings`, the checks before the start, and the start.
+
+Rule: it refuses what cannot work before anything listens, and says what to do; running is the server's.
+"""
+
+import asyncio
+import math
+import ssl
+import sys
+from collections.abc import Callable
+from dataclasses import Field, fields
+from typing import Any, TypeVar, get_args
+from urllib.parse import urlsplit
+
+import click
+
+from integration_api import log
+from integration_api.commands.loop import run
+from integration_api.door import exposed, fault_of
+from integration_api.server import serve, transport_settings
+from integration_api.settings import Settings, env_name, flag
+
+_EXPOSED = (
+    "refusing to listen on {host}: it can be reached from other machines, and nothing says who may call. Set up"
+    " authentication (--auth-tokens-file, --auth-jwt-key-file or --tls-client-ca-file), listen on loopback"
+    f" (--host 127.0.0.1), or let every caller in: --allow-anonymous, or {env_name('allow_anonymous')}=true."
+)
+_Decorated = TypeVar("_Decorated", bound=Callable[..., object])
+
+
+class _Finite(click.FloatRange):
+    """A number of seconds: not negative, and neither `inf` nor `nan`, with which no timer works."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return number
+
+
+def _type_of(entry: "Field[Any]") -> click.ParamType[Any]:
+    """How the text of a setting is read."""
+    if entry.metadata["choices"]:
+        return click.Choice(entry.metadata["choices"])
+    kinds = get_args(entry.type) or (entry.type,)
+    if bool in kinds:
+        return click.BOOL
+    if int in kinds:
+        # A bound whose default is above zero cannot be turned off by zero: it would refuse everything.
+        least = 1 if entry.name.startswith("max_") and entry.default else 0
+        return click.IntRange(min=least, max=65535 if entry.name.endswith("port") else None)
+    return _Finite(min=0, min_open=entry.name.endswith("_timeout")) if float in kinds else click.STRING
+
+
+def _option(entry: "Field[Any]") -> Callable[[_Decorated], _Decorated]:
+    name, kind = flag(entry.name), _type_of(entry)
+    return click.option(
+        f"{name}/--no-{name[2:]}" if kind is click.BOOL else name,
+        entry.name,
+        default=entry.default,
+        type=kind,
+        metavar={click.IntRange: "NUMBER", _Finite: "SECONDS"}.get(type(kind)),
+        envvar=env_name(entry.name),
+        show_envvar=True,
+        show_default=not entry.metadata["secret"] and entry.default not in {"", None},
+        help=entry.metadata["meaning"],
+    )
+
+
+def _every_setting(function: _Decorated) -> _Decorated:
+    for entry in reversed(fields(Settings)):
+        function = _option(entry)(function)
+    return function
+
+
+@click.command(
+    epilog="\b\nExample:\n  integration-api serve --port 9004 --log-format json --egress-policy public-only",
+)
+@_every_setting
+def command(**values: Any) -> None:
+    """Run the gRPC service until SIGTERM or SIGINT.
+
+    Every setting is an option and an environment name; the option wins. Times are in seconds, sizes in bytes.
+    """
+    settings = Settings(**values)
+    fault = unusable(settings) or (_EXPOSED.format(host=settings.host) if exposed(settings) else "")
+    if fault:
+        raise click.UsageError(fault)
+    log.configure(settings.log_level, settings.log_format)
+    _raise_descriptor_limit()
+    try:
+        run(serve(settings))
+    except OSError as error:
+        raise click.ClickException(f"{error}. Another service may use the port: choose one with --port.") from None
+    except asyncio.CancelledError:
+        raise click.ClickException("ended at once by a second signal; running calls were cut") from None
+
+
+def unusable(settings: Settings) -> str:
+    """What is wrong with settings that can be read, but not used; empty when nothing is. Repeats no secret."""
+    try:
+        transport_settings(settings)
+    except ValueError as error:
+        return str(error)
+    if settings.endpoint_ca_file:
+        try:
+            ssl.create_default_context(cafile=settings.endpoint_ca_file)
+        except OSError as error:  # ssl.SSLError is one
+            return (
+                f"cannot read certificates from endpoint_ca_file {settings.endpoint_ca_file}: {error.strerror or error}"
+            )
+    return _proxy_fault(settings.endpoint_proxy) or fault_of(settings)
+
+
+def _proxy_fault(url: str) -> str:
+    if not url:
+        return ""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme == "http" and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    return "" if usable else "endpoint_proxy must be a URL such as http://proxy.internal:3128"
+
+
+def _raise_descriptor_limit() -> None:
+    """Every call needs two sockets, and the usual soft limit of 1,024 is there for programs that use select()."""
+    if sys.platform == "win32":
+        return
+    import resource  # noqa: PLC0415 - there is none on Windows
+
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
