@@ -1,0 +1,120 @@
+"""What the contract suite knows of the five shapes: their credentials, paths and envelopes, and how to ask through them.
+
+It must not know adapters: expectations are written by hand here and in `situations`.
+"""
+
+from typing import Any
+
+from google.protobuf import json_format
+
+from caller.custom_llm.adapters import ADAPTERS
+from integration_api.sandbox import Sandbox
+from integration_api.v1 import chat_service_pb2 as pb
+from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
+from tests.conftest import chat_request
+from tests.edge.reading import Heard, listen
+
+Json = Any
+
+SHAPES = tuple(api.value for api in ADAPTERS)
+CHAT, COMPATIBLE, RESPONSES, ANTHROPIC, GEMINI = (
+    "openai_chat_completions",
+    "openai_compatible",
+    "openai_responses",
+    "anthropic_messages",
+    "gemini_generate_content",
+)
+# The two spellings of Chat Completions send the same, but for the `developer` role.
+FAMILY = {CHAT: "chat", COMPATIBLE: "chat", RESPONSES: "responses", ANTHROPIC: "anthropic", GEMINI: "gemini"}
+_PATHS = {"chat": "/v1/chat/completions", "responses": "/v1/responses", "anthropic": "/v1/messages"}
+_ENVELOPES: dict[str, dict[str, Json]] = {
+    "chat": {},
+    "responses": {"store": False},
+    "anthropic": {"max_tokens": 4096},
+    "gemini": {},
+}
+_STREAMED: dict[str, dict[str, Json]] = {
+    "chat": {"stream": True, "stream_options": {"include_usage": True}},
+    "responses": {"stream": True},
+    "anthropic": {"stream": True},
+    "gemini": {},
+}
+
+
+def envelope(shape: str, model: str, *, streamed: bool) -> dict[str, Json]:
+    """The fields that every request of a shape has, whatever is said in it."""
+    family = FAMILY[shape]
+    named = {} if family == "gemini" else {"model": model}
+    return {**named, **_ENVELOPES[family], **(_STREAMED[family] if streamed else {})}
+
+
+def raw_path(shape: str, model: str, *, streamed: bool) -> str:
+    """Path and query of a request; `model` must need no escape in a URL."""
+    if shape == GEMINI:
+        return f"/v1beta/models/{model}:" + ("streamGenerateContent?alt=sse" if streamed else "generateContent")
+    return _PATHS[FAMILY[shape]]
+
+
+def base_url(shape: str, url: str) -> str:
+    """The base URL as the documentation of each API gives it."""
+    return url if shape in (ANTHROPIC, GEMINI) else f"{url}/v1"
+
+
+def asking(url: str, shape: str, model: str, **changes: Json) -> pb.ChatRequest:
+    """A request through a shape. `parameters` are added to the model's name, the rest replaces top-level fields."""
+    parameters = changes.pop("parameters", {})
+    credential = {"apiCompatibility": shape, "baseUrl": base_url(shape, url), "headers": {"Authorization": "Bearer k"}}
+    return chat_request(
+        url,
+        model,
+        **{
+            "credential": {"value": credential},
+            "modelParameters": {"model.name": model, **parameters},
+            "options": {"maxAttempts": 1},
+            **changes,
+        },
+    )
+
+
+def folded(heard: Heard) -> dict[str, Json]:
+    """What the deltas of a stream said, put together as a client does."""
+    calls: dict[int, dict[str, str]] = {}
+    said = {"text": "", "reasoning": "", "refusal": ""}
+    for frame in heard.frames:
+        kind = frame.WhichOneof("event")
+        if kind == "tool_call_delta":
+            delta = frame.tool_call_delta
+            call = calls.setdefault(delta.index, {"id": delta.id, "name": delta.name, "arguments": ""})
+            call["arguments"] += delta.arguments_fragment
+        elif kind.endswith("_delta"):
+            said[kind.removesuffix("_delta")] += getattr(frame, kind).text
+    return {**said, "calls": [calls[index] for index in sorted(calls)]}
+
+
+def message_of(answer: pb.ChatResponse) -> dict[str, Json]:
+    """The one message of an answer, in the form of `folded`."""
+    assert len(answer.choices) == 1
+    message = answer.choices[0].message
+    calls = [{"id": call.id, "name": call.name, "arguments": call.arguments} for call in message.tool_calls]
+    return {"text": message.text, "reasoning": message.reasoning, "refusal": message.refusal, "calls": calls}
+
+
+async def answer_of(stub: ChatServiceStub, request: pb.ChatRequest, *, streamed: bool) -> pb.ChatResponse:
+    """The answer to a request, through Chat or StreamChat; the deltas of a stream must say what its end says."""
+    if not streamed:
+        answer: pb.ChatResponse = await stub.Chat(request)
+        return answer
+    heard = await listen(stub.StreamChat(request))
+    completed = heard.completed
+    assert folded(heard) == message_of(completed)
+    return completed
+
+
+def as_said(answer: pb.ChatResponse) -> dict[str, Json]:
+    """The assistant's message as a client sends it back in the next turn: all of it, opaque state included."""
+    return {"assistant": json_format.MessageToDict(answer.choices[0].message)}
+
+
+def sent(sandbox: Sandbox) -> Json:
+    """The whole JSON of the last request that left the process."""
+    return sandbox.requests[-1].json()
