@@ -6,13 +6,12 @@ It wires the parts together and knows their order; it decides nothing about chat
 import asyncio
 import gc
 import signal
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
 from contextlib import suppress
 from typing import Self
 
 import grpc
 import structlog
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from caller.custom_llm.caller import CustomLLMCaller, Limits
 from caller.custom_llm.egress_policy import EgressPolicy
@@ -22,14 +21,15 @@ from integration_api import reflection, tls
 from integration_api.door import clear_text, make_door
 from integration_api.interceptors.admission import Admission, AdmissionLimits
 from integration_api.interceptors.guard import Guard
-from integration_api.services import chat, unified_provider
+from integration_api.services import chat, health, unified_provider
 from integration_api.services.chat import ChatService
 from integration_api.services.unified_provider import UnifiedProviderService
 from integration_api.settings import Settings, effective
 from integration_api.v1 import chat_service_pb2 as pb
 
-# How long the health service may take to tell its watchers, and the last bytes their way.
+# How long one step of the shutdown may take, and how long health watchers have to hear of it.
 _BOUND = 2.0
+_LAST_WORDS = 0.2
 
 
 class Server:
@@ -49,9 +49,9 @@ class Server:
         limits = Limits(max_event_bytes=settings.max_event_bytes, max_answer_chars=settings.max_answer_bytes)
         self._registry = Registry({"custom-llm": CustomLLMCaller(self._transport, limits)})
         self.guard = Guard(settings.write_timeout, settings.max_open_streams, identify=self._door.identify)
-        self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=_options(settings))
-        self._services = [chat.NAME, unified_provider.NAME, health.SERVICE_NAME]
+        self._hurried = asyncio.Event()
+        self._health = health.Health(chat.NAME, unified_provider.NAME)
         self.port = 0
 
     async def start(self) -> None:
@@ -65,17 +65,16 @@ class Server:
         await asyncio.to_thread(self._door.files.load)
         self._add_chat()
         self._add_unified_provider()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        self._health.add_to(self._server)
         if settings.reflection:
-            self._services += reflection.enable(self._server, self._services)
+            reflection.enable(self._server, self._health.services)
         address = f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"
         try:
             self.port = self._listen(address)
         except RuntimeError:
             raise OSError(f"cannot listen on {address}: the address is taken, or is not one of this machine") from None
         await self._server.start()
-        await self._set_health(health_pb2.HealthCheckResponse.SERVING)
+        self._health.set(health.SERVING)
         self._door.files.start()
         self._log.info("server.started", host=settings.host, port=self.port)
         self._log.info("server.settings", **effective(settings))
@@ -86,26 +85,45 @@ class Server:
     async def stop(self) -> None:
         """Health off, wait for balancers to notice, refuse new calls, let the running ones end, end the rest."""
         settings = self._settings
-        await _bounded(self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING))
-        if settings.drain_delay:
-            await asyncio.sleep(settings.drain_delay)
+        self._health.set(health.NOT_SERVING)
+        await self._unhurried(asyncio.sleep(settings.drain_delay))
         self.guard.drain()
         self._log.info("server.draining", running=self.guard.running, grace=settings.shutdown_grace)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(settings.shutdown_grace):
-                await self.guard.idle()
+        await self._unhurried(self.guard.idle(), settings.shutdown_grace)
         if self.guard.running:
             self._log.warning("server.cutting", running=self.guard.running)
             self.guard.cut()
         await _bounded(self.guard.idle())  # cut calls, and statuses on their way
-        await _bounded(self._health.enter_graceful_shutdown())
-        await _bounded(self._server.stop(0.2))  # watchers of the health service never end by themselves
+        self._health.close()
+        await _bounded(self._server.stop(_LAST_WORDS))
         await _bounded(self._transport.close())
         await _bounded(asyncio.to_thread(self._door.files.stop))
         self._log.info("server.stopped")
 
+    def hurry(self) -> None:
+        """Let `stop` wait for nothing: running calls are cut now."""
+        self._hurried.set()
+
+    @property
+    def hurried(self) -> bool:
+        """Whether somebody was in a hurry."""
+        return self._hurried.is_set()
+
+    async def _unhurried(self, work: Coroutine[object, object, None], seconds: float | None = None) -> None:
+        """Wait for something, at most so long, and no longer once there is a hurry."""
+        waits = {asyncio.ensure_future(work), asyncio.ensure_future(self._hurried.wait())}
+        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
+
     async def __aenter__(self) -> Self:
-        await self.start()
+        try:
+            await self.start()
+        except BaseException:
+            await self._server.stop(0)
+            await self._transport.close()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -137,13 +155,9 @@ class Server:
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(unified_provider.NAME, handlers),))
         self._server.add_registered_method_handlers(unified_provider.NAME, handlers)
 
-    async def _set_health(self, status: "health_pb2.HealthCheckResponse.ServingStatus") -> None:
-        for service in ("", *self._services):
-            await self._health.set(service, status)
-
 
 async def _bounded(work: Awaitable[object]) -> None:
-    """Wait for one step of the shutdown, not for ever: a health watcher that does not read would block it."""
+    """Wait for one step of the shutdown, not for ever."""
     with suppress(TimeoutError):
         async with asyncio.timeout(_BOUND):
             await work
@@ -158,21 +172,28 @@ def tune_process() -> None:
 
 
 async def serve(settings: Settings) -> None:
-    """Run a server until SIGTERM or SIGINT; a second signal ends at once."""
+    """Run a server until SIGTERM or SIGINT; a second signal ends at once.
+
+    Raises:
+        asyncio.CancelledError: there was a second signal.
+        OSError, ValueError: see `Server`.
+    """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
-    main = asyncio.current_task()
+    server = Server(settings)
 
     def on_signal() -> None:
-        if stopping.is_set() and main is not None:
-            main.cancel()
+        if stopping.is_set():
+            server.hurry()
         stopping.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     tune_process()
-    async with Server(settings):
+    async with server:
         await stopping.wait()
+    if server.hurried:
+        raise asyncio.CancelledError
 
 
 def transport_settings(settings: Settings) -> TransportSettings:
