@@ -1,0 +1,438 @@
+"""StreamChat of Rapida's contract: the machine of its turns, as a client meets it."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import grpc
+import pytest
+from conftest import Settings
+from talk import SERVICE, credential, metrics_of, talk, text_of, user, weather
+
+from integration_api import unified_messages_pb2 as msg
+from integration_api import unified_provider_pb2 as pb
+from integration_api.sandbox import Sandbox
+from integration_api.server import Server
+
+
+async def test_a_turn_is_deltas_and_then_one_final_frame(sandbox: Sandbox, channel: grpc.aio.Channel) -> None:
+    """Deltas have no metrics; the final frame has them, with the whole message and why it ended."""
+    async with talk(channel) as stream:
+        await stream.configure(sandbox.url)
+        await stream.chat("t1", "tokens:n=5,gap=5ms")
+        *deltas, last = await stream.turn("t1")
+
+        assert deltas
+        assert all(not delta.metrics and not delta.finishReason for delta in deltas)
+        assert "".join(map(text_of, deltas)) == text_of(last) == "word1 word2 word3 word4 word5"
+        assert last.data.role == "assistant"
+        assert len(last.data.assistant.contents) == 1
+        assert last.finishReason == "stop"
+        assert not last.HasField("error")
+        metrics = metrics_of(last)
+        assert metrics["status"] == "SUCCESS"
+        assert metrics["llm_request_id"] == "t1"
+        assert 0 < int(metrics["time_to_first_token"]) <= int(metrics["time_taken"])
+        assert int(metrics["total_token"]) == int(metrics["input_token"]) + int(metrics["output_token"])
+        assert sandbox.requests[-1].json()["stream_options"] == {"include_usage": True}
+
+
+async def test_turns_follow_each_other_on_one_stream(sandbox: Sandbox, channel: grpc.aio.Channel) -> None:
+    """Three turns with a tool round: calls come whole in the final frame, and their result is answered."""
+    async with talk(channel) as stream:
+        await stream.configure(sandbox.url)
+        await stream.chat("t1", "echo", "one two")
+        assert text_of((await stream.turn("t1"))[-1]) == "one two"
+
+        await stream.chat("t2", "tool-call", toolDefinitions=[weather()])
+        *deltas, asked = await stream.turn("t2")
+        calls = asked.data.assistant.toolCalls
+        assert not any(delta.data.assistant.toolCalls for delta in deltas)
+        assert [(call.type, call.function.name) for call in calls] == [("function", "weather")]
+        assert asked.finishReason == "tool_calls"
+
+        result = msg.ToolMessage.Tool(name="weather", id=calls[0].id, content="21 degrees")
+        conversation = [user("Weather?"), asked.data, msg.Message(role="tool", tool=msg.ToolMessage(tools=[result]))]
+        await stream.chat("t3", "tool-call", conversations=conversation, toolDefinitions=[weather()])
+        assert "21 degrees" in text_of((await stream.turn("t3"))[-1])
+
+
+async def test_a_chat_before_the_configuration_is_a_412_and_the_stream_goes_on(
+    sandbox: Sandbox, channel: grpc.aio.Channel
+) -> None:
+    """The turn is refused with its id; configured afterwards, the stream works."""
+    async with talk(channel) as stream:
+        await stream.chat("early", "echo")
+        refused = await stream.output()
+        assert (refused.requestId, refused.error.errorCode) == ("early", 412)
+
+        assert (await stream.configure(sandbox.url)).success
+        await stream.chat("t1", "echo")
+        assert (await stream.turn("t1"))[-1].finishReason == "stop"
+
+
+async def test_an_empty_frame_is_a_400_and_the_stream_goes_on(sandbox: Sandbox, channel: grpc.aio.Channel) -> None:
+    """A frame with none of the three is answered by an error."""
+    async with talk(channel) as stream:
+        await stream.send()
+        assert (await stream.output()).error.errorCode == 400
+        assert (await stream.configure(sandbox.url)).success
+
+
+async def test_a_stream_can_be_configured_again(sandbox: Sandbox, channel: grpc.aio.Channel) -> None:
+    """A bad configuration is answered in place and leaves none; a good one moves the next turns elsewhere."""
+    async with Sandbox() as other, talk(channel) as stream:
+        assert (await stream.configure(sandbox.url)).providerName == "custom-llm"
+        await stream.chat("t1", "echo")
+        await stream.turn("t1")
+
+        bad = await stream.configure("")
+        assert not bad.success
+        assert bad.error.errorCode == 401
+        await stream.chat("t2", "echo")
+        assert (await stream.output()).error.errorCode == 412
+
+        assert (await stream.configure(other.url, transport="anthropic_messages")).success
+        await stream.chat("t3", "echo", parameters={"model.max_tokens": 20})
+        assert text_of((await stream.turn("t3"))[-1]) == "Hello there"
+        assert [request.path for request in other.requests] == ["/v1/messages"]
+        assert len(sandbox.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("configuration", "code"),
+    [
+        (pb.StreamChatConfiguration(providerName="foo"), 400),
+        (pb.StreamChatConfiguration(providerName="custom-llm"), 401),
+        (pb.StreamChatConfiguration(providerName="custom-llm", connectionOptions={"connection.transport": "x"}), 400),
+        (
+            pb.StreamChatConfiguration(
+                providerName="custom-llm",
+                credential=credential("http://127.0.0.1:1"),
+                connectionOptions={"connection.turns": "backwards"},
+            ),
+            400,
+        ),
+    ],
+)
+async def test_a_bad_configuration_says_why(
+    channel: grpc.aio.Channel, configuration: pb.StreamChatConfiguration, code: int
+) -> None:
+    """`success` is false, with the code and words for both developers and people."""
+    async with talk(channel) as stream:
+        await stream.send(configuration=configuration)
+        answer = (await stream.read()).configuration
+
+        assert not answer.success
+        assert answer.error.errorCode == code
+        assert answer.error.errorMessage
+        assert answer.error.humanMessage
+
+
+@pytest.mark.parametrize(
+    ("model", "code"),
+    [("http-error:status=429,retry=30", 429), ("error-in-stream:after=2,status=503", 503), ("cut:after=2", 502)],
+)
+async def test_the_error_of_one_turn_does_not_end_the_stream(
+    sandbox: Sandbox, channel: grpc.aio.Channel, model: str, code: int
+) -> None:
+    """It comes as the turn's final frame; the next turn is answered."""
+    async with talk(channel) as stream:
+        await stream.configure(sandbox.url)
+        await stream.chat("t1", model)
+        last = (await stream.turn("t1"))[-1]
+        assert last.error.errorCode == code
+        assert last.error.humanMessage
+        assert metrics_of(last)["status"] == "FAILED"
+
+        await stream.chat("t2", "echo")
+        assert text_of((await stream.turn("t2"))[-1]) == "Hello there"
+
+
+async def test_a_turn_that_cannot_be_read_is_refused_and_the_stream_goes_on(
+    sandbox: Sandbox, channel: grpc.aio.Channel
+) -> None:
+    """A turn without a model, and one for another provider, fail for themselves."""
+    async with talk(channel) as stream:
+        await stream.configure(sandbox.url)
+        await stream.chat("t1", "")
+        assert (await stream.output()).error.errorCode == 400
+        await stream.chat("t2", "echo", providerName="Nobody")
+        assert (await stream.output()).error.errorMessage == "unsupported chat provider: nobody"
+        await stream.chat("t3", "echo", providerName="CUSTOM-LLM")
+        assert (await stream.turn("t3"))[-1].finishReason == "stop"
+
+
+async def test_text_behind_tool_calls_stands_in_the_final_frame_only(
+    sandbox: Sandbox, channel: grpc.aio.Channel
+) -> None:
+    """Deltas carry no more than what came before the first call."""
+    async with talk(channel) as stream:
+        await stream.configure(sandbox.url)
+        await stream.chat("t1", "parallel-tool-calls", toolDefinitions=[weather(), _local_time()])
+        *deltas, last = await stream.turn("t1")
+
+        assert len(last.data.assistant.toolCalls) == 2
+        assert text_of(last).startswith("".join(map(text_of, deltas)))
+
+
+async def test_a_new_chat_supersedes_the_running_one(sandbox: Sandbox, channel: grpc.aio.Channel) -> None:
+    """Barge-in: the endpoint is let go within a second, and the older turn gets one last frame with its text so far."""
+    async with talk(channel) as stream:
+        await stream.configure(sandbox.url)
+        await stream.chat("old", "tokens:n=1500,gap=20ms")  # talks for 30 s
+        heard = text_of(await stream.output()) + text_of(await stream.output())
+
+        sent = time.perf_counter()
+        await stream.chat("new", "tokens:n=3")
+        hangup = asyncio.create_task(_elapsed(sandbox.wait_for_hangup(5.0), sent))
+        frames = [await stream.output()]
+        while frames[-1].requestId != "new":
+            frames.append(await stream.output())
+        first_delta = time.perf_counter() - sent
+        closed_after = await hangup
+        print(f"old connection closed after {closed_after * 1000:.1f} ms, first delta {first_delta * 1000:.1f} ms")  # noqa: T201 - a measurement, seen with pytest -s
+        frames += await stream.turn("new")
+
+        old = [frame for frame in frames if frame.requestId == "old"]
+        heard += "".join(text_of(frame) for frame in old[:-1])
+        assert closed_after < 1
+        assert first_delta < 1
+        assert [bool(frame.metrics) for frame in old] == [False] * (len(old) - 1) + [True]
+        assert old[-1].finishReason == "superseded"
+        assert text_of(old[-1]).startswith(heard)
+        assert metrics_of(old[-1])["status"] == "SUPERSEDED"
+        assert "time_to_first_token" in metrics_of(old[-1])
+        assert frames.index(old[-1]) < min(at for at, frame in enumerate(frames) if frame.requestId == "new")
+        assert frames[-1].finishReason == "stop"
+        assert len(sandbox.requests) == 2
+
+
+async def test_a_burst_of_chats_ends_with_the_last_one(sandbox: Sandbox, channel: grpc.aio.Channel) -> None:
+    """Every chat gets exactly one final frame, all but the last superseded, and no endpoint connection is left."""
+    async with talk(channel) as stream:
+        await stream.configure(sandbox.url)
+        for number in range(50):
+            await stream.chat(f"t{number}", "tokens:n=100,gap=10ms" if number < 49 else "echo")
+        finals: dict[str, list[str]] = {}
+        while "t49" not in finals:
+            frame = await stream.output()
+            if frame.metrics:
+                finals.setdefault(frame.requestId, []).append(frame.finishReason)
+
+        assert finals == {f"t{number}": ["superseded"] for number in range(49)} | {"t49": ["stop"]}
+        await _until(lambda: sandbox.open_requests == 0)
+
+
+async def test_turns_can_wait_for_each_other(sandbox: Sandbox, channel: grpc.aio.Channel) -> None:
+    """`connection.turns` = `queue` answers every chat, in its order."""
+    async with talk(channel) as stream:
+        await stream.configure(sandbox.url, turns="queue")
+        for number in range(4):
+            await stream.chat(f"t{number}", "tokens:n=4,gap=5ms")
+        for number in range(4):
+            assert (await stream.turn(f"t{number}"))[-1].finishReason == "stop"
+
+
+async def test_too_many_waiting_turns_are_refused(sandbox: Sandbox, channel: grpc.aio.Channel) -> None:
+    """A queue has its bound; what is above it is told so at once."""
+    async with talk(channel) as stream:
+        await stream.configure(sandbox.url, turns="queue")
+        for number in range(66):
+            await stream.chat(f"t{number}", "silence:for=30s")
+        refused = await stream.output()
+
+        assert (refused.requestId, refused.error.errorCode) == ("t65", 503)
+
+
+@pytest.mark.parametrize("turns", ["supersede", "queue"])
+async def test_close_stops_what_runs_and_repeats_its_reason(
+    sandbox: Sandbox, channel: grpc.aio.Channel, turns: str
+) -> None:
+    """The endpoint's connection closes, nothing more of the turn comes, and the stream ends well."""
+    async with talk(channel) as stream:
+        await stream.configure(sandbox.url, turns=turns)
+        await stream.chat("t1", "tokens:n=1500,gap=20ms")
+        await stream.output()
+        await stream.chat("t2", "tokens:n=1500,gap=20ms")
+        await stream.send(close=pb.StreamChatClose(reason="the caller hung up"))
+        frames = await stream.rest()
+
+        assert frames[-1].close.reason == "the caller hung up"
+        assert not [frame for frame in frames if frame.chat.metrics and frame.chat.finishReason != "superseded"]
+        await sandbox.wait_for_hangup(1.0)
+        await _until(lambda: sandbox.open_requests == 0)
+
+
+async def test_hanging_up_hangs_up_on_the_endpoint(sandbox: Sandbox, server: Server, channel: grpc.aio.Channel) -> None:
+    """A client that resets its stream leaves no turn and no stream behind."""
+    async with talk(channel) as stream:
+        await stream.configure(sandbox.url)
+        await stream.chat("t1", "tokens:n=1500,gap=20ms")
+        await stream.output()
+        assert (server.guard.running, server.guard.open_streams) == (1, 1)
+
+    await sandbox.wait_for_hangup(1.0)
+    await _until(lambda: (server.guard.running, server.guard.open_streams) == (0, 0))
+
+
+@pytest.mark.parametrize("turns", ["supersede", "queue"])
+async def test_a_half_close_lets_the_turns_end(sandbox: Sandbox, channel: grpc.aio.Channel, turns: str) -> None:
+    """What was asked before the client stopped sending is answered to its end."""
+    async with talk(channel) as stream:
+        await stream.configure(sandbox.url, turns=turns)
+        await stream.chat("t1", "tokens:n=10,gap=10ms")
+        if turns == "queue":
+            await stream.chat("t2", "tokens:n=10,gap=10ms")
+        await stream.call.done_writing()
+        frames = await stream.rest()
+
+        finals = [(frame.chat.requestId, frame.chat.finishReason) for frame in frames if frame.chat.metrics]
+        assert finals == [("t1", "stop"), ("t2", "stop")][: 2 if turns == "queue" else 1]
+
+
+async def test_a_half_close_without_a_turn_ends_the_stream(channel: grpc.aio.Channel) -> None:
+    """A stream on which nothing was asked ends at once, and well."""
+    async with talk(channel) as stream:
+        await stream.call.done_writing()
+        assert await stream.rest() == []
+
+
+async def test_bytes_that_are_no_frame_end_the_stream_with_a_status(server: Server, channel: grpc.aio.Channel) -> None:
+    """INVALID_ARGUMENT, and no text of a parser."""
+    call = channel.stream_stream(f"{SERVICE}/StreamChat")()
+    await call.write(b"\xff\xff\xff")
+
+    assert await call.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert "StreamChatRequest" in await call.details()
+
+
+class TestQuietStreams:
+    """A server that has little patience, and room for two streams."""
+
+    @pytest.fixture
+    def settings(self) -> Settings:
+        return Settings(port=0, shutdown_grace=5.0, stream_idle_timeout=0.3, max_open_streams=2)
+
+    async def test_an_idle_stream_is_closed_with_a_reason(self, sandbox: Sandbox, channel: grpc.aio.Channel) -> None:
+        """The server says so, and the stream ends well; a running turn is not idle."""
+        async with talk(channel) as stream:
+            await stream.configure(sandbox.url)
+            await stream.chat("t1", "tokens:n=2,gap=600ms")
+            assert (await stream.turn("t1"))[-1].finishReason == "stop"
+            frames = await stream.rest()
+
+            assert [frame.close.reason for frame in frames] == ["idle for 0.3 s"]
+
+    async def test_a_stream_above_the_limit_is_refused_until_one_ends(
+        self, server: Server, channel: grpc.aio.Channel
+    ) -> None:
+        """RESOURCE_EXHAUSTED, and the open ones are not touched."""
+        async with talk(channel) as first, talk(channel) as second:
+            await first.send()
+            await second.send()
+            assert (await first.output()).error.errorCode == (await second.output()).error.errorCode == 400
+            async with talk(channel) as third:
+                assert await third.call.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        await _until(lambda: server.guard.open_streams == 0)
+        async with talk(channel) as fourth:
+            await fourth.send()
+            assert (await fourth.output()).error.errorCode == 400
+
+
+class TestFullServer:
+    """A server that runs one call at a time."""
+
+    @pytest.fixture
+    def settings(self) -> Settings:
+        return Settings(port=0, shutdown_grace=2.0, max_running_calls=1)
+
+    async def test_a_turn_counts_as_a_call_and_an_open_stream_does_not(
+        self, sandbox: Sandbox, channel: grpc.aio.Channel
+    ) -> None:
+        """While one stream is answered, another one's turn is refused in its place; idle, neither is in the way."""
+        async with talk(channel) as first, talk(channel) as second:
+            await first.configure(sandbox.url)
+            await second.configure(sandbox.url)
+            await first.chat("a", "tokens:n=1500,gap=20ms")
+            await first.output()
+            await second.chat("b", "echo")
+            assert (await second.output()).error.errorCode == 503
+            await first.send(close=pb.StreamChatClose())
+            await first.rest()
+            await second.chat("c", "echo")
+            assert (await second.turn("c"))[-1].finishReason == "stop"
+
+    async def test_barge_in_needs_no_second_place(self, sandbox: Sandbox, channel: grpc.aio.Channel) -> None:
+        """The newer turn takes the place of the older one, also where there is only one."""
+        async with talk(channel) as stream:
+            await stream.configure(sandbox.url)
+            await stream.chat("a", "tokens:n=1500,gap=20ms")
+            await stream.output()
+            await stream.chat("b", "echo")
+            last = await stream.output()
+            while not (last.requestId == "b" and last.metrics):
+                last = await stream.output()
+
+            assert last.finishReason == "stop", last.error
+
+
+async def test_draining_ends_idle_streams_at_once_and_busy_ones_after_their_turn(sandbox: Sandbox) -> None:
+    """Both end well and with a word; the turn that ran is whole."""
+    server = Server(Settings(port=0, shutdown_grace=10.0))
+    await server.start()
+    async with (
+        grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+        talk(channel) as idle,
+        talk(channel) as busy,
+    ):
+        await idle.configure(sandbox.url)
+        await busy.configure(sandbox.url)
+        await busy.chat("t1", "tokens:n=20,gap=20ms")
+        await busy.output()
+        stopping = asyncio.create_task(server.stop())
+        assert [frame.WhichOneof("response") for frame in await idle.rest()] == ["close"]
+        assert server.guard.running == 1
+        frames = await busy.rest()
+        await stopping
+
+        assert frames[-1].WhichOneof("response") == "close"
+        assert frames[-2].chat.finishReason == "stop"
+        assert text_of(frames[-2].chat).endswith("word20")
+
+
+async def test_a_turn_that_outlives_the_grace_gets_its_error(sandbox: Sandbox) -> None:
+    """At the end of the grace the turn is cut with 503 in its final frame, and the stream is closed."""
+    server = Server(Settings(port=0, shutdown_grace=0.2))
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel, talk(channel) as stream:
+        await stream.configure(sandbox.url)
+        await stream.chat("t1", "tokens:n=1500,gap=20ms")
+        await stream.output()
+        stopping = asyncio.create_task(server.stop())
+        frames = await stream.rest()
+        await stopping
+
+        assert frames[-2].chat.error.errorCode == 503
+        assert frames[-1].WhichOneof("response") == "close"
+        await sandbox.wait_for_hangup(1.0)
+
+
+def _local_time() -> msg.ToolDefinition:
+    city = msg.FunctionParameterProperty(type="string")
+    parameters = msg.FunctionParameter(type="object", properties={"city": city})
+    return msg.ToolDefinition(
+        type="function", functionDefinition=msg.FunctionDefinition(name="local_time", parameters=parameters)
+    )
+
+
+async def _elapsed(awaited: Awaitable[object], since: float) -> float:
+    await awaited
+    return time.perf_counter() - since
+
+
+async def _until(holds: Callable[[], bool]) -> None:
+    """Wait until it holds, two seconds at most."""
+    async with asyncio.timeout(2):
+        while not holds():  # noqa: ASYNC110 - counts of the server have no event
+            await asyncio.sleep(0.005)
