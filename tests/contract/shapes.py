@@ -1,4 +1,4 @@
-"""What the contract suite knows of the five shapes: their credentials, paths and envelopes, and how to ask through them.
+"""What the contract suite knows of the five shapes: credentials, paths, envelopes, and how to ask through them.
 
 It must not know adapters: expectations are written by hand here and in `situations`.
 """

@@ -28,6 +28,7 @@ from tests.contract.situations import ALL, HELLO, UNICODE
 from tests.edge.reading import fail, listen
 
 both_ways = pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+Said = tuple[grpc.StatusCode, str]
 each_shape = pytest.mark.parametrize("shape", SHAPES)
 
 
@@ -156,25 +157,20 @@ async def test_a_request_goes_where_the_api_has_it(
 @each_shape
 @both_ways
 @pytest.mark.parametrize(
-    ("status", "code", "reason"),
+    ("status", "expected"),
     [
-        (400, grpc.StatusCode.INVALID_ARGUMENT, "ENDPOINT_REJECTED"),
-        (401, grpc.StatusCode.UNAUTHENTICATED, "ENDPOINT_UNAUTHENTICATED"),
-        (429, grpc.StatusCode.RESOURCE_EXHAUSTED, "ENDPOINT_RATE_LIMITED"),
-        (500, grpc.StatusCode.INTERNAL, "ENDPOINT_ERROR"),
-        (529, grpc.StatusCode.UNAVAILABLE, "ENDPOINT_OVERLOADED"),
+        (400, (grpc.StatusCode.INVALID_ARGUMENT, "ENDPOINT_REJECTED")),
+        (401, (grpc.StatusCode.UNAUTHENTICATED, "ENDPOINT_UNAUTHENTICATED")),
+        (429, (grpc.StatusCode.RESOURCE_EXHAUSTED, "ENDPOINT_RATE_LIMITED")),
+        (500, (grpc.StatusCode.INTERNAL, "ENDPOINT_ERROR")),
+        (529, (grpc.StatusCode.UNAVAILABLE, "ENDPOINT_OVERLOADED")),
     ],
 )
 async def test_an_error_before_the_first_output(
-    sandbox: Sandbox,
-    stub: ChatServiceStub,
-    shape: str,
-    streamed: bool,
-    status: int,
-    code: grpc.StatusCode,
-    reason: str,
+    sandbox: Sandbox, stub: ChatServiceStub, shape: str, streamed: bool, *, status: int, expected: Said
 ) -> None:
-    """An endpoint's error has one meaning, in whichever JSON an API wraps it, as a reply or as a stream's first event."""
+    """An endpoint's error has one meaning, in whichever JSON an API wraps it: as a reply, or as a stream's first
+    event."""
     scripts = [f"http-error:status={status},message=out of luck"]
     if status != 400:  # inside a stream not every API has a word for it
         scripts.append(f"error-in-stream:after=0,status={status}")
@@ -188,7 +184,7 @@ async def test_an_error_before_the_first_output(
             failure = await fail(stub.Chat(request))
 
         assert failure is not None
-        assert failure.said == (code, reason), (script, failure)
+        assert failure.said == expected, (script, failure)
         assert failure.info.metadata["api"] == shape
     assert len(sandbox.requests) == len(scripts)
 
