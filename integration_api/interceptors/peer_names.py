@@ -43,9 +43,10 @@ class PeerNames:
             return None
         uris = [raw.decode("utf-8", "replace") for raw in context.get(_URI, ())]
         hosts = [raw.decode("utf-8", "replace").lower() for raw in context.get(_DNS, ())]
-        for name in (*uris, *hosts):
-            if not self.patterns or any(_matches(name, pattern) for pattern in self.patterns):
-                return name
+        for names, matches in ((uris, _is_uri), (hosts, _is_host)):
+            for name in names:
+                if not self.patterns or any(matches(name, pattern) for pattern in self.patterns):
+                    return name
         raise CallerUnauthenticated(
             "the client certificate names nobody who may call: its DNS or URI names must be among auth_mtls_names"
             if uris or hosts
@@ -53,11 +54,15 @@ class PeerNames:
         )
 
 
-def _matches(name: str, pattern: str) -> bool:
+def _is_uri(name: str, pattern: str) -> bool:
+    return ":" in pattern and name == pattern
+
+
+def _is_host(name: str, pattern: str) -> bool:
     if not pattern.startswith("*."):
-        return name == pattern
-    label, dot, rest = name.partition(".")
-    return bool(label) and dot == "." and rest == pattern[2:] and ":" not in label and "/" not in label
+        return ":" not in pattern and name == pattern
+    label, _, rest = name.partition(".")
+    return bool(label) and rest == pattern[2:]
 
 
 def _folded(pattern: str) -> str:
