@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
-from urllib.parse import urlsplit
+from urllib.parse import unquote_plus, urlsplit
 
 from caller.errors import CredentialInvalid, Violation
 from caller.json_types import JsonValue
@@ -72,6 +72,10 @@ FORBIDDEN_HEADERS = frozenset(
 )
 
 
+# Parameters of a URL that say which API is meant.
+_PUBLIC_IN_QUERY = frozenset({"alt", "api-version", "version"})
+
+
 @dataclass(frozen=True, slots=True)
 class Credential:
     """A validated credential. `exact_url`: `base_url` is the whole URL and is called as it is."""
@@ -80,6 +84,14 @@ class Credential:
     base_url: str = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
     exact_url: bool = False
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What no text may repeat: the values of the headers and of the URL's query, as written and decoded."""
+        query = urlsplit(self.base_url).query
+        written = [part.partition("=")[::2] for part in query.split("&")]
+        in_query = [value for name, value in written if name not in _PUBLIC_IN_QUERY]
+        return (*self.headers.values(), *in_query, *(unquote_plus(value) for value in in_query))
 
 
 def parse_credential(raw: Mapping[str, JsonValue]) -> Credential:
@@ -190,7 +202,7 @@ def _headers(raw: Mapping[str, JsonValue], violations: list[Violation]) -> dict[
         except (ValueError, RecursionError):
             violations.append(Violation(path, "must be a map of strings, or JSON text of one"))
             return {}
-    if value is None or value == "":
+    if value is None or (isinstance(value, str) and not value.strip()):
         return {}
     if not isinstance(value, dict):
         violations.append(Violation(path, "must be a map of strings, or JSON text of one"))

@@ -64,9 +64,10 @@ class BodyDecoder:
             return self._sse.feed(chunk)
         if self.kind is BodyKind.UNKNOWN:
             self._held += chunk
-            first = self._held.lstrip(_BLANK).removeprefix(_BOM).lstrip(_BLANK)
-            if not first or (len(first) < len(_BOM) and _BOM.startswith(first)):
-                self._held = self._held.lstrip(_BLANK)[: len(_BOM)]  # blank keep-alives; a mark may be incomplete
+            begun = self._held.lstrip(_BLANK)
+            first = begun.removeprefix(_BOM).lstrip(_BLANK)
+            if not first or (len(begun) < len(_BOM) and _BOM.startswith(begun)):
+                self._held = begun[: len(_BOM)]  # blank keep-alives; a mark may be incomplete
                 return []
             self.kind = _kind(first[0])
             chunk, self._held = bytes(first), bytearray()
