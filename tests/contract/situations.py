@@ -13,8 +13,8 @@ Json = Any
 
 PNG = "iVBORw0KGgo="
 UNICODE = (
-    "Zażółć gęślą jaźń. Привет, мир! שלום عالم नमस्ते สวัสดี 你好 こんにちは 안녕 👩‍👩‍👧‍👦 🏳️‍🌈 👍🏽 \U0001d518\U0001d52b\U0001d526 "
-    'a\u2028b\u2029c\u0085d e\u0301 a\u200bb " \\ / \t\n \x7f \ufeff\U0010ffff end '
+    "Zażółć gęślą jaźń. Привет, мир! שלום عالم नमस्ते สวัสดี 你好 こんにちは 안녕 👩‍👩‍👧‍👦 🏳️‍🌈 👍🏽 "
+    '\U0001d518\U0001d52b\U0001d526 a\u2028b\u2029c\u0085d e\u0301 a\u200bb " \\ / \t\n \x7f \ufeff\U0010ffff end '
 ) * 40
 SCHEMA = {
     "type": "object",

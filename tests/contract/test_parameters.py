@@ -131,14 +131,9 @@ async def test_values_of_a_wrong_type_are_refused_by_their_path(
             ({f"model.{name}": value}, f'model_parameters["model.{name}"]'),
             ({"model.parameters": {name: value}}, f'model_parameters["model.parameters"]["{name}"]'),
         ):
-            if (
-                (name, shape) == ("tool_choice", shape)
-                or FAMILY[shape] in ROWS[name].wire
-                or "model.parameters" in given
-            ):
-                failure = await fail(stub.Chat(_asked(sandbox, shape, given)))
-                assert failure.said == (grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_INVALID"), (name, given)
-                assert failure.fields == [path]
+            failure = await fail(stub.Chat(_asked(sandbox, shape, given)))
+            assert failure.said == (grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_INVALID"), (name, given)
+            assert failure.fields == [path]
     assert not sandbox.requests
 
 
