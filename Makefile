@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+# What the service needs, so that `make demo` is quick on a fresh clone, and what developers need beside it.
+RUNTIME := .venv/.runtime
 STAMP := .venv/.installed
 CACHE := .cache
 GRPCURL := $(CACHE)/bin/grpcurl
@@ -23,20 +25,24 @@ help: ## Show this list
 
 install: $(STAMP) ## Install the project and its tools into .venv
 
-$(STAMP): pyproject.toml
+$(RUNTIME): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo 'Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 …' >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --editable .
+	@touch $@
+
+$(STAMP): $(RUNTIME)
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	@touch $@
 
-demo: $(STAMP) ## Show tokens stream over gRPC: the service and its sandbox in one process
+demo: $(RUNTIME) ## Show tokens stream over gRPC: the service and its sandbox in one process
 	@$(BIN)/integration-api demo
 
-serve: $(STAMP) ## Run the service on 127.0.0.1:9004 (ARGS='--port 9100 …')
+serve: $(RUNTIME) ## Run the service on 127.0.0.1:9004 (ARGS='--port 9100 …')
 	@$(BIN)/integration-api serve $(ARGS)
 
-sandbox: $(STAMP) ## Run the sandbox, a chat endpoint without a model, on 127.0.0.1:8000 (ARGS='…')
+sandbox: $(RUNTIME) ## Run the sandbox, a chat endpoint without a model, on 127.0.0.1:8000 (ARGS='…')
 	@$(BIN)/integration-api sandbox $(ARGS)
 
 test: $(STAMP) ## Run the tests (ARGS='-k cancel -x' for some)
