@@ -10,7 +10,7 @@ import grpc
 
 from integration_api import tls
 from integration_api.credential_store import CredentialStore
-from integration_api.interceptors.auth import Identify, authenticator, is_authenticated_setup
+from integration_api.interceptors.auth import Authenticate, authenticator, is_authenticated_setup
 from integration_api.settings import Settings
 from integration_api.watched import FileWatcher, Watched
 
@@ -20,7 +20,7 @@ class Door:
     """The parts; None for what the settings do not ask for."""
 
     files: FileWatcher
-    identify: Identify | None
+    identify: Authenticate | None
     certificates: Watched[grpc.ServerCertificateConfiguration] | None
     credentials: CredentialStore | None
 

@@ -18,7 +18,7 @@ from integration_api.settings import Settings
 from integration_api.watched import FileWatcher, one_file
 
 # Takes the call's context, returns who calls (empty: nobody said, and nobody need say), raises CallerUnauthenticated.
-Identify = Callable[[grpc.aio.ServicerContext], str]
+Authenticate = Callable[[grpc.aio.ServicerContext], str]
 # Takes a bearer token, returns its owner, or None where it is unknown; raises CallerUnauthenticated where it is bad.
 BearerCheck = Callable[[str], str | None]
 
@@ -26,7 +26,7 @@ _HEADER = "authorization"
 
 
 class Authenticator:
-    """An `Identify` made of what the settings allow."""
+    """An `Authenticate` made of what the settings allow."""
 
     def __init__(self, bearers: Sequence[BearerCheck], peers: PeerNames | None, *, allow_anonymous: bool) -> None:
         self._bearers = tuple(bearers)
@@ -59,7 +59,7 @@ class Authenticator:
         raise CallerUnauthenticated("the bearer token in 'authorization' is not known to this server")
 
 
-def authenticator(settings: Settings, files: FileWatcher) -> Identify | None:
+def authenticator(settings: Settings, files: FileWatcher) -> Authenticate | None:
     """What the settings ask for; None where they ask for no authentication. Its files join the watcher.
 
     Raises:

@@ -22,7 +22,7 @@ from google.protobuf.message import Message
 
 from caller.custom_llm.watchdog import Watchdog
 from caller.errors import CallerError, InternalError, ServiceDraining, ServiceOverloaded, ServiceStopped
-from integration_api.interceptors.auth import Identify
+from integration_api.interceptors.auth import Authenticate
 from integration_api.interceptors.rpc import ClientGoneError, Rpc
 from integration_api.interceptors.status import Ending, ending_of
 from integration_api.interceptors.streams import OpenStream, parsed
@@ -34,8 +34,6 @@ Handler = Callable[[Request, Rpc], Awaitable[Message | None]]
 StreamHandler = Callable[[OpenStream[Request]], Awaitable[None]]
 # For a contract that wants failures inside of an OK answer: makes it of the error and the request's bytes.
 InBody = Callable[[CallerError, bytes, Rpc], Message]
-# Who calls, read from the call's context; raises CallerUnauthenticated.
-Authenticate = Callable[[grpc.aio.ServicerContext], str]
 
 
 class Guard:
@@ -43,7 +41,7 @@ class Guard:
     request is read; None lets everybody in, nameless."""
 
     def __init__(
-        self, write_timeout: float, max_open_streams: int = 10_000, *, identify: Identify | None = None
+        self, write_timeout: float, max_open_streams: int = 10_000, *, identify: Authenticate | None = None
     ) -> None:
         self._write_timeout = write_timeout
         self._identify_natively = identify

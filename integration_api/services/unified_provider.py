@@ -18,7 +18,8 @@ from integration_api import unified_provider_pb2 as pb
 from integration_api.codec import unified_response
 from integration_api.codec.unified_request import credential_value
 from integration_api.interceptors.admission import Admission
-from integration_api.interceptors.guard import Authenticate, Guard
+from integration_api.interceptors.auth import Authenticate
+from integration_api.interceptors.guard import Guard
 from integration_api.interceptors.rapida_auth import authenticate_rapida, origin
 from integration_api.interceptors.rpc import Rpc
 from integration_api.interceptors.streams import OpenStream
