@@ -42,8 +42,9 @@ TRANSPORT = "connection.transport"
 TURNS = "connection.turns"
 _NAMES = frozenset({*KNOWN, *REFUSED, "id", "name", "parameters"})
 _APIS = frozenset({*(api.value for api in ApiCompatibility), *LEGACY_APIS})
-# A function's parameters and the members of its lists nest in each other.
-_MAX_SCHEMA_DEPTH = 32
+# A function's parameters and the members of its lists nest in each other: three messages a level, and protobuf parsers
+# stop at a hundred.
+_MAX_SCHEMA_DEPTH = 24
 
 
 def chat_call(

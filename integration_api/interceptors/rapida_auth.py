@@ -3,6 +3,7 @@
 It knows metadata and nothing else of a call. No error repeats what a token says.
 """
 
+import math
 import warnings
 from collections.abc import Sequence
 from typing import Final
@@ -76,6 +77,8 @@ def _number(claim: object) -> int | None:
     """A claim as a whole number, 0 where it is missing, None where it is something else."""
     if claim is None:
         return 0
-    if isinstance(claim, bool) or not isinstance(claim, int | float) or claim < 0 or claim != int(claim):
+    if isinstance(claim, bool) or not isinstance(claim, int | float):
+        return None
+    if not 0 <= claim < math.inf or claim != int(claim):  # JSON as Python reads it knows Infinity and NaN
         return None
     return int(claim)

@@ -1,0 +1,165 @@
+"""Who may call Rapida's service: JWTs of the platform, and the native way where there is no secret."""
+
+import base64
+import hashlib
+import hmac
+import json
+import time
+from pathlib import Path
+
+import grpc
+import jwt
+import pytest
+from conftest import Settings
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from talk import ask, chat_request, talk
+
+from caller.errors import CallerUnauthenticated
+from integration_api.interceptors.rapida_auth import HEADER, authenticate_rapida, origin
+from integration_api.sandbox import Sandbox
+
+SECRET = "the platform's shared secret, long enough for HS256"
+_BEARER = "a token of the native kind"
+GOOD = {"userId": 1, "organizationId": 2, "projectId": 3}
+
+
+def token(claims: dict[str, object] | None = None, *, secret: str = SECRET, algorithm: str = "HS256") -> str:
+    return jwt.encode({"exp": time.time() + 60, **(GOOD if claims is None else claims)}, secret, algorithm=algorithm)
+
+
+def unsigned() -> str:
+    """A token that says of itself that it needs no signature."""
+    parts = ({"alg": "none", "typ": "JWT"}, {**GOOD, "exp": time.time() + 60})
+    encoded = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in parts]
+    return ".".join([*encoded, ""])
+
+
+def foreign() -> str:
+    """A token signed with a private key."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return jwt.encode({**GOOD, "exp": time.time() + 60}, pem, algorithm="RS256")
+
+
+BAD = {
+    "nothing": "",
+    "no token": "not.a.token",
+    "expired": token({**GOOD, "exp": time.time() - 1}),
+    "never expires": jwt.encode(GOOD, SECRET, algorithm="HS256"),
+    "not valid yet": token({**GOOD, "nbf": time.time() + 600}),
+    "another secret": token(secret="another secret, as long as the first, but not it"),
+    "another hash": token(algorithm="HS512", secret=SECRET * 2),
+    "unsigned": unsigned(),
+    "RS256": foreign(),
+    "no project": token({"userId": 1, "organizationId": 2}),
+    "project zero": token({**GOOD, "projectId": 0}),
+    "project in words": token({**GOOD, "projectId": "3"}),
+    "project is true": token({**GOOD, "projectId": True}),
+    "user in words": token({**GOOD, "userId": "one"}),
+    "endless number": token({**GOOD, "projectId": float("inf")}),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_token_is_refused_without_repeating_it(name: str) -> None:
+    """Expired, of another algorithm, wrongly signed, without a project, or no token at all."""
+    with pytest.raises(CallerUnauthenticated) as caught:
+        authenticate_rapida([(HEADER, BAD[name])], SECRET)
+
+    assert HEADER in caught.value.message
+    assert not BAD[name] or BAD[name] not in caught.value.message
+
+
+@pytest.mark.parametrize("metadata", [None, [], [(HEADER, b"bytes")], [(HEADER, token()), (HEADER, token())]])
+def test_there_must_be_exactly_one_token(metadata: list[tuple[str, str | bytes]] | None) -> None:
+    """None at all, bytes, and two are refused."""
+    with pytest.raises(CallerUnauthenticated):
+        authenticate_rapida(metadata, SECRET)
+
+
+@pytest.mark.parametrize(
+    ("claims", "identity"),
+    [
+        (GOOD, "rapida/2/3"),
+        ({"projectId": 3}, "rapida/0/3"),
+        ({**GOOD, "projectId": 3.0, "sub": 7, "aud": "platform", "iat": time.time() + 30}, "rapida/2/3"),
+    ],
+)
+def test_a_good_token_names_the_project(claims: dict[str, object], identity: str) -> None:
+    """Organization and project are the identity; claims that are not the platform's business are not ours."""
+    assert authenticate_rapida([("other", "x"), (HEADER, token(claims))], SECRET) == identity
+
+
+def test_a_short_secret_of_the_platform_works_without_a_warning() -> None:
+    """Its length was decided where the platform was set up."""
+    claims = base64.urlsafe_b64encode(json.dumps({**GOOD, "exp": time.time() + 60}).encode()).rstrip(b"=")
+    header = base64.urlsafe_b64encode(b'{"alg":"HS256"}').rstrip(b"=")
+    signature = hmac.digest(b"short", header + b"." + claims, hashlib.sha256)
+    signed = b".".join([header, claims, base64.urlsafe_b64encode(signature).rstrip(b"=")]).decode()
+
+    assert authenticate_rapida([(HEADER, signed)], "short") == "rapida/2/3"
+
+
+def test_the_origin_is_short_and_printable() -> None:
+    """Only the known entries, cut to a bound."""
+    metadata = [("x-client-source", "s" * 100), ("x-rapida-region", "a\nb"), ("x-rapida-environment", b"b"), ("x", "y")]
+
+    assert origin(metadata) == {"client_source": "s" * 64}
+    assert origin(None) == {}
+
+
+class TestWithASecret:
+    """A server that knows the platform's secret."""
+
+    @pytest.fixture
+    def settings(self) -> Settings:
+        return Settings(port=0, shutdown_grace=2.0, rapida_jwt_secret=SECRET)
+
+    async def test_who_shows_no_good_token_is_refused_as_the_contract_says(
+        self, sandbox: Sandbox, channel: grpc.aio.Channel
+    ) -> None:
+        """Chat inside of its answer with its request id, StreamChat by status; the endpoint hears nothing."""
+        answer = await ask(channel, "Chat", chat_request(sandbox.url, "echo"), metadata=[(HEADER, BAD["expired"])])
+        async with talk(channel) as stream:
+            code = await stream.call.code()
+
+        assert (answer.code, answer.success, answer.requestId) == (401, False, "request-1")
+        assert "expired" in answer.error.errorMessage
+        assert answer.error.humanMessage
+        assert code == grpc.StatusCode.UNAUTHENTICATED
+        assert not sandbox.requests
+
+    async def test_who_shows_a_good_token_is_served(self, sandbox: Sandbox, channel: grpc.aio.Channel) -> None:
+        """Chat and StreamChat."""
+        metadata = [(HEADER, token())]
+        answer = await ask(channel, "Chat", chat_request(sandbox.url, "echo"), metadata=metadata)
+        async with talk(channel, metadata=metadata) as stream:
+            configured = await stream.configure(sandbox.url)
+
+        assert answer.success
+        assert configured.success
+
+    def test_the_secret_is_in_no_repr(self, settings: Settings) -> None:
+        """Settings are logged; the secret is not."""
+        assert SECRET not in repr(settings)
+
+
+class TestNatively:
+    """A server without the platform's secret, whose callers have tokens."""
+
+    @pytest.fixture
+    def settings(self, tmp_path: Path) -> Settings:
+        tokens = tmp_path / "tokens"
+        tokens.write_text(f"platform sha256:{hashlib.sha256(_BEARER.encode()).hexdigest()}\n")
+        tokens.chmod(0o600)
+        return Settings(port=0, shutdown_grace=2.0, auth_tokens_file=str(tokens))
+
+    async def test_without_a_secret_the_native_way_holds(self, sandbox: Sandbox, channel: grpc.aio.Channel) -> None:
+        """A bearer token opens it; the platform's header does not."""
+        good = [("authorization", f"Bearer {_BEARER}")]
+        served = await ask(channel, "Chat", chat_request(sandbox.url, "echo"), metadata=good)
+        refused = await ask(channel, "Chat", chat_request(sandbox.url, "echo"), metadata=[(HEADER, token())])
+
+        assert served.success
+        assert (refused.code, refused.success) == (401, False)
