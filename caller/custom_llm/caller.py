@@ -78,7 +78,7 @@ class CustomLLMCaller:
             discovery = Discovery(self._transport, self._adapter(credential.api), call, self._limits.max_event_bytes)
             return await discovery.models(credential, report)
         except CallerError as error:
-            _describe(error, report, credential.headers.values())
+            _describe(error, report, credential.secrets)
             raise
 
     def _adapter(self, api: ApiCompatibility) -> Adapter:
@@ -113,7 +113,7 @@ class CustomLLMCaller:
                 async for batch in batches:
                     yield batch
         except CallerError as error:
-            _describe(error, report, credential.headers.values())
+            _describe(error, report, credential.secrets)
             raise
 
     async def _attempts(
@@ -151,4 +151,7 @@ def _describe(error: CallerError, report: CallReport, secrets: Iterable[str]) ->
     """What the call knows of its failure. The text may repeat what the endpoint said: our secrets are taken out."""
     error.api = report.api
     error.attempts = report.attempts
-    error.args = (scrubbed(error.message, secrets),)
+    known = tuple(secrets)
+    error.args = (scrubbed(error.message, known),)
+    error.endpoint_code = scrubbed(error.endpoint_code, known)
+    error.endpoint_request_id = scrubbed(error.endpoint_request_id, known)

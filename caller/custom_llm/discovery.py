@@ -94,7 +94,7 @@ class Discovery:
         except CallerError as error:
             models = error
         took = self._loop.time() - started
-        secrets = tuple(credential.headers.values())
+        secrets = credential.secrets
         checks += _reach_and_models(models, report.url, took, secrets)
         reached = checks[1].status != "FAIL"
         chat = await self._chat(probe, models, secrets, report) if reached else Check("chat", "SKIP", "not reached")

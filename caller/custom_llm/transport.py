@@ -9,7 +9,7 @@
 import asyncio
 import ssl
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import SimpleNamespace, TracebackType
 from typing import Self
 
@@ -51,7 +51,7 @@ class TransportSettings:
 
     egress: EgressPolicy
     ca_file: str = ""
-    proxy: str = ""
+    proxy: str = field(default="", repr=False)
     keepalive: float = 4.0
     max_body_bytes: int = 256 * 1024 * 1024
     user_agent: str = "integration-api"

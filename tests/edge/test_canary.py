@@ -1,0 +1,296 @@
+"""One run with a secret in every place where a secret can be: nothing that comes out holds any of them."""
+
+import asyncio
+import hashlib
+import json
+import re
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import grpc
+import pytest
+from conftest import chat_request
+from google.protobuf import json_format
+from loopback import STREAM_HEAD, Handmade, answer, token
+from program import Program
+
+from caller.call import ChatCall, Timeouts
+from caller.credentials import parse_credential
+from caller.custom_llm.adapter import ResolvedCall
+from caller.custom_llm.adapters import ADAPTERS
+from caller.custom_llm.transport import TransportSettings
+from caller.messages import TextPart, UserMessage
+from caller.parameters import merge_parameters
+from integration_api import log, unified_provider_pb2, unified_provider_pb2_grpc
+from integration_api.server import transport_settings
+from integration_api.settings import Settings
+from integration_api.v1 import chat_service_pb2 as pb
+from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
+
+# Words, not keys: nothing can recognise them by their looks.
+AUTHORIZATION = "greenheronatdusk"
+HEADER = "quietharbourlamp"
+QUERY = "cinnamonstaircase"
+ENCODED = "velvet%26lantern"  # as it stands in the URL; the endpoint decodes it
+STORED = "paperboatregatta"
+PROXY = "orchardwindowseat"
+CALLER = "marbleteakettle"
+WRONG_CALLER = "tinsoldierparade"
+USERINFO = "amberwalkingstick"
+MISPLACED = "foldedmapofrome"
+SECRETS = (
+    AUTHORIZATION,
+    HEADER,
+    QUERY,
+    ENCODED,
+    "velvet-lantern",
+    STORED,
+    PROXY,
+    CALLER,
+    WRONG_CALLER,
+    USERINFO,
+    MISPLACED,
+)
+KINDS = ("401", "400", "429", "500", "503", "html", "redirect", "stream", "late", "headers", "cut")
+
+
+async def echo(endpoint: Handmade, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answers in the way that the model's name asks for, and repeats in it all that it was sent."""
+    raw = (await endpoint.request(reader)).decode()
+    head, _, body = raw.partition("\r\n\r\n")
+    found = re.search(r'"model": ?"(\w+)', body) or re.search(r"/models/(\w+):", head)
+    kind = found[1] if found else "401"
+    said = [line.partition(": ")[2] for line in head.split("\r\n")[1:]]
+    line = head.splitlines()[0]
+    heard = f"You sent {line}, that is {unquote(line)}, with {' and '.join(said)}."
+    error = {"error": {"message": heard, "code": said[-1][:60], "type": "invalid_request_error"}}
+    noisy = "".join(f"x-request-id: {value[:80]}\r\n" for value in said if AUTHORIZATION in value)
+    if kind.isdigit():
+        writer.write(answer(json.dumps(error), f"{kind} No", more=noisy))
+    elif kind == "html":
+        writer.write(answer(f"<html>{heard}</html>", kind="text/html"))
+    elif kind == "redirect":
+        writer.write(answer("", "302 Found", more=f"Location: http://127.0.0.1:1/?key={QUERY}&was={said[0]}\r\n"))
+    elif kind == "stream":
+        writer.write(STREAM_HEAD + f"data: {json.dumps(error)}\n\n".encode())
+    elif kind == "late":
+        writer.write(STREAM_HEAD + token("one ") + f"data: {json.dumps(error)}\n\n".encode())
+    elif kind == "headers":
+        writer.write(f"HTTP/1.1 {heard}\r\n\r\n".encode())  # no status line
+    else:
+        writer.write(STREAM_HEAD + token("one ") + heard.encode())
+    await writer.drain()
+    writer.close()
+
+
+def endpoint() -> Handmade:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: int) -> None:
+        await echo(made, reader, writer)
+
+    made = Handmade(talk)
+    return made
+
+
+def credential(base_url: str, api: str) -> dict[str, Any]:
+    return {
+        "value": {
+            "apiCompatibility": api,
+            "baseUrl": f"{base_url}/v1?key={QUERY}&sig={ENCODED}",
+            "headers": {"Authorization": f"Bearer {AUTHORIZATION}", "X-Tenant": HEADER},
+        }
+    }
+
+
+APIS = [api.value for api in ADAPTERS]
+
+
+def requests(url: str) -> list[pb.ChatRequest]:
+    """Every shape with every kind of failure, and credentials that are refused for what they hold."""
+    good = [
+        chat_request(url, kind, credential=credential(url, api), options={"maxAttempts": 2})
+        for api in APIS
+        for kind in KINDS
+    ]
+    malformed: list[dict[str, Any]] = [
+        {"baseUrl": f"http://user:{USERINFO}@127.0.0.1:1/v1"},
+        {"baseUrl": f"ftp://127.0.0.1/{MISPLACED}"},
+        {"baseUrl": MISPLACED},
+        {"baseUrl": f"http://127.0.0.1:1/v1?key={MISPLACED}"},  # nobody listens
+        {"baseUrl": url, "headers": {"X-A": f"a\r\nX-B: {MISPLACED}"}},
+        {"baseUrl": url, "headers": {f"Bearer {MISPLACED}": "x"}},
+        {"baseUrl": url, "headers": f'{{"Authorization": "{MISPLACED}'},
+        {"baseUrl": url, "headers": {"Host": MISPLACED}},
+        {"baseUrl": url, "headers": {"X-A": {"deep": MISPLACED}}},
+        {"baseUrl": url, "apiCompatibility": MISPLACED},
+        {"baseUrl": url, "exactUrl": MISPLACED},
+    ]
+    bad = [chat_request(url, "401", credential={"value": value}) for value in malformed]
+    stored = [chat_request(url, kind, credential={"name": "stored"}) for kind in KINDS]
+    return good + bad + stored
+
+
+class Came:
+    """All that comes out of calls, as bytes."""
+
+    def __init__(self) -> None:
+        self.out: list[bytes] = []
+        self.failures = 0
+
+    def note(self, *things: object) -> None:
+        self.out += [thing if isinstance(thing, bytes) else repr(thing).encode() for thing in things]
+
+    async def of(self, call: Any) -> None:
+        """Whatever a call gives: messages, status, details, metadata."""
+        try:
+            if isinstance(call, grpc.aio.UnaryUnaryCall):
+                self.note((await call).SerializeToString())
+            else:
+                async for frame in call:
+                    self.note(frame.SerializeToString())
+        except grpc.aio.AioRpcError as error:
+            self.failures += 1
+            self.note(error, str(error), error.details(), *(value for _, value in error.trailing_metadata() or ()))
+        self.note(await call.initial_metadata(), *(pair for pair in await call.trailing_metadata() or ()))
+
+
+def leaks(out: bytes) -> list[str]:
+    return [secret for secret in SECRETS if secret.encode() in out]
+
+
+@asynccontextmanager
+async def serving(tmp_path: Path, url: str, *flags: str) -> AsyncIterator[Program]:
+    """The program with tokens and a stored credential, at its most talkative."""
+    tokens, stored = tmp_path / "tokens", tmp_path / "credentials"
+    tokens.write_text(f"tester sha256:{hashlib.sha256(CALLER.encode()).hexdigest()}\n")
+    stored.mkdir()
+    held = {"baseUrl": f"{url}/v1?key={STORED}", "headers": {"Authorization": f"Bearer {STORED}"}}
+    (stored / "stored.json").write_text(json.dumps(held))
+    (stored / "broken.json").write_text(f'{{"baseUrl": "http://a/v1", "headers": {{"Authorization": "{STORED}"')
+    common = ("--log-level", "debug", "--auth-tokens-file", str(tokens), "--credentials-dir", str(stored))
+    async with Program(*common, *flags) as program:
+        yield program
+
+
+async def everything(program: Program, url: str) -> Came:
+    """All methods with all requests."""
+    came = Came()
+    metadata = (("authorization", f"Bearer {CALLER}"), ("x-label", "l"))
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{program.port}") as channel:
+        stub = ChatServiceStub(channel)
+        unified = unified_provider_pb2_grpc.UnifiedProviderServiceStub(channel)
+        calls: list[Any] = []
+        for request in requests(url):
+            listing = pb.ListModelsRequest(provider_id="custom-llm", credential=request.credential)
+            calls += [method(request, metadata=metadata) for method in (stub.Chat, stub.StreamChat)]
+            calls.append(stub.ListModels(listing, metadata=metadata))
+        for request in requests(url)[:: len(KINDS)]:
+            check = pb.VerifyCredentialRequest(provider_id="custom-llm", credential=request.credential, model="400")
+            calls.append(stub.VerifyCredential(check, metadata=metadata))
+        for wrong in (f"Bearer {WRONG_CALLER}", WRONG_CALLER):
+            calls.append(stub.Chat(requests(url)[0], metadata=(("authorization", wrong),)))
+        calls += [unified.Chat(unified_request(url, kind), metadata=metadata) for kind in KINDS]
+        await asyncio.gather(*(came.of(call) for call in calls))
+    return came
+
+
+def unified_request(url: str, kind: str) -> Any:
+    """The same on the Rapida face, whose errors travel inside of the answer."""
+    return json_format.ParseDict(
+        {
+            "credential": {"value": credential(url, "openai_compatible")["value"]},
+            "requestId": "r",
+            "providerName": "custom-llm",
+            "conversations": [{"role": "user", "user": {"content": "hi"}}],
+            "modelParameters": {
+                "model.name": {"@type": "type.googleapis.com/google.protobuf.StringValue", "value": kind}
+            },
+        },
+        unified_provider_pb2.ChatRequest(),
+    )
+
+
+async def test_no_secret_comes_out_anywhere(tmp_path: Path) -> None:
+    """Not in an answer, a status, a detail or a trailer, and not in a single line that the program prints."""
+    async with endpoint() as made, serving(tmp_path, made.url) as program:
+        came = await everything(program, made.url)
+        program.send(signal.SIGTERM)
+        assert await program.ended(10) == 0
+
+    sent = b"".join(made.requests)
+    assert came.failures > 100
+    for secret in (AUTHORIZATION, HEADER, QUERY, ENCODED, STORED):
+        assert secret.encode() in sent, f"{secret} was never at risk"
+    assert len(program.said("call.failed")) > 100
+    assert leaks(bytes(program.printed)) == []
+    assert leaks(b"\n".join(came.out)) == []
+    assert b"You sent POST" in b"".join(came.out)  # the endpoint's words do come through
+
+
+async def test_the_proxys_password_comes_out_nowhere(tmp_path: Path) -> None:
+    """The proxy repeats what it was sent, too."""
+    async with endpoint() as proxy:
+        flags = ("--endpoint-proxy", f"http://user:{PROXY}@127.0.0.1:{proxy.port}")
+        async with serving(tmp_path, "http://127.0.0.1:1", *flags) as program:
+            came = await everything(program, "http://127.0.0.1:1")
+            program.send(signal.SIGTERM)
+            assert await program.ended(10) == 0
+
+    sent = b"".join(proxy.requests)
+    assert b"Proxy-Authorization: Basic" in sent
+    basic = re.search(rb"Proxy-Authorization: Basic (\S+)", sent)
+    assert basic is not None
+    assert leaks(bytes(program.printed)) == leaks(b"\n".join(came.out)) == []
+    assert basic[1] not in bytes(program.printed)
+    assert basic[1] not in b"\n".join(came.out)
+
+
+def test_the_values_of_the_domain_show_no_secret() -> None:
+    """Their reprs end in tracebacks and debuggers."""
+    raw = credential("http://127.0.0.1:1", "openai_compatible")["value"]
+    parsed = parse_credential(raw)
+    message = UserMessage((TextPart("hi"),))
+    call = ResolvedCall(parsed, merge_parameters({"model.name": "m"}), (message,))
+    settings = Settings(endpoint_proxy=f"http://u:{PROXY}@h:1", rapida_jwt_secret=MISPLACED)
+    shown: list[object] = [
+        parsed,
+        call,
+        ChatCall("r", raw, (message,), {"model.name": "m"}, Timeouts(1, 1, 1, 1)),
+        settings,
+        transport_settings(settings),
+        TransportSettings(transport_settings(settings).egress, proxy=settings.endpoint_proxy),
+        *(adapter.request(call, True) for adapter in ADAPTERS.values()),
+    ]
+    for value in shown:
+        assert leaks(repr(value).encode()) == [], type(value)
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_a_traceback_in_the_log_shows_no_values(form: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """A bug's traceback is logged without its variables, and its texts without what looks like a key."""
+    import structlog
+
+    def failing(key: str) -> None:
+        headers = {"Authorization": f"Bearer {key}"}
+        try:
+            {}[f"Authorization: Bearer {HEADER}"]
+        except KeyError as error:
+            raise ValueError(f"cannot send {len(headers)} headers with key=sk-{QUERY}-0123") from error
+
+    before = structlog.get_config()
+    try:
+        log.configure("debug", form)
+        try:
+            failing(AUTHORIZATION)
+        except ValueError as error:
+            structlog.get_logger("test").error("call.bug", exc_info=error)
+    finally:
+        structlog.configure(**before)
+    printed = capfd.readouterr().err
+
+    assert "ValueError: cannot send 1 headers" in printed
+    assert "in failing" in printed
+    assert leaks(printed.encode()) == []
