@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -207,6 +208,8 @@ async def test_a_changed_file_holds_without_a_restart(tokens_file: Path, sandbox
         replaced(tokens_file, token_line("billing", "the-new-one"))
         await eventually(lambda: asker.knows("the-new-one"))
         assert (await asker.refused(TOKEN)).said == UNKNOWN_CALLER
+        assert any(thread.name == "file-watcher" for thread in threading.enumerate())
+    assert not any(thread.name == "file-watcher" for thread in threading.enumerate())
 
 
 async def test_a_mounted_secret_is_followed_through_its_links(tmp_path: Path, sandbox: Sandbox) -> None:
