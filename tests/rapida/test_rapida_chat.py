@@ -7,6 +7,8 @@ import pytest
 import structlog
 from conftest import Settings
 from google.protobuf import struct_pb2, wrappers_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from talk import SERVICE, ask, chat_request, credential, metrics_of, packed, text_of, user, value, values, weather
 
 from integration_api import unified_messages_pb2 as msg
@@ -357,3 +359,15 @@ async def test_a_client_deadline_ends_the_call_at_the_endpoint(sandbox: Sandbox,
 
     assert ended in (408, grpc.StatusCode.DEADLINE_EXCEEDED)
     await sandbox.wait_for_hangup(2.0)
+
+
+async def test_the_service_is_in_health_and_reflection(channel: grpc.aio.Channel) -> None:
+    """Probes and tools find it by its name."""
+    name = "integration_api.UnifiedProviderService"
+    health = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=name))
+    asked = reflection_pb2.ServerReflectionRequest(file_containing_symbol=name)
+    call = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(iter([asked]))
+    answer = [response async for response in call]
+
+    assert health.status == health_pb2.HealthCheckResponse.SERVING
+    assert b"unified_provider.proto" in answer[0].file_descriptor_response.file_descriptor_proto[0]
