@@ -102,3 +102,12 @@ container: ## Build the image, bring up service and sandbox, stream tokens throu
 clean: ## Remove everything that was installed or generated here, the committed code of the protos excepted
 	rm -rf .venv .venv-lowest $(CACHE) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: interop bench-rapida
+
+interop: $(STAMP) ## Let the Rapida platform's own client (PyPI rapida-python) talk to a server of ours
+	@$(BIN)/python tests/rapida/interop_client.py
+
+bench-rapida: $(STAMP) ## Measure barge-in, and a thousand idle bidirectional streams
+	@$(BIN)/python bench/barge_in.py
+	@$(BIN)/python bench/idle_streams.py
