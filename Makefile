@@ -111,3 +111,16 @@ interop: $(STAMP) ## Let the Rapida platform's own client (PyPI rapida-python) t
 bench-rapida: $(STAMP) ## Measure barge-in, and a thousand idle bidirectional streams
 	@$(BIN)/python bench/barge_in.py
 	@$(BIN)/python bench/idle_streams.py
+
+.PHONY: readme
+readme: $(STAMP) ## Make the tables of README.md anew
+	@$(BIN)/python -m scripts.readme_tables
+
+# Real servers, installed once into $(CACHE)/live (LIVE_CACHE=… for another folder); see live/README.md.
+.PHONY: live live-litellm
+
+live: $(RUNTIME) ## Speak through the service to a real small model (or to LIVE_BASE_URL=… LIVE_MODEL=…)
+	@$(BIN)/python -m live llama
+
+live-litellm: $(RUNTIME) ## Speak through the service to LiteLLM's proxy before that model, in all five shapes
+	@$(BIN)/python -m live litellm
