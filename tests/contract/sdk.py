@@ -39,24 +39,35 @@ class GeminiBody(BaseModel):
 
 @dataclass(frozen=True)
 class Types:
-    """How one family's JSON is judged: a request's body, a whole answer, one event of a stream, and an error's body."""
+    """How one family's JSON is judged: a request's body, a whole answer, one event of a stream, and an error's body.
+
+    Each gives what is wrong. `unknown`: keys that are allowed although the types do not list them.
+    """
 
     request: Callable[[Json], list[str]]
     answer: Callable[[Json], list[str]]
     event: Callable[[Json], list[str]]
     error: Callable[[Json], list[str]]
+    unknown: frozenset[str]
 
 
 # What our requests and the sandbox's answers may hold beyond the types, and why.
 ALLOWED_IN_REQUESTS: dict[str, frozenset[str]] = {
-    "chat": frozenset(),
+    # vLLM's, llama.cpp's and others', not OpenAI's.
+    "chat": frozenset({"top_k"}),
     "responses": frozenset(),
     # The newest models refuse them, and the newest types leave them out; older models and other servers take them.
     "anthropic": frozenset({"temperature", "top_p", "top_k"}),
     "gemini": frozenset(),
 }
-# DeepSeek's and vLLM's field for reasoning, for which OpenAI has none.
-_REASONING = frozenset({"reasoning_content"})
+ALLOWED_IN_ANSWERS: dict[str, frozenset[str]] = {
+    # DeepSeek's and vLLM's field for reasoning, for which OpenAI has none.
+    "chat": frozenset({"reasoning_content"}),
+    # OpenAI's API repeats `store`, and names the function of finished arguments; the SDK's types list neither.
+    "responses": frozenset({"store", "name"}),
+    "anthropic": frozenset(),
+    "gemini": frozenset(),
+}
 
 
 def _typed_dict(family: str, *kinds: Any) -> Callable[[Json], list[str]]:
@@ -101,9 +112,10 @@ TYPES: dict[str, Types] = {
             completion_create_params.CompletionCreateParamsNonStreaming,
             completion_create_params.CompletionCreateParamsStreaming,
         ),
-        _model(openai.types.chat.ChatCompletion, _REASONING),
-        _model(openai.types.chat.ChatCompletionChunk, _REASONING),
+        _model(openai.types.chat.ChatCompletion, ALLOWED_IN_ANSWERS["chat"]),
+        _model(openai.types.chat.ChatCompletionChunk, ALLOWED_IN_ANSWERS["chat"]),
         _inside(ErrorObject),
+        ALLOWED_IN_REQUESTS["chat"] | ALLOWED_IN_ANSWERS["chat"],
     ),
     "responses": Types(
         _typed_dict(
@@ -111,9 +123,10 @@ TYPES: dict[str, Types] = {
             response_create_params.ResponseCreateParamsNonStreaming,
             response_create_params.ResponseCreateParamsStreaming,
         ),
-        _model(openai.types.responses.Response),
-        _model(openai.types.responses.ResponseStreamEvent),
+        _model(openai.types.responses.Response, ALLOWED_IN_ANSWERS["responses"]),
+        _model(openai.types.responses.ResponseStreamEvent, ALLOWED_IN_ANSWERS["responses"]),
         _inside(ErrorObject),
+        ALLOWED_IN_REQUESTS["responses"] | ALLOWED_IN_ANSWERS["responses"],
     ),
     "anthropic": Types(
         _typed_dict(
@@ -124,11 +137,13 @@ TYPES: dict[str, Types] = {
         _model(anthropic.types.Message),
         _anthropic_event,
         _model(anthropic.types.ErrorResponse),
+        ALLOWED_IN_REQUESTS["anthropic"] | ALLOWED_IN_ANSWERS["anthropic"],
     ),
     "gemini": Types(
         _model(GeminiBody),
         _model(gemini.GenerateContentResponse),
         _model(gemini.GenerateContentResponse),
         _status,
+        ALLOWED_IN_REQUESTS["gemini"] | ALLOWED_IN_ANSWERS["gemini"],
     ),
 }

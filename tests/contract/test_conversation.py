@@ -42,7 +42,7 @@ class Conversation:
         ]
 
 
-async def _converse(sandbox: Sandbox, stub: ChatServiceStub, shape: str, *, streamed: bool) -> Conversation:
+async def converse(sandbox: Sandbox, stub: ChatServiceStub, shape: str, *, streamed: bool) -> Conversation:
     """Three turns: each answer goes back as it came."""
     held = Conversation()
 
@@ -164,7 +164,7 @@ async def test_one_conversation_is_the_same_through_every_shape(
 ) -> None:
     """Every turn gives the same message, finish reason and usage through all shapes, and the last request is exact."""
     for shape in SHAPES:
-        held = await _converse(sandbox, stub, shape, streamed=streamed)
+        held = await converse(sandbox, stub, shape, streamed=streamed)
         call = held.said[0]["calls"][0]
 
         assert held.said == [

@@ -67,7 +67,7 @@ class Origin:
         return self.answer.response_id.removeprefix("resp_")
 
 
-async def _begin(sandbox: Sandbox, stub: ChatServiceStub, shape: str, *, call: bool, streamed: bool) -> Origin:
+async def begin(sandbox: Sandbox, stub: ChatServiceStub, shape: str, *, call: bool, streamed: bool) -> Origin:
     """The first turn, answered with reasoning state and either text or a tool call."""
     changes: dict[str, Json] = {"tools": TOOLS} if call else {}
     if FAMILY[shape] == "chat":
@@ -212,7 +212,7 @@ def _body(origin: Origin, shape: str, model: str, *, call: bool, streamed: bool)
 async def test_a_move(sandbox: Sandbox, stub: ChatServiceStub, start: str, target: str, streamed: bool) -> None:
     """State returns to the shape that made it and nowhere else; text, calls and results always go along."""
     for call in (False, True):
-        origin = await _begin(sandbox, stub, start, call=call, streamed=streamed)
+        origin = await begin(sandbox, stub, start, call=call, streamed=streamed)
         result = {"tool": {"toolCallId": origin.call_id, "content": [{"text": "21 °C"}]}} if call else user("Go on")
         # This script wants its state back: the sandbox, too, checks that it is the same.
         model = "reasoning-tool-call" if call and start == target else "tool-call" if call else "echo"
@@ -238,7 +238,7 @@ async def test_a_move(sandbox: Sandbox, stub: ChatServiceStub, start: str, targe
 @pytest.mark.parametrize("shape", SHAPES)
 async def test_state_of_a_changed_message_stays_behind(sandbox: Sandbox, stub: ChatServiceStub, shape: str) -> None:
     """A text that was edited does not carry the signature of the text before it."""
-    origin = await _begin(sandbox, stub, shape, call=False, streamed=False)
+    origin = await begin(sandbox, stub, shape, call=False, streamed=False)
     said = as_said(origin.answer)
     said["assistant"]["text"] = "Edited."
     request = asking(sandbox.url, shape, "echo", messages=[user("Hello there"), said, user("Go on")])
