@@ -218,6 +218,9 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),
         ("grpc.max_concurrent_streams", 4_000),
+        # grpc's own are 1,000 and 3,000: in a burst beyond them it cancels calls at random, without a status of ours.
+        ("grpc.server.max_pending_requests", 20_000),
+        ("grpc.server.max_pending_requests_hard_limit", 40_000),
         # Room for a large JWT; C-core refuses what is above with RESOURCE_EXHAUSTED.
         ("grpc.max_metadata_size", 16 * 1024),
         ("grpc.absolute_max_metadata_size", 32 * 1024),

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -19,6 +20,7 @@ from integration_api.interceptors.rpc import Rpc
 from integration_api.server import _options
 from integration_api.settings import Settings
 from integration_api.v1 import chat_service_pb2 as pb
+from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 
 SECRET = "sk-secret-4711"
 SERVICE = "test.Service"
@@ -273,3 +275,11 @@ def test_pings_every_ten_seconds_are_welcome() -> None:
     assert options["grpc.http2.min_ping_interval_without_data_ms"] < 10_000
     assert options["grpc.keepalive_permit_without_calls"] == 1
     assert options["grpc.keepalive_time_ms"] == 60_000
+
+
+async def test_a_burst_of_calls_is_answered_by_us(stub: ChatServiceStub) -> None:
+    """Three thousand calls in one moment: each gets its status from us, none is dropped by grpc on the way."""
+    calls = [stub.Chat(pb.ChatRequest(provider_id="nobody")) for _ in range(3000)]
+    codes = Counter([await call.code() for call in calls])
+
+    assert codes == {grpc.StatusCode.INVALID_ARGUMENT: 3000}
