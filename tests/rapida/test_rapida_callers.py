@@ -1,0 +1,175 @@
+"""Rapida's service before callers of the tests' own: what endpoints seldom do, and what callers should never do."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+
+import grpc
+import pytest
+from conftest import Settings
+from talk import ask, chat_request, metrics_of, talk, text_of
+
+from caller.call import CallReport, ChatCall, Completion, Model, Verification
+from caller.errors import EndpointError
+from caller.events import Event, Finished, FinishReason, RefusalDelta, TextDelta, ToolCallDelta, Usage, UsageReported
+from caller.registry import Registry
+from integration_api.interceptors.admission import Admission, AdmissionLimits
+from integration_api.interceptors.guard import Guard
+from integration_api.services import unified_provider
+from integration_api.services.unified_provider import UnifiedProviderService
+
+_SECRET = "sk-canary-0123456789"
+
+
+class Played:
+    """A caller that plays what the model's name says."""
+
+    async def chat(self, call: ChatCall, report: CallReport) -> Completion:
+        del call, report
+        raise RuntimeError(f"a bug with {_SECRET}")
+
+    async def stream_chat(self, call: ChatCall, report: CallReport) -> AsyncGenerator[Sequence[Event], None]:
+        del report
+        match call.parameters["model.name"]:
+            case "text-behind-calls":
+                yield [TextDelta("Let me see. ")]
+                yield [TextDelta("One"), ToolCallDelta(0, '{"a"', "c1", "f"), TextDelta(" two")]
+                yield [TextDelta(" three"), ToolCallDelta(0, ": 1}"), Finished(FinishReason.TOOL_CALLS)]
+            case "refusal":
+                yield [RefusalDelta("I would "), RefusalDelta("rather not."), Finished(FinishReason.OTHER, "shy")]
+            case "two-choices":
+                yield [TextDelta("first", 0), TextDelta("second", 1), Finished(FinishReason.STOP)]
+            case "usage-then-error":
+                yield [TextDelta("Some"), UsageReported(Usage(input=3, output=1))]
+                raise EndpointError("it broke", usage=Usage(input=3, output=1))
+            case "bug":
+                yield [TextDelta("Some")]
+                raise RuntimeError(f"a bug with {_SECRET}")
+            case "clings":
+                yield [TextDelta("Some")]
+                try:
+                    await asyncio.sleep(30)
+                except asyncio.CancelledError:
+                    await asyncio.sleep(0.5)
+                    raise EndpointError("the cancelled connection broke") from None
+            case _:
+                yield [TextDelta("hello"), Finished(FinishReason.STOP)]
+
+    async def verify(self, call: ChatCall, report: CallReport) -> Verification:
+        del call, report
+        raise RuntimeError(f"a bug with {_SECRET}")
+
+    async def list_models(self, call: ChatCall, report: CallReport) -> tuple[Model, ...]:
+        del call, report
+        return ()
+
+
+@pytest.fixture
+async def channel() -> AsyncIterator[grpc.aio.Channel]:
+    """A channel to a real server with the service and the guard, before the played caller."""
+    settings = Settings()
+    guard = Guard(5.0)
+    service = UnifiedProviderService(
+        Registry({"custom-llm": Played()}), settings, Admission(AdmissionLimits.of(settings))
+    )
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler(unified_provider.NAME, service.handlers(guard)),)
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as opened:
+        yield opened
+    await server.stop(0)
+
+
+_URL = "http://127.0.0.1:1"  # nobody is called
+
+
+async def test_text_behind_tool_calls_stands_in_the_final_frame_only(channel: grpc.aio.Channel) -> None:
+    """Deltas end where the calls begin; the final frame has all text and whole calls."""
+    async with talk(channel) as stream:
+        await stream.configure(_URL)
+        await stream.chat("t1", "text-behind-calls")
+        *deltas, last = await stream.turn("t1")
+
+        assert [text_of(delta) for delta in deltas] == ["Let me see. ", "One"]
+        assert text_of(last) == "Let me see. One two three"
+        (call,) = last.data.assistant.toolCalls
+        assert (call.id, call.type, call.function.name, call.function.arguments) == ("c1", "function", "f", '{"a": 1}')
+        assert last.finishReason == "tool_calls"
+
+
+async def test_a_refusal_is_told_as_text(channel: grpc.aio.Channel) -> None:
+    """The contract has no other place for it; the endpoint's own word stands for an unknown reason."""
+    async with talk(channel) as stream:
+        await stream.configure(_URL)
+        await stream.chat("t1", "refusal")
+        *deltas, last = await stream.turn("t1")
+
+        assert "".join(map(text_of, deltas)) == text_of(last) == "I would rather not."
+        assert last.finishReason == "shy"
+
+
+async def test_the_first_choice_is_the_answer(channel: grpc.aio.Channel) -> None:
+    """Others have no place in the contract, neither as deltas nor in the final frame."""
+    async with talk(channel) as stream:
+        await stream.configure(_URL)
+        await stream.chat("t1", "two-choices")
+
+        assert [text_of(frame) for frame in await stream.turn("t1")] == ["first", "first"]
+
+
+async def test_what_was_used_before_a_failure_is_told(channel: grpc.aio.Channel) -> None:
+    """The error's frame has the tokens that were counted."""
+    async with talk(channel) as stream:
+        await stream.configure(_URL)
+        await stream.chat("t1", "usage-then-error")
+        last = (await stream.turn("t1"))[-1]
+
+        assert last.error.errorCode == 502
+        assert metrics_of(last)["total_token"] == "4"
+
+
+async def test_a_bug_says_nothing_of_itself_and_ends_one_turn_only(channel: grpc.aio.Channel) -> None:
+    """500 with the request's id, no text of the exception, in every method; the stream goes on."""
+    chat = await ask(channel, "Chat", chat_request(_URL, "m"))
+    verify = await ask(
+        channel,
+        "VerifyCredential",
+        unified_provider.pb.VerifyCredentialRequest(
+            credential=chat_request(_URL, "m").credential, providerName="custom-llm"
+        ),
+    )
+    async with talk(channel) as stream:
+        await stream.configure(_URL)
+        await stream.chat("t1", "bug")
+        turn = (await stream.turn("t1"))[-1]
+        await stream.chat("t2", "fine")
+        assert text_of((await stream.turn("t2"))[-1]) == "hello"
+
+    assert (chat.code, verify.code, turn.error.errorCode) == (500, 500, 500)
+    assert _SECRET not in f"{chat}{verify}{turn}"
+    assert "request-1" in chat.error.errorMessage
+    assert "t1" in turn.error.errorMessage
+
+
+async def test_a_new_turn_does_not_wait_for_the_older_ones_end(channel: grpc.aio.Channel) -> None:
+    """A connection that clings, and breaks when let go, neither delays the newer turn nor adds a last word."""
+    async with talk(channel) as stream:
+        await stream.configure(_URL)
+        await stream.chat("old", "clings")
+        await stream.output()
+        started = time.perf_counter()
+        await stream.chat("new", "fine")
+        superseded = await stream.output()
+        *_, last = await stream.turn("new")
+        taken = time.perf_counter() - started
+        await asyncio.sleep(0.6)  # the older turn has let go by now
+        await stream.send(close=unified_provider.pb.StreamChatClose(reason="done"))
+        rest = await stream.rest()
+
+    assert (superseded.requestId, superseded.finishReason, text_of(superseded)) == ("old", "superseded", "Some")
+    assert last.finishReason == "stop"
+    assert taken < 0.4
+    assert [frame.WhichOneof("response") for frame in rest] == ["close"]
