@@ -241,6 +241,8 @@ def _error_event(data: bytes) -> CallerError:
     try:
         value = parse(data)
     except ValueError:
+        if data.lstrip().startswith((b"{", b"[")):
+            return ProtocolError(f"an event of the endpoint's stream is not JSON. {PROTOCOL_REMEDY}")
         value = data.decode("utf-8", "replace")
     error = failure(value)
     error.usage = usage_of(object_of(object_of(value).get("usage")))
