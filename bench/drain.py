@@ -52,8 +52,11 @@ async def main(streams: int) -> int:
     """The exit code: 0 when every stream and the process ended as documented."""
     raise_descriptor_limit()
     folder = Path(tempfile.mkdtemp(prefix="drain-"))
-    serve = ("serve", "--log-format", "json", "--shutdown-grace", str(GRACE))
-    async with started(folder / "sandbox.log", "sandbox") as sandbox, started(folder / "serve.log", *serve) as server:
+    serve = ("serve", "--port", "0", "--log-format", "json", "--shutdown-grace", str(GRACE))
+    async with (
+        started(folder / "sandbox.log", "integration_api", "sandbox", "--port", "0") as sandbox,
+        started(folder / "serve.log", "integration_api", *serve) as server,
+    ):
         crowd, opened = Crowd(), channels(server.port, 8)
         stubs = [ChatServiceStub(channel) for channel in opened]
         began = time.monotonic()

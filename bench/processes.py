@@ -5,8 +5,8 @@ import json
 import os
 import resource
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,11 +46,11 @@ def raise_descriptor_limit() -> None:
 
 
 @asynccontextmanager
-async def started(log: Path, *arguments: str) -> AsyncIterator[Process]:
-    """`integration-api serve` or `sandbox` with these arguments, on a free port; its output goes to `log`."""
+async def started(log: Path, module: str, *arguments: str) -> AsyncIterator[Process]:
+    """A module as a program, which serves on a free port and says which; its output goes to `log`."""
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "integration_api", *arguments, "--port", "0", cwd=ROOT, stdout=output, stderr=output
+            sys.executable, "-m", module, *arguments, cwd=ROOT, stdout=output, stderr=output
         )
         try:
             async with asyncio.timeout(20):
@@ -70,17 +70,6 @@ def _port(log: Path) -> int:
         if '"server.started"' in line:
             return int(json.loads(line)["port"])
     return 0
-
-
-@contextmanager
-def quiet_loop() -> Iterator[None]:
-    """A loop that does not complain of calls that a run gives up on purpose."""
-    loop = asyncio.get_running_loop()
-    loop.set_exception_handler(lambda _, __: None)
-    try:
-        yield
-    finally:
-        loop.set_exception_handler(None)
 
 
 def chat_request(port: int, script: str, text: str = "one two three") -> pb.ChatRequest:

@@ -19,12 +19,13 @@ class Watchdog:
     Entering and leaving happen in one task, the one that works in the block.
     """
 
-    __slots__ = ("_cancelling", "_due", "_error", "_expired", "_loop", "_task", "_timer")
+    __slots__ = ("_cancelling", "_due", "_error", "_expired", "_loop", "_rings", "_task", "_timer")
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[object] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._rings = 0.0  # when the timer fires; uvloop's handles of a time in the past cannot tell
         self._due: float | None = None
         self._error: Callable[[], CallerError] | None = None
         self._expired = False
@@ -56,21 +57,25 @@ class Watchdog:
         self._due = due
         self._error = error
         if self._timer is None:
-            self._timer = self._loop.call_at(due, self._fire)
-        elif due < self._timer.when():
+            self._set(due)
+        elif due < self._rings:
             self._timer.cancel()
-            self._timer = self._loop.call_at(due, self._fire)
+            self._set(due)
 
     def disarm(self) -> None:
         """Let the block take its time."""
         self._due = None
+
+    def _set(self, due: float) -> None:
+        self._rings = due
+        self._timer = self._loop.call_at(due, self._fire)
 
     def _fire(self) -> None:
         self._timer = None
         if self._due is None or self._task is None:
             return
         if self._loop.time() < self._due:
-            self._timer = self._loop.call_at(self._due, self._fire)
+            self._set(self._due)
             return
         self._expired = True
         self._task.cancel()

@@ -1,0 +1,33 @@
+"""Our service as a program that also tells how many tasks it has: on SIGUSR1 it writes them to its log."""
+
+import asyncio
+import json
+import signal
+import sys
+
+from integration_api import log
+from integration_api.commands.loop import run
+from integration_api.server import Server, tune_process
+from integration_api.settings import Settings
+
+
+async def main() -> None:
+    """Serve until SIGTERM."""
+    log.configure("info", "json")
+    tune_process()
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    async with Server(Settings(port=0, shutdown_grace=5.0)) as server:
+
+        def tell() -> None:
+            told = {"event": "tasks", "tasks": len(asyncio.all_tasks()), "running": server.guard.running}
+            sys.stderr.write(json.dumps(told) + "\n")
+            sys.stderr.flush()
+
+        loop.add_signal_handler(signal.SIGUSR1, tell)
+        loop.add_signal_handler(signal.SIGTERM, ended.set)
+        await ended.wait()
+
+
+if __name__ == "__main__":
+    run(main())
