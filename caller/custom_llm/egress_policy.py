@@ -37,7 +37,7 @@ _PORTS: Final = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
 _ANY_PORT: Final = range(1, 65536)
 
 
-class EgressDenied(OSError):  # noqa: N818 - it is a decision of ours, and its name says which
+class EgressDenied(OSError):
     """The egress policy does not allow a connection.
 
     The text can be shown to anyone: it depends on what was asked for and on the policy, never on what a name lookup

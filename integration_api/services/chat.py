@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from caller.call import Caller, CallReport, ChatCall, Timeouts
 from caller.credentials import endpoint_of
-from caller.errors import CallerError, ResponseTooLarge
+from caller.errors import CallerError, ResponseTooLarge, clipped
 from caller.events import OUTPUT, Event
 from caller.fold import Folder
 from caller.json_types import JsonObject
@@ -50,8 +50,8 @@ class ChatService:
 
     async def chat(self, request: pb.ChatRequest, rpc: Rpc) -> pb.ChatResponse:
         """One whole answer."""
-        caller, call, report = self._begin(request, rpc)
         with _named(request.provider_id):
+            caller, call, report = self._begin(request, rpc)
             async with self._place(call, rpc):
                 completion = await caller.chat(call, report)
         _trail(rpc, report)
@@ -59,8 +59,8 @@ class ChatService:
 
     async def stream_chat(self, request: pb.ChatRequest, rpc: Rpc) -> None:
         """The same answer, as it comes. Nothing leaves before the first output or the good end."""
-        caller, call, report = self._begin(request, rpc)
         with _named(request.provider_id):
+            caller, call, report = self._begin(request, rpc)
             async with self._place(call, rpc):
                 await self._stream(caller, call, report, rpc)
 
@@ -83,16 +83,16 @@ class ChatService:
         probe = _probe(request.provider_id, request.credential)
         if request.model:
             probe.model_parameters["model.name"] = request.model
-        caller, call, report = self._begin(probe, rpc)
         with _named(request.provider_id):
+            caller, call, report = self._begin(probe, rpc)
             async with self._place(call, rpc):
                 found = await caller.verify(call, report)
         return v1_response.verification(found)
 
     async def list_models(self, request: pb.ListModelsRequest, rpc: Rpc) -> pb.ListModelsResponse:
         """What the endpoint offers."""
-        caller, call, report = self._begin(_probe(request.provider_id, request.credential), rpc)
         with _named(request.provider_id):
+            caller, call, report = self._begin(_probe(request.provider_id, request.credential), rpc)
             async with self._place(call, rpc):
                 return v1_response.models(await caller.list_models(call, report))
 
@@ -140,7 +140,7 @@ class _named:  # noqa: N801 - reads as a statement
     """Names the provider in the errors that pass."""
 
     def __init__(self, provider_id: str) -> None:
-        self._provider_id = provider_id.lower()
+        self._provider_id = clipped(provider_id.lower(), 64)
 
     def __enter__(self) -> None:
         return None
