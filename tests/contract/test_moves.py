@@ -3,6 +3,8 @@
 On the shape that made it the state returns byte-exact; every other shape gets the text without it.
 """
 
+import base64
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -235,18 +237,27 @@ async def test_a_move(sandbox: Sandbox, stub: ChatServiceStub, start: str, targe
         assert [name for name in foreign if name in raw] == []
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-async def test_state_of_a_changed_message_stays_behind(sandbox: Sandbox, stub: ChatServiceStub, shape: str) -> None:
-    """A text that was edited does not carry the signature of the text before it."""
-    origin = await begin(sandbox, stub, shape, call=False, streamed=False)
-    said = as_said(origin.answer)
-    said["assistant"]["text"] = "Edited."
-    request = asking(sandbox.url, shape, "echo", messages=[user("Hello there"), said, user("Go on")])
-    await answer_of(stub, request, streamed=False)
-    raw = sandbox.requests[-1].body.decode()
+def _changed(said: Json) -> dict[str, Json]:
+    """An answer that is not the one that came: its text edited, or its state not of this shape, or no state at all."""
+    state = base64.b64decode(said["assistant"]["providerState"])
+    renamed = {**json.loads(state), "shape": "another_shape"}
+    texts = {"edited": {"text": "Edited."}}
+    states = {"renamed": json.dumps(renamed).encode(), "cut": state[:-1], "not ours": b"\xff\x00", "a list": b"[1]"}
+    texts |= {name: {"providerState": base64.b64encode(bent).decode()} for name, bent in states.items()}
+    return {name: {"assistant": {**said["assistant"], **change}} for name, change in texts.items()}
 
-    assert "Edited." in raw
-    assert [one in raw for one in origin.seals] == [False] * len(origin.seals)
+
+@pytest.mark.parametrize("shape", SHAPES)
+async def test_state_of_another_message_stays_behind(sandbox: Sandbox, stub: ChatServiceStub, shape: str) -> None:
+    """An edited text does not carry the signature of the text before it, and state that is not whole is no state."""
+    origin = await begin(sandbox, stub, shape, call=False, streamed=False)
+    for name, said in _changed(as_said(origin.answer)).items():
+        request = asking(sandbox.url, shape, "echo", messages=[user("Hello there"), said, user("Go on")])
+        await answer_of(stub, request, streamed=False)
+        raw = sandbox.requests[-1].body.decode()
+
+        assert said["assistant"]["text"] in raw, name
+        assert [one in raw for one in origin.seals] == [False] * len(origin.seals), name
 
 
 def test_the_moves_cover_every_state() -> None:
