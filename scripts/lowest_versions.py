@@ -8,8 +8,8 @@ import sys
 import tomllib
 from pathlib import Path
 
-# name, lower bound, whatever else bounds it, and the marker: "uvloop>=0.22; sys_platform != 'win32'".
-_REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)\s*>=\s*([0-9][0-9.]*)[^;]*(;.*)?")
+# name, extras (constraints have none), lower bound, what else bounds it, marker: "uvloop>=0.22; os_name == …".
+_REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)\s*(?:\[[^]]*\])?\s*>=\s*([0-9][0-9.]*)[^;]*(;.*)?")
 
 
 def lowest(requirement: str) -> str:
