@@ -1,0 +1,191 @@
+"""Every recorded chat answer, replayed byte for byte over loopback HTTP through the real transport and caller."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from caller.call import CallReport, ChatCall, Timeouts
+from caller.credentials import ApiCompatibility, Credential
+from caller.custom_llm.adapter import ResolvedCall
+from caller.custom_llm.adapters import ADAPTERS
+from caller.custom_llm.caller import CustomLLMCaller, Limits
+from caller.custom_llm.egress_policy import EgressPolicy
+from caller.custom_llm.transport import Transport, TransportSettings
+from caller.errors import CallerError, EndpointUnreachable, ProtocolError, StreamCut, StreamInterrupted
+from caller.events import OUTPUT, Event
+from caller.fold import Folder
+from caller.messages import TextPart, UserMessage
+from caller.parameters import Parameters
+from integration_api.interceptors.status import reason_of
+from tests.recordings_reader import MAX_BYTES, ROOT, Heard, Recording, expected, hear, ids_agree, recordings, told
+
+RECORDINGS = [recording for api in ADAPTERS for recording in recordings(api.value, status=None)]
+EVERY = pytest.mark.parametrize("recording", RECORDINGS, ids=lambda recording: recording.name)
+SMALL = 1500
+INTERRUPTED = (StreamInterrupted, StreamCut, ProtocolError)
+
+
+def raw(recording: Recording) -> bytes:
+    return (ROOT / f"{recording.name}.http").read_bytes()
+
+
+@asynccontextmanager
+async def playing(answer: bytes) -> AsyncIterator[str]:
+    """An endpoint that reads one request, sends the bytes as they are, and closes."""
+
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, asyncio.IncompleteReadError):
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = next(
+                int(line.partition(b":")[2])
+                for line in head.split(b"\r\n")
+                if line.lower().startswith(b"content-length")
+            )
+            await reader.readexactly(length)
+            writer.write(answer)
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(play, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+async def replay(recording: Recording, answer: bytes, caller: CustomLLMCaller) -> Heard:
+    """What a caller hears when the endpoint sends these bytes."""
+    loop = asyncio.get_running_loop()
+    async with playing(answer) as url:
+        call = ChatCall(
+            request_id="r",
+            credential={"apiCompatibility": recording.expect["shape"], "baseUrl": url},
+            messages=(UserMessage((TextPart("hi"),)),),
+            parameters={"model.name": "m"},
+            timeouts=Timeouts(5, 5, 5, 5),
+        )
+        report = CallReport(started=loop.time())
+        folder, events, error = Folder(MAX_BYTES), list[Event](), None
+        try:
+            if recording.expect["stream"]:
+                async with aclosing(caller.stream_chat(call, report)) as batches:
+                    async for batch in batches:
+                        events += batch
+            else:
+                return Heard(await caller.chat(call, report), [], None)
+        except CallerError as raised:
+            error = raised
+            assert error.after_output == any(isinstance(event, OUTPUT) for event in events)
+        for event in events:
+            folder.feed(event)
+        return Heard(folder.completion(), events, error)
+
+
+@pytest.fixture
+async def caller() -> AsyncIterator[CustomLLMCaller]:
+    transport = Transport(TransportSettings(EgressPolicy.parse("open", [])))
+    yield CustomLLMCaller(transport, Limits(MAX_BYTES, MAX_BYTES))
+    await transport.close()
+
+
+def test_nothing_recorded_is_left_out() -> None:
+    """Each shape that can be called has recordings, and each recording of a chat is replayed."""
+    chats = [path for path in Path(ROOT).glob("*/*.expect.json") if '"op": "chat"' in path.read_text()]
+    shapes = {recording.expect["shape"] for recording in RECORDINGS}
+
+    assert shapes == {api.value for api in ADAPTERS} - {"openai_chat_completions"}  # recorded as openai_compatible
+    assert len(RECORDINGS) == len(chats)
+
+
+@EVERY
+async def test_a_recording_is_heard_as_expected(recording: Recording, caller: CustomLLMCaller) -> None:
+    """Text, reasoning, calls, finish, usage, names; or the error, its code and words, and what came ahead of it."""
+    heard = await replay(recording, raw(recording), caller)
+
+    assert ids_agree(recording, heard)
+    if heard.error is not None:
+        agree_on_the_error(recording, heard.error)
+        agree_on_what_came_before(recording, heard)
+        return
+    assert unspecified(told(heard)) == unspecified(expected(recording))
+    if recording.expect.get("logprobs"):
+        assert all(choice.logprobs for choice in heard.completion.choices)
+
+
+def unspecified(answer: dict[str, Any]) -> dict[str, Any]:
+    """Where an endpoint gives no finish reason, the recordings allow OTHER as well as UNSPECIFIED."""
+    for choice in answer["choices"]:
+        choice["finish"] = choice["finish"] if choice["raw_finish"] else "UNSPECIFIED"
+    return answer
+
+
+def agree_on_the_error(recording: Recording, error: CallerError) -> None:
+    expect = recording.expect["error"]
+    status, reason = reason_of(error)
+    cut = type(error) is StreamCut  # behind output: the same reason, another status
+    assert (reason, "ABORTED" if cut else expect["status"]) == (expect["reason"], status.name)
+    assert expect.get("message_contains", "")[:200] in error.message
+    codes = {expect.get("endpoint_code") or "", expect.get("endpoint_type") or ""}
+    assert error.endpoint_code in codes | {""}
+    assert error.http_status in (expect["http_status"], None)
+
+
+def agree_on_what_came_before(recording: Recording, heard: Heard) -> None:
+    before = recording.expect.get("before", {})
+    assert "".join(choice.message.text for choice in heard.completion.choices) == before.get("text", "")
+    counts = {name: count for name, count in before.get("usage", {}).items() if name != "source"}
+    assert heard.error is not None
+    for name, count in counts.items():
+        assert getattr(heard.error.usage, name, 0) in (count, None if count == 0 else count)
+
+
+@EVERY
+async def test_a_recording_that_is_cut_is_no_success_with_a_part(recording: Recording, caller: CustomLLMCaller) -> None:
+    """Cut anywhere over HTTP: the whole answer, or an interrupted or unreadable one behind a beginning of it."""
+    answer = raw(recording)
+    whole = await replay(recording, answer, caller)
+    head = answer.index(b"\r\n\r\n") + 4
+    dice = random.Random(recording.name)  # noqa: S311 - the same cuts in every run
+    for end in (*dice.sample(range(head, len(answer)), min(3, len(answer) - head)), dice.randrange(1, head)):
+        judge(recording, whole, await replay(recording, answer[:end], caller))
+
+
+@pytest.mark.parametrize(
+    "recording",
+    [recording for recording in RECORDINGS if len(recording.body) <= SMALL and recording.status == 200],
+    ids=lambda recording: recording.name,
+)
+def test_a_small_recording_may_end_at_any_byte(recording: Recording) -> None:
+    """The same at every single byte, for a transfer that ends without saying whether it is complete."""
+    adapter = ADAPTERS[ApiCompatibility(recording.expect["shape"])]
+    call = ResolvedCall(Credential(adapter.api, "http://127.0.0.1:1", {}), Parameters("m"), ())
+    whole = hear(adapter, call, recording.body)
+    for end in range(len(recording.body)):
+        judge(recording, whole, hear(adapter, call, recording.body[:end]))
+
+
+def judge(recording: Recording, whole: Heard, heard: Heard) -> None:
+    if heard.error is None:
+        assert said(heard) == said(whole)
+        return
+    # Half of an error's body still has its status.
+    refused = type(whole.error) if recording.status == 200 else CallerError
+    assert isinstance(heard.error, (*INTERRUPTED, EndpointUnreachable, refused))
+    assert all(said(whole).get(where, "").startswith(text) for where, text in said(heard).items())
+
+
+def said(heard: Heard) -> dict[str, str]:
+    """What was said, by its place."""
+    texts = {}
+    for choice in heard.completion.choices:
+        for kind in ("text", "reasoning", "refusal"):
+            texts[f"{choice.index}.{kind}"] = getattr(choice.message, kind)
+        for number, call in enumerate(choice.message.tool_calls):
+            texts[f"{choice.index}.call {number}"] = f"{call.name} {call.arguments}"
+    return texts
