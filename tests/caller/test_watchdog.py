@@ -1,159 +1,123 @@
-"""The timeout that moves, on both event loops that the service runs on."""
-
 import asyncio
-from collections.abc import Callable, Coroutine
+import time
 
 import pytest
-import uvloop
 
 from caller.custom_llm.watchdog import Watchdog
-from caller.errors import CallerError, FirstOutputTimeout, TotalTimeout
-
-LOOPS = [asyncio.new_event_loop, uvloop.new_event_loop]
+from caller.errors import BetweenOutputsTimeout, FirstOutputTimeout, TotalTimeout
 
 
-def total() -> TotalTimeout:
-    return TotalTimeout("over")
+def now() -> float:
+    return asyncio.get_running_loop().time()
 
 
-def first() -> FirstOutputTimeout:
-    return FirstOutputTimeout("over")
+async def expires(dog: Watchdog, seconds: float = 0.02) -> None:
+    dog.arm(now() + seconds, lambda: TotalTimeout("late"))
+    await asyncio.Event().wait()
 
 
-async def waiting(*dues: tuple[float, Callable[[], CallerError]]) -> None:
-    """Sleep in a block that is armed with each of these."""
+async def test_a_block_that_takes_too_long_fails_with_the_armed_error() -> None:
+    """And its task goes on as if nothing had cancelled it."""
+    with pytest.raises(TotalTimeout) as raised:
+        async with Watchdog() as dog:
+            await expires(dog)
+    task = asyncio.current_task()
+
+    assert isinstance(raised.value.__cause__, asyncio.CancelledError)
+    assert task is not None
+    assert task.cancelling() == 0
+    await asyncio.sleep(0)
+
+
+async def test_a_block_in_time_is_left_alone() -> None:
+    """Nothing fires behind it."""
     async with Watchdog() as dog:
-        for due, error in dues:
-            dog.arm(due, error)
-        await asyncio.sleep(20)
+        dog.arm(now() + 0.01, lambda: TotalTimeout("late"))
+
+    assert await asyncio.sleep(0.03, "fine") == "fine"
 
 
-@pytest.fixture(params=LOOPS, ids=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest) -> Callable[[Coroutine[object, object, None]], None]:
-    """Runs a coroutine in a loop of the kind."""
+async def test_the_last_arming_counts() -> None:
+    """Later or earlier than the one before, with its own error."""
 
-    def runs(main: Coroutine[object, object, None]) -> None:
-        with asyncio.Runner(loop_factory=request.param) as runner:
-            runner.run(main)
-
-    return runs
-
-
-Run = Callable[[Coroutine[object, object, None]], None]
-
-
-def test_the_armed_time_passes(run: Run) -> None:
-    """The block ends with the armed error, and the task is not left cancelled."""
-
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        with pytest.raises(TotalTimeout):
-            await waiting((began + 0.05, total))
-        assert 0.045 < loop.time() - began < 1.0
-        task = asyncio.current_task()
-        assert task is not None
-        assert not task.cancelling()
-        await asyncio.sleep(0)
-
-    run(main())
-
-
-def test_a_time_in_the_past_passes_at_once_however_often_it_is_armed(run: Run) -> None:
-    """Also when it is armed again before the loop has run; uvloop's handles differ for such times."""
-
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        for due in (loop.time(), loop.time() - 1, 0.0):
-            with pytest.raises(TotalTimeout):
-                await waiting((due, total), (due - 1, first), (due, total))
-
-    run(main())
-
-
-def test_the_last_arming_counts(run: Run) -> None:
-    """Later or earlier than the one before: the last time and the last error."""
-
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        for first_due, then_due in ((0.02, 0.1), (10.0, 0.1)):
-            began = loop.time()
-            with pytest.raises(FirstOutputTimeout):
-                await waiting((began + first_due, total), (began + then_due, first))
-            assert 0.095 < loop.time() - began < 1.0
-
-    run(main())
-
-
-def test_a_disarmed_dog_sleeps(run: Run) -> None:
-    """Until it is armed again; and one that never was armed does nothing."""
-
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
+    async def guarded(first: float, second: float) -> None:
         async with Watchdog() as dog:
-            dog.arm(loop.time() + 0.02, total)
+            dog.arm(now() + first, lambda: FirstOutputTimeout("first"))
+            dog.arm(now() + second, lambda: BetweenOutputsTimeout("second"))
+            await asyncio.Event().wait()
+
+    for first, second in ((0.01, 0.05), (5.0, 0.05)):
+        started = now()
+        with pytest.raises(BetweenOutputsTimeout):
+            await guarded(first, second)
+        assert 0.04 < now() - started < 1
+
+
+async def test_a_disarmed_block_takes_its_time() -> None:
+    """A timer that was set before fires into nothing; armed again, it counts again."""
+
+    async def guarded() -> None:
+        async with Watchdog() as dog:
+            dog.arm(now() + 0.01, lambda: FirstOutputTimeout("first"))
             dog.disarm()
-            await asyncio.sleep(0.06)
-            dog.arm(loop.time() + 5, total)
-        async with Watchdog():
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.03)
+            await expires(dog)
 
-        async def woken() -> None:
-            async with Watchdog() as dog:
-                dog.arm(loop.time() + 0.02, total)
-                dog.disarm()
-                await asyncio.sleep(0.04)
-                dog.arm(loop.time() + 0.02, first)
-                await asyncio.sleep(10)
-
-        with pytest.raises(FirstOutputTimeout):
-            await woken()
-
-    run(main())
+    with pytest.raises(TotalTimeout):
+        await guarded()
 
 
-def test_a_cancellation_from_outside_goes_on(run: Run) -> None:
-    """Alone, and in the very moment in which the time passes."""
+async def test_arming_again_and_again_is_cheap() -> None:
+    """Once per token: it has to cost next to nothing."""
+    async with Watchdog() as dog:
+        started = time.process_time()
+        for _ in range(100_000):
+            dog.arm(now() + 60, lambda: TotalTimeout("late"))
+        took = time.process_time() - started
 
-    async def guarded(due: float, hold: asyncio.Event) -> None:
+    assert took < 2
+
+
+async def test_a_cancellation_from_outside_stays_one() -> None:
+    """Who cancels the task gets it cancelled, armed or not, even when both come at once."""
+
+    async def guarded(seconds: float) -> None:
         async with Watchdog() as dog:
-            dog.arm(due, total)
-            hold.set()
-            await asyncio.sleep(10)
+            await expires(dog, seconds)
 
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        for seconds in (5.0, 0.0):
-            held = asyncio.Event()
-            task = asyncio.ensure_future(guarded(loop.time() + seconds, held))
-            await held.wait()
-            if not seconds:
-                loop.call_soon(task.cancel)
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-
-    run(main())
+    for seconds in (5.0, 0.0):
+        task = asyncio.get_running_loop().create_task(guarded(seconds))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert task.cancelled()
 
 
-def test_an_error_of_the_blocks_own_goes_on(run: Run) -> None:
-    """The dog hides nothing, not even when its time has passed."""
+async def test_an_error_of_the_block_is_its_own() -> None:
+    """What the block raises in time is what comes out."""
 
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
+    async def guarded() -> None:
+        async with Watchdog() as dog:
+            dog.arm(now() + 5, lambda: TotalTimeout("late"))
+            raise ValueError("mine")
 
-        async def stubborn() -> None:
-            async with Watchdog() as dog:
-                dog.arm(loop.time() + 0.01, total)
-                try:
-                    await asyncio.sleep(10)
-                except asyncio.CancelledError:
-                    raise ValueError("mine") from None
+    with pytest.raises(ValueError, match="mine"):
+        await guarded()
 
-        with pytest.raises(ValueError, match="mine"):
-            await stubborn()
-        task = asyncio.current_task()
-        assert task is not None
-        assert not task.cancelling()
 
-    run(main())
+async def test_a_time_that_is_past_fires_at_the_next_wait() -> None:
+    """Also when it was past before it was armed."""
+    with pytest.raises(TotalTimeout):
+        async with Watchdog() as dog:
+            await expires(dog, -1)
+
+
+async def test_dogs_may_be_nested() -> None:
+    """The inner one's error leaves the inner block only."""
+    async with Watchdog() as outer:
+        outer.arm(now() + 5, lambda: TotalTimeout("outer"))
+        with pytest.raises(TotalTimeout, match="late"):
+            async with Watchdog() as inner:
+                await expires(inner)
+        await asyncio.sleep(0)
