@@ -58,11 +58,11 @@ class Origin:
 
     @property
     def text(self) -> str:
-        return message_of(self.answer)["text"]
+        return self.answer.choices[0].message.text
 
     @property
     def call_id(self) -> str:
-        return message_of(self.answer)["calls"][0]["id"]
+        return self.answer.choices[0].message.tool_calls[0].id
 
     @property
     def answer_id(self) -> str:
