@@ -124,3 +124,11 @@ live: $(RUNTIME) ## Speak through the service to a real small model (or to LIVE_
 
 live-litellm: $(RUNTIME) ## Speak through the service to LiteLLM's proxy before that model, in all five shapes
 	@$(BIN)/python -m live litellm
+
+.PHONY: chaos drain
+
+chaos: $(STAMP) ## Random faults, cancels and deadlines for a minute (SECONDS=…): every ending documented, nothing left
+	@$(BIN)/python -m bench.chaos $(SECONDS)
+
+drain: $(STAMP) ## Two thousand streams on one process, and SIGTERM in the middle (STREAMS=…)
+	@$(BIN)/python -m bench.drain $(STREAMS)
