@@ -49,6 +49,8 @@ class Authenticator:
             return ""
         ways = ["send the metadata entry 'authorization: Bearer <token>'"] if self._bearers else []
         ways += ["present a client certificate"] if self._peers is not None else []
+        if not ways:  # the Rapida platform's secret is the only authentication: it proves nothing here
+            raise CallerUnauthenticated("this server serves callers of the Rapida platform only")
         raise CallerUnauthenticated(f"this server must know who calls: {', or '.join(ways)}")
 
     def _owner(self, token: str) -> str:
@@ -80,8 +82,12 @@ def authenticator(settings: Settings, files: FileWatcher) -> Authenticate | None
 
 
 def is_authenticated_setup(settings: Settings) -> bool:
-    """Whether callers can prove who they are. Without it, and without `allow_anonymous`, a server stays on loopback."""
-    return bool(settings.auth_tokens_file or settings.auth_jwt_key_file or settings.tls_client_ca_file)
+    """Whether callers can prove who they are. Without it, and without `allow_anonymous`, a server stays on loopback.
+
+    The Rapida platform's secret counts: where it is the only one, the native service lets nobody in.
+    """
+    native = settings.auth_tokens_file or settings.auth_jwt_key_file or settings.tls_client_ca_file
+    return bool(native or settings.rapida_jwt_secret)
 
 
 def _jwt_check(settings: Settings, files: FileWatcher) -> JwtCheck:

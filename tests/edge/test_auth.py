@@ -128,6 +128,15 @@ async def test_with_allow_anonymous_both_are_let_in(tokens_file: Path, sandbox: 
         await Asker(stub, sandbox).ask(TOKEN)
 
 
+async def test_the_platforms_secret_alone_keeps_the_native_service_shut(sandbox: Sandbox) -> None:
+    """What proves a caller to Rapida's service proves nothing here, and nothing else was set up."""
+    async with serving(rapida_jwt_secret="a secret of the platform, long enough") as (_, stub):
+        failure = await fail(stub.Chat(chat_request(sandbox.url, "echo")))
+
+    assert failure.said == UNKNOWN_CALLER
+    assert not sandbox.requests
+
+
 async def test_without_authentication_a_header_means_nothing(sandbox: Sandbox) -> None:
     """A server that asks nobody ignores what proxies put into the metadata."""
     async with serving() as (_, stub):
@@ -444,6 +453,7 @@ async def test_the_server_does_not_start_with_a_missing_file(tmp_path: Path) -> 
         ({"host": "0.0.0.0", "auth_tokens_file": "x"}, True, False),
         ({"host": "0.0.0.0", "auth_jwt_key_file": "x"}, True, False),
         ({"host": "0.0.0.0", "tls_client_ca_file": "x"}, True, False),
+        ({"host": "0.0.0.0", "rapida_jwt_secret": "x"}, True, False),
         ({"host": "0.0.0.0", "tls_cert_file": "x"}, False, True),
     ],
 )
