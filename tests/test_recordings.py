@@ -90,8 +90,10 @@ async def replay(recording: Recording, answer: bytes, caller: CustomLLMCaller) -
 @pytest.fixture
 async def caller() -> AsyncIterator[CustomLLMCaller]:
     transport = Transport(TransportSettings(EgressPolicy.parse("open", [])))
-    yield CustomLLMCaller(transport, Limits(MAX_BYTES, MAX_BYTES))
-    await transport.close()
+    try:
+        yield CustomLLMCaller(transport, Limits(MAX_BYTES, MAX_BYTES))
+    finally:
+        await transport.close()
 
 
 def test_nothing_recorded_is_left_out() -> None:

@@ -60,7 +60,7 @@ class TransportSettings:
 class Response:
     """An answer whose headers are here. An async context manager: leaving it releases the connection."""
 
-    __slots__ = ("_complete", "_inflater", "_pieces", "_response", "_room", "_transport", "reused")
+    __slots__ = ("_complete", "_inflater", "_pieces", "_response", "_room", "_transport", "_unreadable", "reused")
 
     def __init__(self, transport: "Transport", response: aiohttp.ClientResponse, reused: bool, max_bytes: int) -> None:
         self._transport = transport
@@ -68,8 +68,14 @@ class Response:
         self._complete = False
         self._room = max_bytes
         self._pieces: Iterator[bytes] = iter(())
+        self._inflater: Inflater | None = None
+        self._unreadable: ProtocolError | None = None
         encoding = response.headers.get("Content-Encoding", "").strip().lower()
-        self._inflater = Inflater(encoding, max_bytes) if encoding not in ("", "identity") else None
+        if encoding not in ("", "identity"):
+            try:
+                self._inflater = Inflater(encoding, max_bytes)
+            except ProtocolError as error:
+                self._unreadable = error  # the status may say enough
         self.reused = reused
 
     @property
@@ -85,8 +91,11 @@ class Response:
 
         Raises:
             StreamInterrupted: the connection was lost.
+            ProtocolError: it is compressed in a way that was not asked for.
             ResponseTooLarge: past the bound.
         """
+        if self._unreadable is not None:
+            raise self._unreadable
         while True:
             if self._inflater is not None:
                 piece = next(self._pieces, b"")
@@ -118,7 +127,7 @@ class Response:
                     if not chunk:
                         break
                     body += chunk
-        except (StreamInterrupted, ResponseTooLarge, TimeoutError):
+        except (StreamInterrupted, ResponseTooLarge, ProtocolError, TimeoutError):
             pass  # the status is known; half a message is better than none
         return bytes(body[:MAX_ERROR_BODY])
 
@@ -183,11 +192,7 @@ class Transport:
             )
         except _THEIRS as error:
             raise _translated(error, request.url, connect_timeout, reused=reuse.reused) from error
-        try:
-            return Response(self, response, reuse.reused, self._settings.max_body_bytes)
-        except ProtocolError:
-            response.close()
-            raise
+        return Response(self, response, reuse.reused, self._settings.max_body_bytes)
 
     def drain(self, response: aiohttp.ClientResponse) -> None:
         """Release a response, reading the few bytes behind its end where they have not come yet."""

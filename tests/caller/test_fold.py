@@ -132,7 +132,7 @@ def test_an_answer_is_bounded(event: Event) -> None:
 
 def test_the_room_is_shared() -> None:
     """Many small pieces count together."""
-    pieces = [TextDelta("xxx"), ReasoningDelta("xxx"), ToolCallDelta(0, "xxx")]
+    pieces: list[Event] = [TextDelta("xxx"), ReasoningDelta("xxx"), ToolCallDelta(0, "xxx")]
 
     assert folded(*pieces, room=9).completion().choices[0].message.text == "xxx"
     with pytest.raises(ResponseTooLarge):

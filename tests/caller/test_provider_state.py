@@ -51,13 +51,16 @@ def test_text_and_calls_cannot_stand_for_each_other() -> None:
     assert len({digest(text, calls) for text, calls in parts}) == len(parts)
 
 
+CHANGES: list[JsonObject] = [{"v": 2}, {"content": []}, {"digest": ""}, {"shape": 1}]
 ENVELOPE: JsonObject = {"v": 1, "shape": "shape", "digest": digest("said", CALLS), "content": {"k": 1}}
 
 
 @pytest.mark.parametrize(
     "state",
-    [b"x", b"{", b"[]", b"null", b"\xff", b"[" * 100_000, b'"text"']
-    + [json.dumps(ENVELOPE | change).encode() for change in ({"v": 2}, {"content": []}, {"digest": ""}, {"shape": 1})],
+    [
+        *[b"x", b"{", b"[]", b"null", b"\xff", b"[" * 100_000, b'"text"'],
+        *[json.dumps(ENVELOPE | change).encode() for change in CHANGES],
+    ],
 )
 def test_what_is_not_ours_is_ignored(state: bytes) -> None:
     """The value came from a client: garbage is no state, and no error."""

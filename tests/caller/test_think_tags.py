@@ -36,7 +36,8 @@ def heard(events: list[Event]) -> tuple[str, str]:
 
 
 def parted(*texts: str) -> tuple[str, str]:
-    return heard(filtered(*([TextDelta(text)] for text in texts), [END]))
+    batches: list[list[Event]] = [[TextDelta(text)] for text in texts]
+    return heard(filtered(*batches, [END]))
 
 
 ANSWERS = [
