@@ -65,7 +65,8 @@ class Completion:
 class CallReport:
     """What is known about a call beside its events, filled in while it runs; read by the edge at its end.
 
-    Times are `loop.time()` in seconds. `left_out` names the optional fields that the endpoint is known to refuse.
+    Times are `loop.time()` in seconds. `left_out` names the optional fields that the endpoint is known to refuse;
+    `usage` is what the endpoint has reported so far, None for nothing.
     """
 
     started: float
@@ -75,6 +76,7 @@ class CallReport:
     url: str = ""
     endpoint_request_id: str = ""
     rate_limits: dict[str, str] = field(default_factory=dict)
+    usage: Usage | None = None
     left_out: tuple[str, ...] = ()
 
 

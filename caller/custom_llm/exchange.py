@@ -134,7 +134,7 @@ class Exchange:
                 return
             for event in events:
                 if isinstance(event, UsageReported):
-                    self._usage = merge_usage(self._usage, event.usage)
+                    self._usage = self._report.usage = merge_usage(self._usage, event.usage)
 
     def _closed(self) -> Sequence[Event]:
         """The endpoint said that nothing more comes, or the body is at its end."""
@@ -169,7 +169,7 @@ class Exchange:
             if isinstance(event, OUTPUT):
                 self._spoke = True
             elif isinstance(event, UsageReported):
-                self._usage = merge_usage(self._usage, event.usage)
+                self._usage = self._report.usage = merge_usage(self._usage, event.usage)
         held = self._held
         if held is None:
             return events

@@ -19,9 +19,11 @@ from typing import Any, TypeVar
 import grpc
 import structlog
 from google.protobuf.message import Message
+from msgspec.structs import asdict, replace
 
 from caller.custom_llm.watchdog import Watchdog
 from caller.errors import CallerError, InternalError, ServiceDraining, ServiceOverloaded, ServiceStopped
+from caller.events import Usage, UsageSource
 from integration_api.interceptors.auth import Authenticate
 from integration_api.interceptors.rpc import ClientGoneError, Rpc
 from integration_api.interceptors.status import Ending, ending_of
@@ -211,12 +213,12 @@ class Guard:
             task = _this_task()
             if self._cutting and rpc.time_left() != 0:
                 task.uncancel()
-                return (ServiceStopped if rpc.spoke else ServiceDraining)("this instance is stopping")
+                return _stopped(rpc)
             if task.cancelling():
-                self._log.info("call.cancelled", **_who(rpc))
+                self._log.info("call.cancelled", **_who(rpc), **_used(rpc))
                 return None
         if isinstance(error, ClientGoneError):
-            self._log.info("call.client_gone", **_who(rpc))
+            self._log.info("call.client_gone", **_who(rpc), **_used(rpc))
             raise asyncio.CancelledError from error
         if not isinstance(error, CallerError):
             rpc.name(rpc.request_id)
@@ -249,6 +251,32 @@ class Guard:
 def _who(rpc: Rpc) -> dict[str, str]:
     """What every log line of a call says."""
     return {"method": rpc.method, "request_id": rpc.request_id, "identity": rpc.identity}
+
+
+def _used(rpc: Rpc) -> dict[str, object]:
+    """What is known of a call that its client gave up: somebody pays for it."""
+    report = rpc.report
+    if report is None:
+        return {}
+    used: dict[str, object] = {"attempts": report.attempts, "url": report.url}
+    usage = _partial(report.usage)
+    if usage is not None:
+        used["usage"] = {name: count for name, count in asdict(usage).items() if isinstance(count, int)}
+        used["usage_source"] = usage.source.name
+    return used
+
+
+def _partial(usage: Usage | None) -> Usage | None:
+    return None if usage is None else replace(usage, source=UsageSource.PARTIAL)
+
+
+def _stopped(rpc: Rpc) -> CallerError:
+    """The error of a call that is cut at shutdown."""
+    error = (ServiceStopped if rpc.spoke else ServiceDraining)("this instance is stopping")
+    if rpc.report is not None:
+        error.usage = _partial(rpc.report.usage)
+        error.attempts, error.url, error.api = rpc.report.attempts, rpc.report.url, rpc.report.api
+    return error
 
 
 def _this_task() -> asyncio.Task[object]:

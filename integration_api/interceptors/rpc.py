@@ -11,6 +11,7 @@ import uuid
 import grpc
 from google.protobuf.message import Message
 
+from caller.call import CallReport
 from caller.custom_llm.watchdog import Watchdog
 from caller.errors import TotalTimeout
 
@@ -23,7 +24,8 @@ class ClientGoneError(Exception):
 
 class Rpc:
     """One call. `identity` is who calls, empty when nobody said; `spoke` turns True with the first frame; `deadline`
-    is the end of the call's total time, in `loop.time()`."""
+    is the end of the call's total time, in `loop.time()`; `report` is what is known of it at the endpoint, once it is
+    on its way there."""
 
     __slots__ = (
         "_clock",
@@ -33,6 +35,7 @@ class Rpc:
         "deadline",
         "identity",
         "method",
+        "report",
         "request_id",
         "spoke",
         "started",
@@ -47,6 +50,7 @@ class Rpc:
         self._clock = asyncio.get_running_loop().time
         self.started = self._clock()
         self.deadline = math.inf
+        self.report: CallReport | None = None
         self._dog = dog
         self._write_timeout = write_timeout
 

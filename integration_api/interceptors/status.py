@@ -111,6 +111,8 @@ def retry_delay(error: CallerError) -> float | None:
         return None
     if error.retry_after is not None:
         return error.retry_after
+    if isinstance(error, errors.ServiceError):
+        return _DEFAULT_DELAY  # the endpoint is well, another instance of ours will do
     return _DEFAULT_DELAY if error.attempts <= 1 else None  # our own attempts are used up
 
 

@@ -110,7 +110,8 @@ class ChatService:
         if left is not None and left < call.timeouts.total:
             call = replace(call, timeouts=replace(call.timeouts, total=left))
         rpc.deadline = rpc.started + call.timeouts.total
-        return caller, call, CallReport(started=rpc.started)
+        rpc.report = CallReport(started=rpc.started)
+        return caller, call, rpc.report
 
     def _credential(self, credential: msg.Credential, rpc: Rpc) -> JsonObject:
         if credential.WhichOneof("source") == "name":

@@ -11,8 +11,22 @@ import pytest
 from aiohttp import AddrInfoType
 from aiohttp.abc import AbstractResolver
 from conftest import chat_request
-from loopback import NARROW, Cable, Handmade, Leftovers, SilentNames, Torrent, answer, deaf, server_with, until
+from loopback import (
+    NARROW,
+    STREAM_HEAD,
+    Cable,
+    Handmade,
+    Leftovers,
+    SilentNames,
+    Torrent,
+    answer,
+    deaf,
+    server_with,
+    token,
+    until,
+)
 from reading import Failure, failure_of
+from structlog.testing import capture_logs
 
 from caller.custom_llm.egress import open_socket
 from integration_api.sandbox import Sandbox
@@ -294,3 +308,37 @@ async def test_a_stream_ends_in_every_window_by_every_cause(window: str, cause: 
 async def test_a_whole_answer_ends_in_every_window_by_every_cause(window: str, cause: str) -> None:
     """The same for Chat, in the windows that it has."""
     await play(UNARY_WINDOWS[window], cause, stream=False)
+
+
+@pytest.mark.parametrize("cause", ["cancel", "hang-up", "shutdown"])
+async def test_what_was_used_until_then_is_told(cause: str) -> None:
+    """The endpoint has counted tokens when the call ends: the log says how many, and so does the error of ours."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: int) -> None:
+        await endpoint.request(reader)
+        counted = b'data: {"id":"c","model":"m","choices":[],"usage":{"prompt_tokens":31,"completion_tokens":1}}\n\n'
+        writer.write(STREAM_HEAD + counted + token("one "))
+        await reader.read()
+
+    async with Handmade(talk) as endpoint, world(Place(endpoint.url, "any", _nothing, lambda: True)) as made:
+        with capture_logs() as logs:
+            call = made.stub.StreamChat(chat_request(endpoint.url, "any"))
+            assert (await call.read()).WhichOneof("event") == "started"
+            assert (await call.read()).text_delta.text == "one "
+            happening = asyncio.ensure_future(happen(cause, call, made))
+            await until(lambda: made.server.guard.running == 0)
+            failure = await ended(call, stream=True)
+            await happening
+
+    if cause == "shutdown":
+        assert failure.details["PartialUsage"].usage.input_tokens == 31  # type: ignore[attr-defined]
+        assert failure.trailers["x-attempts"] == "1"
+        return
+    line = next(line for line in logs if line["event"] in ("call.cancelled", "call.client_gone"))
+    assert line["usage"] == {"input": 31, "output": 1, "total": 32}
+    assert line["usage_source"] == "PARTIAL"
+    assert line["attempts"] == 1
+
+
+async def _nothing(_: Call) -> None:
+    return
