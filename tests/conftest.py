@@ -1,16 +1,13 @@
 """What all tests share: a sandbox behind, a server of ours before it, and a real gRPC channel in front."""
 
 from collections.abc import AsyncIterator
-from typing import Any
 
 import grpc
 import pytest
-from google.protobuf import json_format
 
 from integration_api.sandbox import Sandbox
 from integration_api.server import Server
 from integration_api.settings import Settings
-from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1 import chat_service_pb2_grpc as stubs
 
 
@@ -40,15 +37,3 @@ async def channel(server: Server) -> AsyncIterator[grpc.aio.Channel]:
 @pytest.fixture
 def stub(channel: grpc.aio.Channel) -> stubs.ChatServiceStub:
     return stubs.ChatServiceStub(channel)
-
-
-def chat_request(base_url: str, model: str, /, text: str = "Hello there", **changes: Any) -> pb.ChatRequest:
-    """A ChatRequest as JSON clients would write it; `changes` replace top-level fields (JSON names)."""
-    request: dict[str, Any] = {
-        "providerId": "custom-llm",
-        "credential": {"value": {"apiCompatibility": "openai_compatible", "baseUrl": f"{base_url}/v1"}},
-        "messages": [{"user": {"content": [{"text": text}]}}],
-        "modelParameters": {"model.name": model},
-    }
-    request.update(changes)
-    return json_format.ParseDict(request, pb.ChatRequest())

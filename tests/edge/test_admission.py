@@ -9,7 +9,6 @@ from typing import Any
 
 import grpc
 import pytest
-from conftest import chat_request
 from door_world import FULL, bearer, serving, token_line
 from google.protobuf import json_format
 from google.rpc import error_details_pb2
@@ -26,6 +25,7 @@ from integration_api.server import Server
 from integration_api.settings import Settings
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
+from tests.asking import chat_request
 
 SILENT = "silence:for=60s"
 

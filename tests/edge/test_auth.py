@@ -13,7 +13,6 @@ import grpc
 import jwt
 import pytest
 import structlog
-from conftest import chat_request
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from door_world import UNKNOWN_CALLER, Asker, Mounted, bearer, eventually, replaced, serving, token_line
@@ -28,6 +27,7 @@ from integration_api.interceptors.tokens import MAX_TOKENS, parse_tokens
 from integration_api.sandbox import Sandbox
 from integration_api.settings import Settings
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
+from tests.asking import chat_request
 
 SECRET = "a shared secret of more than sixty-four bytes, as the longest of the three hashes wants it"
 TOKEN = "token-CANARY-of-billing"

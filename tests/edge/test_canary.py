@@ -13,7 +13,6 @@ from urllib.parse import unquote
 
 import grpc
 import pytest
-from conftest import chat_request
 from google.protobuf import json_format
 from loopback import STREAM_HEAD, Handmade, answer, token
 from program import Program
@@ -30,6 +29,7 @@ from integration_api.server import transport_settings
 from integration_api.settings import Settings
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
+from tests.asking import chat_request
 
 # Words, not keys: nothing can recognise them by their looks.
 AUTHORIZATION = "greenheronatdusk"

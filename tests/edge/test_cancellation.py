@@ -10,7 +10,6 @@ import grpc
 import pytest
 from aiohttp import AddrInfoType
 from aiohttp.abc import AbstractResolver
-from conftest import chat_request
 from loopback import (
     NARROW,
     STREAM_HEAD,
@@ -33,6 +32,7 @@ from integration_api.sandbox import Sandbox
 from integration_api.server import Server
 from integration_api.settings import Settings
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
+from tests.asking import chat_request
 
 DEADLINE = 0.8
 CLOSED_WITHIN = 1.0

@@ -4,7 +4,6 @@ import socket
 
 import grpc
 import pytest
-from conftest import chat_request
 from google.protobuf import json_format
 from reading import fail, listen
 
@@ -12,6 +11,7 @@ from integration_api.sandbox import Sandbox
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1 import messages_pb2 as msg
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
+from tests.asking import chat_request
 
 SHAPES = (
     "openai_chat_completions",

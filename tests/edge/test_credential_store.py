@@ -8,7 +8,6 @@ from typing import Any
 import grpc
 import pytest
 import structlog
-from conftest import chat_request
 from door_world import Mounted, bearer, eventually, replaced, serving, token_line
 from google.protobuf import json_format
 from reading import Failure, fail, listen
@@ -20,6 +19,7 @@ from integration_api.settings import Settings
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from integration_api.watched import FileWatcher
+from tests.asking import chat_request
 
 KEY = "sk-CANARY-of-the-store"
 NOT_FOUND = (grpc.StatusCode.NOT_FOUND, "CREDENTIAL_NOT_FOUND")

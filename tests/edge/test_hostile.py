@@ -7,7 +7,6 @@ from typing import Any
 
 import grpc
 import pytest
-from conftest import chat_request
 from google.protobuf import struct_pb2
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
@@ -23,6 +22,7 @@ from integration_api.settings import Settings
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1 import messages_pb2 as msg
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
+from tests.asking import chat_request
 
 DOCUMENTED = set(TABLE.values())
 METHODS = ("Chat", "StreamChat", "VerifyCredential", "ListModels")

@@ -5,7 +5,6 @@ import statistics
 
 import grpc
 import pytest
-from conftest import chat_request
 from loopback import STREAM_END, STREAM_HEAD, Handmade, answer, chat_answer, token
 from reading import fail, listen
 
@@ -14,6 +13,7 @@ from caller.custom_llm.retry import LONGEST_RETRY_AFTER, Attempt, pause_before_r
 from caller.custom_llm.transport import LostReusedConnection
 from integration_api.sandbox import Sandbox
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
+from tests.asking import chat_request
 
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 

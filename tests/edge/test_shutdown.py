@@ -8,7 +8,6 @@ from typing import Any
 
 import grpc
 import pytest
-from conftest import chat_request
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from loopback import NARROW, Leftovers, Torrent, until
 from program import Program
@@ -18,6 +17,7 @@ from integration_api.sandbox import Sandbox
 from integration_api.server import Server
 from integration_api.settings import Settings
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
+from tests.asking import chat_request
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

@@ -7,7 +7,6 @@ from typing import Any
 
 import grpc
 import pytest
-from conftest import chat_request
 from loopback import NARROW, STREAM_END, STREAM_HEAD, Handmade, Torrent, answer, deaf, token, until
 from program import Program
 from reading import Heard, fail, listen
@@ -16,6 +15,7 @@ from integration_api.sandbox import Sandbox
 from integration_api.server import Server
 from integration_api.settings import Settings
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
+from tests.asking import chat_request
 
 # A busy machine is late, never early.
 SLACK = 1.0

@@ -11,7 +11,6 @@ import grpc
 import pytest
 import structlog
 from certificates import Authority, Pair
-from conftest import chat_request
 from cryptography import x509
 from door_world import UNKNOWN_CALLER, Asker, eventually, replaced, token_line
 from reading import fail
@@ -23,6 +22,7 @@ from integration_api.sandbox import Sandbox
 from integration_api.server import Server
 from integration_api.settings import Settings
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
+from tests.asking import chat_request
 
 AUTHORITY = Authority()
 CLIENTS = Authority("Authority of the clients")

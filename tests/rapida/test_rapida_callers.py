@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 import grpc
 import pytest
-from conftest import Settings
 from talk import ask, chat_request, metrics_of, talk, text_of
 
 from caller.call import CallReport, ChatCall, Completion, Model, Verification
@@ -17,6 +16,7 @@ from integration_api.interceptors.admission import Admission, AdmissionLimits
 from integration_api.interceptors.guard import Guard
 from integration_api.services import unified_provider
 from integration_api.services.unified_provider import UnifiedProviderService
+from integration_api.settings import Settings
 
 _SECRET = "sk-canary-0123456789"
 

@@ -5,7 +5,6 @@ from collections.abc import Callable
 import grpc
 import pytest
 import structlog
-from conftest import Settings
 from google.protobuf import struct_pb2, wrappers_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
@@ -15,6 +14,7 @@ from integration_api import unified_messages_pb2 as msg
 from integration_api import unified_provider_pb2 as pb
 from integration_api.sandbox import Sandbox
 from integration_api.server import Server
+from integration_api.settings import Settings
 
 _PATHS = {
     "openai_chat_completions": "/v1/chat/completions",

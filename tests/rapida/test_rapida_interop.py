@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Settings
 
 from integration_api.sandbox import Sandbox
 from integration_api.server import Server
+from integration_api.settings import Settings
 
 _HERE = Path(__file__).parent
 _SECRET = "a secret of this test, shared with nobody"
