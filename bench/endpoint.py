@@ -11,9 +11,7 @@ from typing import cast
 
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 _MODEL = re.compile(rb'"model": ?"([^"]+)"')
-_STREAM_HEAD = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\nConnection: keep-alive\r\n\r\n"
-)
+_STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\nConnection: keep-alive\r\n\r\n"
 _BURST = 100
 
 
@@ -32,7 +30,16 @@ _FIRST = _chunk({"role": "assistant", "content": ""})
 _TOKEN = _chunk({"content": " token"})
 _LAST = (
     _chunk({}, "stop")
-    + _event({"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "bench", "choices": [], "usage": _USAGE})
+    + _event(
+        {
+            "id": "chatcmpl-1",
+            "object": "chat.completion.chunk",
+            "created": 1,
+            "model": "bench",
+            "choices": [],
+            "usage": _USAGE,
+        }
+    )
     + b"data: [DONE]\n\n"
 )
 _ANSWER = json.dumps(

@@ -91,7 +91,9 @@ async def unary(channel: grpc.aio.Channel, endpoint: int, calls: int, at_once: i
     return Round(0, 0, len(latencies), latencies=latencies)
 
 
-async def streams(channels: list[grpc.aio.Channel], endpoint: int, model: str, count: int, tokens: int, at_once: int) -> Round:
+async def streams(
+    channels: list[grpc.aio.Channel], endpoint: int, model: str, count: int, tokens: int, at_once: int
+) -> Round:
     """`count` StreamChat calls of `tokens` tokens, `at_once` at a time."""
     asked = request(endpoint, model)
     result = Round(0, 0, 0)
@@ -147,9 +149,13 @@ def show(case: str, bare: list[Round], ours: list[Round], aim: float) -> bool:
             + (f"  frames/token {frames:.3f}" if per_token else "")
         )
     ratios = [
-        (o.cpu / (o.tokens or o.calls)) / (b.cpu / (b.tokens or b.calls)) for b, o in zip(bare, ours, strict=True) if b.cpu
+        (o.cpu / (o.tokens or o.calls)) / (b.cpu / (b.tokens or b.calls))
+        for b, o in zip(bare, ours, strict=True)
+        if b.cpu
     ]
-    print(f"  ours / bare: {statistics.median(ratios):.2f} (min {min(ratios):.2f}, max {max(ratios):.2f}); aim {aim:.2f}")
+    print(
+        f"  ours / bare: {statistics.median(ratios):.2f} (min {min(ratios):.2f}, max {max(ratios):.2f}); aim {aim:.2f}"
+    )
     if not per_token:
         return True
     alike = min(rows["bare"][1], rows["ours"][1]) / max(rows["bare"][1], rows["ours"][1])

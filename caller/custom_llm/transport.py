@@ -104,7 +104,9 @@ class Response:
             try:
                 chunk = await self._response.content.readany()
             except _THEIRS as error:
-                raise StreamInterrupted("the connection to the endpoint was lost inside its answer") from error
+                chunk = self._left_over()
+                if not chunk:
+                    raise StreamInterrupted("the connection to the endpoint was lost inside its answer") from error
             if not chunk:
                 if self._inflater is not None and not self._complete:
                     self._inflater.close()
@@ -116,6 +118,11 @@ class Response:
             if self._inflater is None:
                 return chunk
             self._pieces = self._inflater.feed(chunk)
+
+    def _left_over(self) -> bytes:
+        """What came before the connection was lost. aiohttp raises first and keeps it; there is no public way to it."""
+        content = self._response.content
+        return content._read_nowait(-1) if content._buffer else b""  # noqa: SLF001 - see above
 
     async def read_error(self) -> bytes:
         """The body of an error, cut at 64 KiB and two seconds; what came of it if the rest is lost."""

@@ -224,7 +224,9 @@ def _logprobs(tokens: Iterable[TokenLogprob]) -> list[msg.TokenLogprob]:
             token=token.token,
             logprob=token.logprob,
             token_bytes=token.bytes,
-            top_logprobs=[msg.TopLogprob(token=top.token, logprob=top.logprob, token_bytes=top.bytes) for top in token.top],
+            top_logprobs=[
+                msg.TopLogprob(token=top.token, logprob=top.logprob, token_bytes=top.bytes) for top in token.top
+            ],
         )
         for token in tokens
     ]

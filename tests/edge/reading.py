@@ -82,7 +82,9 @@ def failure_of(error: grpc.aio.AioRpcError) -> Failure:
                 message = kind()
                 if detail.Unpack(message):
                     details[kind.DESCRIPTOR.name] = message
-    return Failure(error.code(), error.details() or "", details, {k: v for k, v in trailers.items() if isinstance(v, str)})
+    return Failure(
+        error.code(), error.details() or "", details, {k: v for k, v in trailers.items() if isinstance(v, str)}
+    )
 
 
 async def listen(call: grpc.aio.UnaryStreamCall) -> Heard:

@@ -119,7 +119,11 @@ async def test_what_is_malformed_names_its_field(sandbox: Sandbox, stub: ChatSer
         ({"providerId": "foo"}, "UNKNOWN_PROVIDER", "provider_id"),
         ({"credential": {"value": {}}}, "CREDENTIAL_INVALID", "credential.value.baseUrl"),
         ({"credential": {}}, "CREDENTIAL_INVALID", "credential.value"),
-        ({"credential": {"value": {"baseUrl": "http://h", "apiKey": "k"}}}, "CREDENTIAL_INVALID", "credential.value.apiKey"),
+        (
+            {"credential": {"value": {"baseUrl": "http://h", "apiKey": "k"}}},
+            "CREDENTIAL_INVALID",
+            "credential.value.apiKey",
+        ),
         ({"messages": []}, "REQUEST_INVALID", "messages"),
         ({"messages": [{"user": {}}]}, "REQUEST_INVALID", "messages[0].user.content"),
         ({"messages": [{"tool": {"content": [{"text": "x"}]}}]}, "REQUEST_INVALID", "messages[0].tool.tool_call_id"),
@@ -179,7 +183,9 @@ async def test_what_the_endpoint_says_becomes_a_documented_status(
     assert len(sandbox.requests) == 2
 
 
-@pytest.mark.parametrize("script", ["cut:after=3", "no-end:after=3", "garbage:after=3", "error-in-stream:after=3,status=529"])
+@pytest.mark.parametrize(
+    "script", ["cut:after=3", "no-end:after=3", "garbage:after=3", "error-in-stream:after=3,status=529"]
+)
 async def test_a_stream_that_breaks_after_output_ends_without_completed(
     sandbox: Sandbox, stub: ChatServiceStub, script: str
 ) -> None:
@@ -192,6 +198,7 @@ async def test_a_stream_that_breaks_after_output_ends_without_completed(
     assert heard.failure.trailers["grpc-retry-pushback-ms"] == "-1"
     assert len(sandbox.requests) == 1
     if script.startswith(("cut", "no-end")):
+        assert heard.text == "Hello there word3"  # all that came, although it came together with the end
         assert heard.failure.said == (grpc.StatusCode.ABORTED, "STREAM_INTERRUPTED")
 
 
