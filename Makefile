@@ -132,3 +132,8 @@ chaos: $(STAMP) ## Random faults, cancels and deadlines for a minute (SECONDS=�
 
 drain: $(STAMP) ## Two thousand streams on one process, and SIGTERM in the middle (STREAMS=…)
 	@$(BIN)/python -m bench.drain $(STREAMS)
+
+.PHONY: fuzz
+
+fuzz: $(STAMP) ## A hundred thousand broken streams per API shape (STREAMS=…) through framing, decoders and fold
+	@$(BIN)/python -m bench.fuzz $(STREAMS)
