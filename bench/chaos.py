@@ -51,6 +51,7 @@ class Run:
         """One call with its fate."""
         words = " ".join(str(luck.randrange(10_000)) for _ in range(luck.randint(3, 12)))
         request = chat_request(port, "chaos:percent=30", words)
+        request.request_id = f"chaos-{luck.getrandbits(64):x}"
         fate = luck.choices(("patience", "cancel", "deadline"), (5, 1, 1))[0]
         stream = luck.random() < 0.7
         timeout = luck.uniform(0.005, 0.4) if fate == "deadline" else None
@@ -63,7 +64,9 @@ class Run:
                 answer = await _listen(call, heard) if stream else await call
             self._well(fate, words, answer, "".join(heard) if stream else None)
         except TimeoutError:
-            self.wrong.append(f"a call did not end: {fate}, stream {stream}")
+            self.wrong.append(
+                f"{request.request_id} did not end: {fate}, stream {stream}, heard {len(heard)} of {words!r}"
+            )
         except asyncio.CancelledError:
             if fate != "cancel":
                 raise

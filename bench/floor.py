@@ -145,7 +145,8 @@ def show(case: str, bare: list[Round], ours: list[Round], aim: float) -> bool:
         what = "first frame" if per_token else "latency"
         print(
             f"  {name}  CPU {statistics.median(costs):7.1f} us/{unit} (min {min(costs):.1f}, max {max(costs):.1f})"
-            f"  {rate:8.0f} {unit}s/s  {what} p50 {percentile(latencies, 0.5):.2f} ms p99 {percentile(latencies, 0.99):.2f} ms"
+            f"  {rate:8.0f} {unit}s/s"
+            f"  {what} p50 {percentile(latencies, 0.5):.2f} ms p99 {percentile(latencies, 0.99):.2f} ms"
             + (f"  frames/token {frames:.3f}" if per_token else "")
         )
     ratios = [

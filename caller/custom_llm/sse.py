@@ -21,6 +21,7 @@ from caller.errors import ResponseTooLarge
 _BOM = b"\xef\xbb\xbf"
 # What a line costs beside its bytes, so that many short lines are bounded as well as one long one.
 _LINE = 64
+_MAX_NAME = 256
 _FIELDS = (b"data", b"event", b"id", b"retry", b"error", b":", b"{", b"[")
 
 
@@ -112,7 +113,7 @@ class SseDecoder:
             return
         name, _, value = line.partition(b":")
         if name == b"event":
-            self._event = value[:_LINE].removeprefix(b" ").decode("utf-8", "replace")
+            self._event = value[:_MAX_NAME].removeprefix(b" ").decode("utf-8", "replace")
         elif name == b"error":
             self._event = "error"
             self._add(value.strip())

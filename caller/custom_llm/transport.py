@@ -101,12 +101,7 @@ class Response:
                 piece = next(self._pieces, b"")
                 if piece:
                     return piece
-            try:
-                chunk = await self._response.content.readany()
-            except _THEIRS as error:
-                chunk = self._left_over()
-                if not chunk:
-                    raise StreamInterrupted("the connection to the endpoint was lost inside its answer") from error
+            chunk = await self._next()
             if not chunk:
                 if self._inflater is not None and not self._complete:
                     self._inflater.close()
@@ -119,10 +114,16 @@ class Response:
                 return chunk
             self._pieces = self._inflater.feed(chunk)
 
-    def _left_over(self) -> bytes:
-        """What came before the connection was lost. aiohttp raises first and keeps it; there is no public way to it."""
+    async def _next(self) -> bytes:
         content = self._response.content
-        return content._read_nowait(-1) if content._buffer else b""  # noqa: SLF001 - see above
+        try:
+            return await content.readany()
+        except _THEIRS as error:
+            # What came before the connection was lost counts. aiohttp raises first and keeps it, and there is no
+            # public way to it.
+            if content._buffer:  # noqa: SLF001 - see above
+                return content._read_nowait(-1)  # noqa: SLF001 - see above
+            raise StreamInterrupted("the connection to the endpoint was lost inside its answer") from error
 
     async def read_error(self) -> bytes:
         """The body of an error, cut at 64 KiB and two seconds; what came of it if the rest is lost."""

@@ -1,0 +1,1 @@
+"""Generated from `protos/integration_api/v1` by `make proto`."""

@@ -120,9 +120,9 @@ def test_many_events_below_the_bound_are_fine() -> None:
 
 
 def test_a_large_event_in_single_bytes_is_read_in_linear_time() -> None:
-    """Twice the bytes take about twice the time, not four times."""
+    """Four times the bytes take about four times as long."""
     took = []
-    for size in (250_000, 500_000, 1_000_000, 2_000_000):
+    for size in (500_000, 2_000_000):
         raw = b"data: " + b"x" * size + b"\n\n"
         decoder = SseDecoder(4 << 20)
         started = time.process_time()
@@ -130,8 +130,7 @@ def test_a_large_event_in_single_bytes_is_read_in_linear_time() -> None:
         took.append(time.process_time() - started)
         assert [len(frame.data) for frame in frames] == [size]
 
-    assert min(later / earlier for earlier, later in pairwise(took)) < 3
-    assert took[-1] < 24 * took[0]
+    assert took[1] < 10 * took[0]  # four times the bytes; in quadratic time it would be sixteen
 
 
 def test_a_large_event_in_packets_is_one_event() -> None:
@@ -151,7 +150,7 @@ def test_memory_is_bounded(piece: bytes) -> None:
     tracemalloc.start()
     try:
         with nullcontext() if piece.startswith(b"event") else pytest.raises(ResponseTooLarge):
-            for _ in range(400_000):
+            for _ in range(300_000 if len(piece) < 3 else 60_000):
                 decoder.feed(piece)
         assert tracemalloc.get_traced_memory()[1] < 4 * limit
     finally:

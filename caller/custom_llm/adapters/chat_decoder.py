@@ -61,14 +61,15 @@ class ChatDecoder:
         """The events of one frame."""
         data = frame.data
         if data.startswith(b"[DONE]"):
-            self._saw_done = True
-            # Without any finish_reason the transfer's own end must confirm it: llama-cpp-python sends [DONE] and
-            # breaks the connection when it was interrupted.
-            self.done = bool(self._choices) and all(choice.finished for choice in self._choices.values())
-            return ()
+            return self._said_done()
         if frame.event == "error":
             raise _error_event(data)
-        chunks = parse_frame(data)
+        try:
+            chunks = parse_frame(data)
+        except ProtocolError:
+            if data.strip() == b"[DONE]":
+                return self._said_done()
+            raise
         if len(chunks) == 1:
             plain = self._plain(chunks[0])
             if plain is not None:
@@ -84,6 +85,13 @@ class ChatDecoder:
             self._failure = error
             self.done = True
         return events
+
+    def _said_done(self) -> Sequence[Event]:
+        self._saw_done = True
+        # Without any finish_reason the transfer's own end must confirm it: llama-cpp-python sends [DONE] and
+        # breaks the connection when it was interrupted.
+        self.done = bool(self._choices) and all(choice.finished for choice in self._choices.values())
+        return ()
 
     def _plain(self, chunk: JsonObject) -> TextDelta | None:
         """The delta of a chunk that is text and nothing new: what nearly all of them are. None for any other."""
