@@ -192,6 +192,8 @@ async def _targets(stack: AsyncExitStack, cache: Cache, server: str) -> list[Tar
 
 async def _target(channel: grpc.aio.Channel, target: Target, checks: Sequence[str]) -> list[Outcome]:
     """Every check of a target, told as it goes."""
+    if target.checks.isdisjoint(checks):
+        return []
     click.secho(f"\n{target.name} · {target.model} at {target.base_url}", bold=True)
     client = Client(channel, target)
     outcomes = []

@@ -29,8 +29,6 @@ from live.judging import (
 )
 from live.targets import Json, Target
 
-# Within this many seconds of a cancelled call the endpoint must have stopped working for it.
-RELEASE = 1.0
 _QUESTION = "What is the capital of France?"
 _TOOL_QUESTION = "What is the weather in Paris? Use the tool."
 _CITY: Json = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -171,7 +169,7 @@ async def cancel(client: Client, target: Target) -> str:
     must(await call.code() is grpc.StatusCode.CANCELLED, f"the call ended with {await call.code()}")
     freed = ""
     if target.busy is not None:
-        await _idle(target.busy, within=RELEASE)
+        await _idle(target.busy, within=target.release)
         freed = f" · the model was free after {time.monotonic() - cancelled:.2f} s"
     again = await client.chat(client.request(_QUESTION))
     text_answer(again, target, "chat")

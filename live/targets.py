@@ -56,7 +56,8 @@ class Target:
     `checks` are those that are made; `note` says what was left out, and why. `refusals` are checks that this server can
     only answer with an error: its reason, and why. `says` are words that must be in the text of a check's answer.
     `length_finish` is how an answer ends that was cut at a limit. `endless` asks for an answer long enough to be
-    cancelled; `busy` counts what the model is generating. `steady`: the same question always gets the same answer.
+    cancelled; `busy` counts what the model is generating, and must be 0 within `release` seconds after that.
+    `steady`: the same question always gets the same answer.
     """
 
     server: str
@@ -73,6 +74,7 @@ class Target:
     length_finish: str = "LENGTH"
     endless: str = _ENDLESS
     busy: Callable[[], Awaitable[int]] | None = None
+    release: float = 2.0
     steady: bool = False
 
     @property
@@ -95,7 +97,8 @@ def llama_targets(url: str) -> list[Target]:
 
 def litellm_targets(url: str, behind: str) -> list[Target]:
     """The shapes of LiteLLM's proxy, before llama.cpp's server at `behind` and with its own mock."""
-    base = _target("LiteLLM→llama.cpp", f"{url}/v1", "gemma", LITELLM_KEY, behind=behind)
+    ours = _target("LiteLLM→llama.cpp", f"{url}/v1", "gemma", LITELLM_KEY, behind=behind)
+    base = replace(ours, release=15.0)  # the proxy hangs up on llama.cpp in its own time; an answer would take longer
     cut = "it asks llama.cpp's Responses, where an answer that ended at the limit is said to be completed"
     responses = replace(base, shape=RESPONSES, length_finish="STOP", note=cut)
     messages = replace(base, shape=MESSAGES, headers={"x-api-key": LITELLM_KEY})
@@ -107,7 +110,7 @@ def litellm_targets(url: str, behind: str) -> list[Target]:
         traits=frozenset({Trait.NAMELESS, Trait.STREAMS_UNCOUNTED}),
         refusals={"models": ("ENDPOINT_NOT_FOUND", "the Gemini route has no list of models")},
     )
-    no_stream = {"stream": ("ENDPOINT_ERROR", "it cannot stream its mock as Responses (an AttributeError of its own)")}
+    no_stream = {"stream": ("ENDPOINT_ERROR", "it cannot stream its mock as Responses: a TypeError of its own")}
     mocks = [
         _mock(base),
         _mock(replace(base, shape=COMPATIBLE)),
