@@ -11,7 +11,7 @@ from caller.custom_llm.adapters import ADAPTERS
 from integration_api.sandbox import Sandbox
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
-from tests.conftest import chat_request
+from tests.asking import chat_request
 from tests.edge.reading import Heard, listen
 
 Json = Any
