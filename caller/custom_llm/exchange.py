@@ -8,6 +8,7 @@ it leaves no trace.
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 
@@ -76,7 +77,11 @@ class Exchange:
         self._failure: CallerError | None = None
         self._spoke = False  # there is output in what leaves now
         self._due = work.deadline
-        self._late: Callable[[], CallerError] = self._total_timeout
+        # Not methods of self: an object that holds its own methods is freed by the collector only, and this one holds
+        # the whole conversation.
+        self._total: Callable[[], CallerError] = partial(_total_timeout, work.timeouts)
+        self._between: Callable[[], CallerError] = partial(_between_timeout, work.timeouts)
+        self._late: Callable[[], CallerError] = self._total
 
     async def batches(self) -> AsyncGenerator[Sequence[Event], None]:
         """The events, one batch per network read.
@@ -109,6 +114,8 @@ class Exchange:
                     response.finish()
         except CallerError as error:
             raise self._described(error) from error.__cause__
+        finally:
+            self._failure = None  # its traceback leads back here
 
     def _decoded(self, chunk: bytes) -> Sequence[Event]:
         """The events of one read. An error behind events is kept until those have left."""
@@ -187,7 +194,7 @@ class Exchange:
         """The transport times the connection itself; this bounds the wait for headers and first output."""
         first_output = self._work.first_output_due
         if first_output < self._work.deadline:
-            self._due, self._late = first_output, self._first_output_timeout
+            self._due, self._late = first_output, partial(_first_output_timeout, self._work.timeouts)
 
     def _note_output(self) -> None:
         """What left held output: the next one has its own time, which begins when the reader is ready for it."""
@@ -195,20 +202,9 @@ class Exchange:
             return
         self._spoke = False
         now = self._loop.time()
-        self._due, self._late = now + self._work.timeouts.between_outputs, self._between_timeout
+        self._due, self._late = now + self._work.timeouts.between_outputs, self._between
         if self._work.deadline < self._due:
-            self._due, self._late = self._work.deadline, self._total_timeout
-
-    def _total_timeout(self) -> CallerError:
-        return TotalTimeout(f"the call took longer than its total timeout of {self._work.timeouts.total:g} s")
-
-    def _first_output_timeout(self) -> CallerError:
-        return FirstOutputTimeout(f"no output within {self._work.timeouts.first_output:g} s (first_output timeout)")
-
-    def _between_timeout(self) -> CallerError:
-        return BetweenOutputsTimeout(
-            f"no further output within {self._work.timeouts.between_outputs:g} s (between_outputs timeout)"
-        )
+            self._due, self._late = self._work.deadline, self._total
 
     # -- description -----------------------------------------------------------------------------------------------
 
@@ -235,3 +231,15 @@ def _as_cut(error: StreamInterrupted) -> StreamCut:
     cut = StreamCut(error.message, http_status=error.http_status, url=error.url, usage=error.usage)
     cut.__cause__ = error.__cause__
     return cut
+
+
+def _total_timeout(timeouts: Timeouts) -> CallerError:
+    return TotalTimeout(f"the call took longer than its total timeout of {timeouts.total:g} s")
+
+
+def _first_output_timeout(timeouts: Timeouts) -> CallerError:
+    return FirstOutputTimeout(f"no output within {timeouts.first_output:g} s (first_output timeout)")
+
+
+def _between_timeout(timeouts: Timeouts) -> CallerError:
+    return BetweenOutputsTimeout(f"no further output within {timeouts.between_outputs:g} s (between_outputs timeout)")

@@ -123,7 +123,8 @@ class Response:
             # public way to it.
             if content._buffer:  # noqa: SLF001 - see above
                 return content._read_nowait(-1)  # noqa: SLF001 - see above
-            raise StreamInterrupted("the connection to the endpoint was lost inside its answer") from error
+            lost = "the connection to the endpoint was lost inside its answer"
+            raise StreamInterrupted(lost) from error.with_traceback(None)  # aiohttp keeps this error
 
     async def read_error(self) -> bytes:
         """The body of an error, cut at 64 KiB and two seconds; what came of it if the rest is lost."""
@@ -199,7 +200,7 @@ class Transport:
                 trace_request_ctx=reuse,
             )
         except _THEIRS as error:
-            raise _translated(error, request.url, connect_timeout, reused=reuse.reused) from error
+            raise _translated(error, request.url, connect_timeout, reused=reuse.reused) from error.with_traceback(None)
         return Response(self, response, reuse.reused, self._settings.max_body_bytes)
 
     def drain(self, response: aiohttp.ClientResponse) -> None:

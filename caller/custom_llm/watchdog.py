@@ -46,11 +46,12 @@ class Watchdog:
             self._timer.cancel()
             self._timer = None
         task, self._task = self._task, None
-        if not self._expired or task is None or self._error is None:
+        late, self._error = self._error, None  # it may be a method of who holds this dog
+        if not self._expired or task is None or late is None:
             return
         # As in asyncio.timeout: only our own cancellation becomes the error; one from outside goes on.
         if task.uncancel() <= self._cancelling and kind is not None and issubclass(kind, asyncio.CancelledError):
-            raise self._error() from error
+            raise late() from error
 
     def arm(self, due: float, error: Callable[[], CallerError]) -> None:
         """Let the block fail with `error` at `due` (in `loop.time()`), unless it is armed anew before."""

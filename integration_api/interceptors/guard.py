@@ -157,17 +157,18 @@ class Guard:
         try:
             async with dog:  # inside: its timeout must become a status, too
                 return await work(raw, rpc)
-        except grpc.aio.AbortError:
-            raise
+        except grpc.aio.AbortError as aborted:
+            return _left_to_grpc(aborted)
         except BaseException as error:
             failure = self._failure(error, rpc)
             if failure is None:
                 raise
+            _forget_traces(error)
             if in_body is not None:
                 self._log_failure(failure, rpc)
                 return in_body(failure, raw, rpc).SerializeToString()
             await self._abort(failure, rpc)
-            raise
+            return b""
         finally:
             self._calls -= 1
             if not self._calls:
@@ -244,6 +245,8 @@ class Guard:
         try:
             async with asyncio.timeout(_ABORT_SECONDS):
                 await rpc.context.abort(ending.code, ending.message, ending.trailers)
+        except grpc.aio.AbortError as aborted:
+            _left_to_grpc(aborted)
         except TimeoutError:  # the client does not read: the status waits in grpc's buffer, nobody waits for it here
             raise asyncio.CancelledError from error
 
@@ -268,6 +271,25 @@ def _used(rpc: Rpc) -> dict[str, object]:
 
 def _partial(usage: Usage | None) -> Usage | None:
     return None if usage is None else replace(usage, source=UsageSource.PARTIAL)
+
+
+def _left_to_grpc(aborted: grpc.aio.AbortError) -> bytes:
+    """An answer that grpc does not send: it keeps the error of an abort, and raises it again behind the handler."""
+    _forget_traces(aborted)
+    return b""
+
+
+def _forget_traces(error: BaseException) -> None:
+    """Tracebacks hold the frames of a call, and with them the conversation, in cycles that only the collector finds:
+    seldom. What is worth knowing of them has been logged."""
+    waiting: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while waiting:
+        known = waiting.pop()
+        if known is not None and id(known) not in seen:
+            seen.add(id(known))
+            known.__traceback__ = None
+            waiting += (known.__cause__, known.__context__)
 
 
 def _stopped(rpc: Rpc) -> CallerError:

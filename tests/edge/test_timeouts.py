@@ -181,9 +181,8 @@ async def test_a_reader_that_stopped_reading_is_given_up_on(settings: dict[str, 
     """The endpoint's connection is closed after the write timeout, or the total time; the status follows the bytes."""
     async with Torrent() as torrent, serving(**settings) as (server, stub):
         call = stub.StreamChat(chat_request(torrent.url, "any"))
-        async with asyncio.timeout(5):
-            await torrent.stuck.wait()
-        await until(lambda: torrent.connections == 0, 0.4 + SLACK, "the endpoint is left")
+        await until(lambda: torrent.accepted == 1, what="the endpoint is called")
+        await until(lambda: torrent.connections == 0, 0.4 + 2 * SLACK, "the endpoint is left")
         await until(lambda: server.guard.running == 0, 1.0 + SLACK, "the call has ended here")
         heard = await listen(call)
 
