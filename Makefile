@@ -137,3 +137,8 @@ drain: $(STAMP) ## Two thousand streams on one process, and SIGTERM in the middl
 
 fuzz: $(STAMP) ## A hundred thousand broken streams per API shape (STREAMS=…) through framing, decoders and fold
 	@$(BIN)/python -m bench.fuzz $(STREAMS)
+
+.PHONY: bench-floor
+
+bench-floor: $(STAMP) ## Measure the cost above a bare pipe: CPU per call and per token (ARGS='--quick')
+	@$(BIN)/python bench/floor.py $(ARGS)
