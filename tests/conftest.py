@@ -1,6 +1,8 @@
 """What all tests share: a sandbox behind, a server of ours before it, and a real gRPC channel in front."""
 
-from collections.abc import AsyncIterator
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
 
 import grpc
 import pytest
@@ -9,6 +11,15 @@ from integration_api.sandbox import Sandbox
 from integration_api.server import Server
 from integration_api.settings import Settings
 from integration_api.v1 import chat_service_pb2_grpc as stubs
+
+
+if os.environ.get("TEST_LOOP") == "uvloop":  # the loop that `serve` uses; else asyncio's own
+
+    def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+        """Every test on uvloop."""
+        import uvloop
+
+        return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture
