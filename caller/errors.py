@@ -66,7 +66,8 @@ class CallerError(Exception):
     """The root. Attributes that are empty or None do not apply.
 
     `retry_after` is in seconds; `url` has no query; `usage` is what was used before the failure; `attempts`,
-    `provider_id` and `api` are filled in where they become known, on the way up.
+    `provider_id` and `api` are filled in where they become known, on the way up. `after_output`: the client has seen a
+    part of the answer; `final`: the endpoint itself said that a retry does not help.
     """
 
     fault: ClassVar[Fault] = Fault.SERVICE
@@ -96,6 +97,7 @@ class CallerError(Exception):
         self.provider_id = ""
         self.api = ""
         self.after_output = False
+        self.final = False
 
     @property
     def message(self) -> str:

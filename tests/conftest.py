@@ -12,7 +12,6 @@ from integration_api.server import Server
 from integration_api.settings import Settings
 from integration_api.v1 import chat_service_pb2_grpc as stubs
 
-
 if os.environ.get("TEST_LOOP") == "uvloop":  # the loop that `serve` uses; else asyncio's own
 
     def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:

@@ -13,7 +13,7 @@ from caller.custom_llm.base_url import shown
 from caller.custom_llm.error_body import ErrorBody, parsed, read_body, read_value
 from caller.custom_llm.error_codes import Kind, kind_of
 from caller.custom_llm.redaction import one_line, presentable
-from caller.custom_llm.retry_hints import request_id_of, retry_after_of
+from caller.custom_llm.retry_hints import request_id_of, retry_after_of, should_retry_of
 from caller.custom_llm.url_hints import url_hint
 from caller.errors import (
     MAX_MESSAGE_BYTES,
@@ -114,6 +114,7 @@ def endpoint_error(status: int, headers: Mapping[str, str], body: bytes, *, url:
     )
     if kind.retry is not Retry.NEVER:
         error.retry_after = retry_after_of(headers, said.value)
+    error.final = should_retry_of(headers) is False
     return error
 
 

@@ -29,7 +29,7 @@ class Attempt:
 
 def pause_before_retry(error: CallerError, attempt: Attempt) -> float | None:
     """Seconds to wait before the next attempt, or None: give up."""
-    if error.after_output or attempt.number >= attempt.max_attempts:
+    if error.after_output or error.final or attempt.number >= attempt.max_attempts:
         return None
     stale = isinstance(error, LostReusedConnection) and attempt.fresh_start
     pause = 0.0 if stale else _pause(error, attempt)  # a stale connection: the endpoint is most likely well

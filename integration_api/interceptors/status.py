@@ -107,7 +107,7 @@ def ending_of(error: CallerError, request_id: str) -> Ending:
 
 def retry_delay(error: CallerError) -> float | None:
     """Seconds after which the client's own retry makes sense; None where it does not."""
-    if error.after_output or error.retry is Retry.NEVER:
+    if error.after_output or error.final or error.retry is Retry.NEVER:
         return None
     if error.retry_after is not None:
         return error.retry_after

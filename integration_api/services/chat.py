@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import replace
 
+import structlog
+
 from caller.call import Caller, CallReport, ChatCall, Timeouts
 from caller.credentials import endpoint_of
 from caller.errors import CallerError, ResponseTooLarge, clipped
@@ -21,6 +23,7 @@ from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1 import messages_pb2 as msg
 
 NAME = "integration_api.v1.ChatService"
+_log = structlog.get_logger("integration_api.chat")
 # What the one small chat of VerifyCredential asks.
 _PROBE = msg.Message(user=msg.UserMessage(content=[msg.ContentPart(text="Say OK.")]))
 
@@ -156,6 +159,8 @@ def _probe(provider_id: str, credential: msg.Credential) -> pb.ChatRequest:
 
 
 def _trail(rpc: Rpc, report: CallReport) -> None:
+    if report.left_out:
+        _log.debug("call.left_out", request_id=rpc.request_id, url=report.url, fields=report.left_out)
     rpc.context.set_trailing_metadata((("x-request-id", rpc.request_id), ("x-attempts", str(report.attempts))))
 
 

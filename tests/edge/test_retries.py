@@ -187,6 +187,21 @@ async def test_no_retry_is_made_beyond_the_clients_deadline(sandbox: Sandbox, st
     assert len(sandbox.requests) == 1
 
 
+async def test_an_endpoint_that_forbids_retries_is_obeyed(stub: ChatServiceStub) -> None:
+    """x-should-retry: false (OpenAI, Anthropic) weighs more than the status, for us and for the client."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: int) -> None:
+        await endpoint.request(reader)
+        writer.write(b"HTTP/1.1 503 Busy\r\nX-Should-Retry: false\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n")
+
+    async with Handmade(talk) as endpoint:
+        failure = await fail(stub.Chat(chat_request(endpoint.url, "any")))
+
+    assert failure.said == (UNAVAILABLE, "ENDPOINT_OVERLOADED")
+    assert failure.trailers["grpc-retry-pushback-ms"] == "-1"
+    assert len(endpoint.requests) == 1
+
+
 def one_answer_per_connection(answers: int = 1, *, healthy: int = 10**9) -> Handmade:
     """An endpoint that closes a kept connection when the next request on it arrives, without a byte; connections
     from the `healthy`th on are kept well."""
