@@ -109,7 +109,7 @@ async def _listen(
 
 async def caller(run: Run, stubs: list[ChatServiceStub], port: int, seed: int, until: float) -> None:
     """One caller, call after call."""
-    luck = random.Random(seed)  # noqa: S311 - faults at random, no secrets
+    luck = random.Random(seed)  # noqa: S311 -- faults at random, no secrets
     while time.monotonic() < until:
         await run.call(luck.choice(stubs), port, luck)
 

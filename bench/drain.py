@@ -68,7 +68,7 @@ async def main(streams: int) -> int:
         speakers = sum(kind != "has said nothing" for kind in kinds)
         try:
             async with asyncio.timeout(60):
-                while crowd.speaking < speakers:  # noqa: ASYNC110 - two thousand streams, one number
+                while crowd.speaking < speakers:  # noqa: ASYNC110 -- two thousand streams, one number
                     await asyncio.sleep(0.05)
         except TimeoutError:
             print(f"only {crowd.speaking} of {speakers} streams began; so far ended: {dict(crowd.endings)}")

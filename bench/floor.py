@@ -49,7 +49,7 @@ class Round:
 @contextmanager
 def program(name: str) -> Iterator[tuple[int, int]]:
     """Run one of the programs beside this one; gives its process id and port."""
-    process = subprocess.Popen([sys.executable, HERE / name], stdout=subprocess.PIPE, text=True, cwd=HERE.parent)  # noqa: S603 # our own programs
+    process = subprocess.Popen([sys.executable, HERE / name], stdout=subprocess.PIPE, text=True, cwd=HERE.parent)  # noqa: S603 -- our own programs
     assert process.stdout is not None
     try:
         yield process.pid, int(process.stdout.readline())

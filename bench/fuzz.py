@@ -116,7 +116,7 @@ class Maker:
 
     def stream(self, number: int) -> tuple[bytes, random.Random]:
         """Stream `number`, and the dice that go on with it."""
-        dice = random.Random(f"{self._name} {number}")  # noqa: S311 - the same stream in every run
+        dice = random.Random(f"{self._name} {number}")  # noqa: S311 -- the same stream in every run
         body = dice.choice(self._seeds)
         for change in dice.choices(list(BREAKS), list(BREAKS.values()), k=dice.choice([1, 1, 2, 4])):
             body = change(body, dice)
@@ -268,7 +268,7 @@ def fuzz(api: ApiCompatibility, first: int, count: int) -> tuple[Counter[str], l
             endings[read(adapter, body, dice)] += 1
             if number % FLOOD_EVERY == 0:
                 _flooded(adapter, maker.flood(number), dice)
-        except Exception as fault:  # noqa: BLE001 - any exception is what is looked for
+        except Exception as fault:  # noqa: BLE001 -- any exception is what is looked for
             faults.append(Fault(api, number, f"{type(fault).__name__}: {fault}"))
     return endings, faults
 

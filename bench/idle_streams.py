@@ -34,7 +34,7 @@ class Tally:
 async def live(number: int, call: grpc.aio.StreamStreamCall, seconds: float, turns: int, tally: Tally) -> None:
     """One stream's life: idle but for some turns at moments of its own, and open at its end."""
     loop = asyncio.get_running_loop()
-    moments = sorted(random.Random(number).uniform(0, seconds) for _ in range(turns))  # noqa: S311 - no secret
+    moments = sorted(random.Random(number).uniform(0, seconds) for _ in range(turns))  # noqa: S311 -- no secret
     started = loop.time()
     for turn, moment in enumerate(moments):
         await asyncio.sleep(max(0.0, started + moment - loop.time()))

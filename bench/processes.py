@@ -54,7 +54,7 @@ async def started(log: Path, module: str, *arguments: str) -> AsyncIterator[Proc
         )
         try:
             async with asyncio.timeout(20):
-                while not (port := _port(log)):  # noqa: ASYNC110 - the log tells nobody
+                while not (port := _port(log)):  # noqa: ASYNC110 -- the log tells nobody
                     await asyncio.sleep(0.05)
             yield Process(process, port, log)
         finally:

@@ -32,6 +32,7 @@ class ApiCompatibility(Enum):
 
 
 DEFAULT_API = ApiCompatibility.OPENAI_CHAT_COMPLETIONS
+_API_NAMES = ", ".join(api.value for api in ApiCompatibility)
 # What older credentials hold.
 LEGACY_APIS: Mapping[str, ApiCompatibility] = MappingProxyType({"openai": ApiCompatibility.OPENAI_CHAT_COMPLETIONS})
 
@@ -148,9 +149,8 @@ def _api(raw: Mapping[str, JsonValue], violations: list[Violation]) -> ApiCompat
     path, value = _find(raw, "apiCompatibility")
     if value is None and path.rpartition(".")[2] not in raw:
         return DEFAULT_API
-    names = ", ".join(api.value for api in ApiCompatibility)
     if not isinstance(value, str) or not value.strip():
-        violations.append(Violation(path, f"must be a non-empty string when given: one of {names}"))
+        violations.append(Violation(path, f"must be a non-empty string when given: one of {_API_NAMES}"))
         return DEFAULT_API
     name = value.strip()
     if name in LEGACY_APIS:
@@ -158,7 +158,7 @@ def _api(raw: Mapping[str, JsonValue], violations: list[Violation]) -> ApiCompat
     try:
         return ApiCompatibility(name)
     except ValueError:
-        violations.append(Violation(path, f"unknown compatibility; must be one of {names}"))
+        violations.append(Violation(path, f"unknown compatibility; must be one of {_API_NAMES}"))
         return DEFAULT_API
 
 

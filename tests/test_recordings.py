@@ -153,7 +153,7 @@ async def test_a_recording_that_is_cut_is_no_success_with_a_part(recording: Reco
     answer = raw(recording)
     whole = await replay(recording, answer, caller)
     head = answer.index(b"\r\n\r\n") + 4
-    dice = random.Random(recording.name)  # noqa: S311 - the same cuts in every run
+    dice = random.Random(recording.name)  # noqa: S311 -- the same cuts in every run
     for end in (*dice.sample(range(head, len(answer)), min(3, len(answer) - head)), dice.randrange(1, head)):
         judge(recording, whole, await replay(recording, answer[:end], caller))
 

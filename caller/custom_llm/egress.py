@@ -162,7 +162,7 @@ class GuardedConnector(TCPConnector):
             enable_cleanup_closed=_LEAKS_TLS,
         )
 
-    async def connect(self, req: ClientRequest, traces: list[Trace], timeout: ClientTimeout) -> Connection:  # noqa: ASYNC109 - aiohttp's signature
+    async def connect(self, req: ClientRequest, traces: list[Trace], timeout: ClientTimeout) -> Connection:  # noqa: ASYNC109 -- aiohttp's signature
         try:
             self._check(req)
         except EgressDenied as refused:

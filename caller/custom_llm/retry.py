@@ -37,7 +37,7 @@ def pause_before_retry(error: CallerError, attempt: Attempt) -> float | None:
 
 
 def _pause(error: CallerError, attempt: Attempt) -> float | None:
-    backoff = random.uniform(0, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0**attempt.number))  # noqa: S311 - jitter, not a secret
+    backoff = random.uniform(0, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0**attempt.number))  # noqa: S311 -- jitter, not a secret
     match error.retry:
         case Retry.NEVER:
             return None

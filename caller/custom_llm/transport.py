@@ -121,8 +121,8 @@ class Response:
         except _THEIRS as error:
             # What came before the connection was lost counts. aiohttp raises first and keeps it, and there is no
             # public way to it.
-            if content._buffer:  # noqa: SLF001 - see above
-                return content._read_nowait(-1)  # noqa: SLF001 - see above
+            if content._buffer:  # noqa: SLF001 -- see above
+                return content._read_nowait(-1)  # noqa: SLF001 -- see above
             lost = "the connection to the endpoint was lost inside its answer"
             raise StreamInterrupted(lost) from error.with_traceback(None)  # aiohttp keeps this error
 

@@ -13,7 +13,7 @@ async def ask(
     printer: Printer,
     *,
     unary: bool = False,
-    timeout: float | None = None,  # noqa: ASYNC109 - a gRPC deadline, which the server sees too
+    timeout: float | None = None,  # noqa: ASYNC109 -- a gRPC deadline, which the server sees too
     token: str = "",
 ) -> None:
     """Asks and shows the answer. `timeout` in seconds.

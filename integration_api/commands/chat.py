@@ -161,7 +161,7 @@ async def _chat(
     printer: Printer,
     *,
     unary: bool,
-    timeout: float | None,  # noqa: ASYNC109 - a gRPC deadline, which the server sees too
+    timeout: float | None,  # noqa: ASYNC109 -- a gRPC deadline, which the server sees too
     token: str,
 ) -> None:
     async with connection.aio_channel() as channel:

@@ -124,7 +124,7 @@ def _address_beside() -> str:
 
 def _name_in(file: Path) -> str:
     """A name that a certificate is for, as a client could ask for it; empty when it has none."""
-    from cryptography import x509  # noqa: PLC0415 - slow to load, and rarely needed
+    from cryptography import x509  # noqa: PLC0415 -- slow to load, and rarely needed
 
     try:
         certificate = x509.load_pem_x509_certificate(_bytes(file) or b"")

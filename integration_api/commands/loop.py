@@ -15,7 +15,7 @@ def run(main: Coroutine[object, object, T]) -> T:
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
-        import uvloop  # noqa: PLC0415 - not to be had on every platform
+        import uvloop  # noqa: PLC0415 -- not to be had on every platform
     except ImportError:
         return None
     return uvloop.new_event_loop

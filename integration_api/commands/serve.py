@@ -127,7 +127,7 @@ def _raise_descriptor_limit() -> None:
     """Every call needs two sockets, and the usual soft limit of 1,024 is there for programs that use select()."""
     if sys.platform == "win32":
         return
-    import resource  # noqa: PLC0415 - there is none on Windows
+    import resource  # noqa: PLC0415 -- there is none on Windows
 
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -173,7 +173,7 @@ def _descriptors() -> int:
     """How many descriptors the process may have now."""
     if sys.platform == "win32":
         return _MOST_DESCRIPTORS  # there is no such limit
-    import resource  # noqa: PLC0415 - there is none on Windows
+    import resource  # noqa: PLC0415 -- there is none on Windows
 
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return _MOST_DESCRIPTORS if soft == resource.RLIM_INFINITY else min(soft, _MOST_DESCRIPTORS)
@@ -181,7 +181,7 @@ def _descriptors() -> int:
 
 def _overloaded(why: str) -> ServiceOverloaded:
     # Spread, so that those refused together do not come back together.
-    return ServiceOverloaded(why, retry_after=random.uniform(0.5, 1.5))  # noqa: S311 - a delay, no secret
+    return ServiceOverloaded(why, retry_after=random.uniform(0.5, 1.5))  # noqa: S311 -- a delay, no secret
 
 
 def _decrement(counts: Counter[str], key: str) -> None:

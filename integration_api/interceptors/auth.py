@@ -70,7 +70,7 @@ def authenticator(settings: Settings, files: FileWatcher) -> Authenticate | None
     bearers: list[BearerCheck] = []
     if settings.auth_tokens_file:
         tokens = files.add(one_file("auth_tokens_file", settings.auth_tokens_file, parse_tokens))
-        bearers.append(lambda token: tokens.value(token))  # noqa: PLW0108 - the value changes with the file
+        bearers.append(lambda token: tokens.value(token))  # noqa: PLW0108 -- the value changes with the file
     if settings.auth_jwt_key_file:
         bearers.append(_jwt_check(settings, files))
     if settings.auth_mtls_names and not settings.tls_client_ca_file:

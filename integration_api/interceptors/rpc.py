@@ -5,8 +5,8 @@ It wraps grpc's context, so that services and the guard know one small thing ins
 
 import asyncio
 import math
+import os
 import re
-import uuid
 
 import grpc
 from google.protobuf.message import Message
@@ -56,7 +56,7 @@ class Rpc:
 
     def name(self, request_id: str) -> str:
         """Give the call its id: the client's own where it can be a header's value, else a new one."""
-        self.request_id = request_id if _REQUEST_ID.fullmatch(request_id) else uuid.uuid4().hex
+        self.request_id = request_id if _REQUEST_ID.fullmatch(request_id) else os.urandom(16).hex()
         return self.request_id
 
     def time_left(self) -> float | None:

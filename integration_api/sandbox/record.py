@@ -50,7 +50,7 @@ class Feed(Generic[_T]):
         self._items.append(item)
         self._arrived.set()
 
-    async def take(self, timeout: float) -> _T:  # noqa: ASYNC109 # a test says how long it is willing to wait
+    async def take(self, timeout: float) -> _T:  # noqa: ASYNC109 -- a test says how long it is willing to wait
         async with asyncio.timeout(timeout):
             while not self._items:
                 self._arrived.clear()

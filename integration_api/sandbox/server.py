@@ -56,7 +56,7 @@ class Sandbox:
         self._hangups: Feed[float] = Feed(max(remember, 1))
         self._answering: set[asyncio.Task[object]] = set()
         self._counts: OrderedDict[tuple[str, str], int] = OrderedDict()
-        self._random = random.Random(seed)  # noqa: S311 # faults at random, no secrets
+        self._random = random.Random(seed)  # noqa: S311 -- faults at random, no secrets
         self._closing = False
         self._runner: web.AppRunner | None = None
 
@@ -103,11 +103,11 @@ class Sandbox:
         server = self._runner.server if self._runner is not None else None
         return len(server.connections) if server is not None else 0
 
-    async def wait_for_request(self, timeout: float = 5.0) -> Recorded:  # noqa: ASYNC109 # see Feed
+    async def wait_for_request(self, timeout: float = 5.0) -> Recorded:  # noqa: ASYNC109 -- see Feed
         """The next request that nobody waited for yet, in the order of arrival. Raises TimeoutError."""
         return await self._arrivals.take(timeout)
 
-    async def wait_for_hangup(self, timeout: float = 5.0) -> float:  # noqa: ASYNC109 # see Feed
+    async def wait_for_hangup(self, timeout: float = 5.0) -> float:  # noqa: ASYNC109 -- see Feed
         """When (event loop's time) a client closed its connection before its answer ended: the next such moment that
         nobody waited for yet. Raises TimeoutError.
         """

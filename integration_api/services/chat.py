@@ -140,7 +140,7 @@ class ChatService:
         return response
 
 
-class _named:  # noqa: N801 - reads as a statement
+class _named:  # noqa: N801 -- reads as a statement
     """Names the provider in the errors that pass."""
 
     def __init__(self, provider_id: str) -> None:

@@ -225,7 +225,7 @@ class Conversation:
                 raise
             task.uncancel()
             last = self._failed(turn, ServiceStopped("this instance stopped in the middle of the turn"))
-        except Exception as error:  # noqa: BLE001 - a bug in one turn does not end the stream
+        except Exception as error:  # noqa: BLE001 -- a bug in one turn does not end the stream
             self._log.error("turn.bug", request_id=request_id, exc_info=error)
             last = self._failed(turn, InternalError(f"internal error, request id {self._stream.rpc.request_id}"))
         await self._until_room()

@@ -82,7 +82,7 @@ async def stream(*writes: bytes, **changes: Any) -> tuple[list[Sequence[Event]],
         try:
             async with aclosing(caller.stream_chat(call(server.url + "/v1", **changes), report)) as found:
                 async for batch in found:
-                    batches.append(batch)  # noqa: PERF401 - what came before an error is kept
+                    batches.append(batch)  # noqa: PERF401 -- what came before an error is kept
         except CallerError as error:
             return batches, error, report
     return batches, None, report

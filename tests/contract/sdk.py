@@ -31,10 +31,10 @@ class GeminiBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     contents: list[gemini.Content]
-    systemInstruction: gemini.Content | None = None  # noqa: N815 - the wire's name
+    systemInstruction: gemini.Content | None = None  # noqa: N815 -- the wire's name
     tools: list[gemini.Tool] | None = None
-    toolConfig: gemini.ToolConfig | None = None  # noqa: N815 - the wire's name
-    generationConfig: gemini.GenerationConfig | None = None  # noqa: N815 - the wire's name
+    toolConfig: gemini.ToolConfig | None = None  # noqa: N815 -- the wire's name
+    generationConfig: gemini.GenerationConfig | None = None  # noqa: N815 -- the wire's name
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ class Mounted:
         link.replace(self.place / "..data")
         for name in files:
             if not (self.place / name).is_symlink():
-                (self.place / name).symlink_to(os.path.join("..data", name))  # noqa: PTH118 - a relative link
+                (self.place / name).symlink_to(os.path.join("..data", name))  # noqa: PTH118 -- a relative link
         for path in self.place.iterdir():
             if path.is_symlink() and not path.exists():
                 path.unlink()
@@ -106,5 +106,5 @@ class Asker:
 async def eventually(holds: Callable[[], Awaitable[bool]], seconds: float = 10.0) -> None:
     """Wait until the server has seen a changed file: it looks once a second."""
     async with asyncio.timeout(seconds):
-        while not await holds():  # noqa: ASYNC110 - the server tells nobody when it looked
+        while not await holds():  # noqa: ASYNC110 -- the server tells nobody when it looked
             await asyncio.sleep(0.1)

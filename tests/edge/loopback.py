@@ -27,7 +27,7 @@ async def until(holds: Callable[[], bool], seconds: float = 5.0, what: str = "")
     """Wait for something that has no event; bounded."""
     try:
         async with asyncio.timeout(seconds):
-            while not holds():  # noqa: ASYNC110 - what is waited for tells nobody
+            while not holds():  # noqa: ASYNC110 -- what is waited for tells nobody
                 await asyncio.sleep(0.005)
     except TimeoutError:
         raise AssertionError(f"not within {seconds:g} s: {what or holds}") from None

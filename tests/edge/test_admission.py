@@ -317,7 +317,7 @@ async def test_a_waiter_cancelled_before_a_place_came_free_is_passed_over() -> N
 
 async def test_nothing_is_left_after_a_thousand_ends() -> None:
     """Callers that come, wait, give up, fail and are cancelled at random: no count is exceeded, all return to zero."""
-    dice = random.Random(7)  # noqa: S311 - a repeatable game, no secret
+    dice = random.Random(7)  # noqa: S311 -- a repeatable game, no secret
     admission = Admission(AdmissionLimits(running=8, per_caller=3, per_endpoint=4, queued=16, queue_time=0.02))
     most = 0
 

@@ -397,7 +397,7 @@ async def test_tokens_and_jwts_at_once(tokens_file: Path, key_file: Path, sandbo
         ("auth_jwt_key_file", b"CANARY too short", "32 bytes"),
         ("auth_jwt_key_file", b"-----BEGIN PUBLIC KEY-----\nCANARY\n-----END PUBLIC KEY-----\n", "auth_jwt_key_file"),
         ("auth_jwt_key_file", b"-----BEGIN PRIVATE KEY-----\nCANARY\n-----END PRIVATE KEY-----\n", "public one"),
-        ("auth_jwt_key_file", public(rsa.generate_private_key(65537, 1024)), "2048"),  # noqa: S505 - too short on purpose
+        ("auth_jwt_key_file", public(rsa.generate_private_key(65537, 1024)), "2048"),  # noqa: S505 -- too short on purpose
         ("auth_jwt_key_file", public(ec.generate_private_key(ec.SECP256K1())), "curve"),
     ],
 )

@@ -35,7 +35,7 @@ class Client:
         self.unary = channel.unary_unary(f"/{SERVICE}/Unary")
         self.stream = channel.unary_stream(f"/{SERVICE}/Stream")
 
-    async def fails(self, *, stream: bool, raw: bytes = b"", timeout: float = 5.0) -> Failure:  # noqa: ASYNC109 - gRPC's own deadline
+    async def fails(self, *, stream: bool, raw: bytes = b"", timeout: float = 5.0) -> Failure:  # noqa: ASYNC109 -- gRPC's own deadline
         """How a call fails; what it says before is thrown away."""
         try:
             if stream:

@@ -57,7 +57,7 @@ async def test_the_way_down_in_its_order(sandbox: Sandbox) -> None:
             return await call.code() is not grpc.StatusCode.OK
 
         async with asyncio.timeout(3):
-            while not await refused():  # noqa: ASYNC110 - that refusing begins tells nobody
+            while not await refused():  # noqa: ASYNC110 -- that refusing begins tells nobody
                 await asyncio.sleep(0.02)
         for method in (stub.Chat, stub.StreamChat):
             call = method(chat_request(sandbox.url, "echo"))

@@ -25,7 +25,7 @@ def test_broken_streams_end_in_an_answer_or_in_our_own_error(api: ApiCompatibili
 @pytest.mark.parametrize("api", list(ADAPTERS), ids=lambda api: api.value)
 def test_the_fuzz_begins_with_what_is_read(api: ApiCompatibility) -> None:
     """Unbroken, most of the seeds are answers: the recordings are read through the same path."""
-    ended = [read(ADAPTERS[api], seed, random.Random(1)) for seed in seeds(api)]  # noqa: S311 - the same every time
+    ended = [read(ADAPTERS[api], seed, random.Random(1)) for seed in seeds(api)]  # noqa: S311 -- the same every time
 
     assert ended.count("answered") > len(ended) // 4
 

@@ -312,7 +312,7 @@ async def run(address: str, endpoint: str, secret: str) -> None:
         client = Client(channel, endpoint, secret)
         for step in (chat, stream_chat, unauthenticated, verify_credential, no_vectors):
             await step(client)
-            print(f"ok  {step.__name__}")  # noqa: T201 - a program that prints
+            print(f"ok  {step.__name__}")  # noqa: T201 -- a program that prints
 
 
 @contextmanager
@@ -334,7 +334,7 @@ def main() -> None:
     parser.add_argument("--endpoint", help="base URL of the sandbox that the server is to call")
     parser.add_argument("--secret", default=secrets.token_hex(32), help="the server's rapida_jwt_secret")
     given = parser.parse_args()
-    print(f"rapida-python {version('rapida-python')}")  # noqa: T201 - a program that prints
+    print(f"rapida-python {version('rapida-python')}")  # noqa: T201 -- a program that prints
     if given.address:
         asyncio.run(run(given.address, given.endpoint, given.secret))
     else:

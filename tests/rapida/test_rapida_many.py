@@ -17,7 +17,7 @@ _STREAMS = 200
 
 async def _live(number: int, stream: Talk, url: str) -> None:
     assert (await stream.configure(url)).success
-    chance = random.Random(number)  # noqa: S311 - moments in time, no secret
+    chance = random.Random(number)  # noqa: S311 -- moments in time, no secret
     for turn in range(2):
         await asyncio.sleep(chance.uniform(0, 1))
         await stream.chat(f"{number}-{turn}", "echo", f"I am {number}")
@@ -36,7 +36,7 @@ async def test_many_idle_streams_with_a_turn_now_and_then_are_all_kept(
         assert (server.guard.open_streams, server.guard.running) == (_STREAMS, 0)
         assert not any(stream.call.done() for stream in streams)
         await asyncio.gather(*(call.__aexit__(None, None, None) for call in calls))
-        while server.guard.open_streams:  # noqa: ASYNC110 - counts of the server have no event
+        while server.guard.open_streams:  # noqa: ASYNC110 -- counts of the server have no event
             await asyncio.sleep(0.01)
 
 
@@ -56,7 +56,7 @@ class TestImpatientServer:
             for number in range(20):
                 await stream.chat(f"t{number}", f"tokens:n=3000,text={'x' * 1000}")
             async with asyncio.timeout(15):
-                while server.guard.open_streams:  # noqa: ASYNC110 - counts of the server have no event
+                while server.guard.open_streams:  # noqa: ASYNC110 -- counts of the server have no event
                     await asyncio.sleep(0.02)
 
             assert server.guard.running == 0

@@ -191,7 +191,7 @@ async def test_a_new_chat_supersedes_the_running_one(sandbox: Sandbox, channel: 
             frames.append(await stream.output())
         first_delta = time.perf_counter() - sent
         closed_after = await hangup
-        print(f"old connection closed after {closed_after * 1000:.1f} ms, first delta {first_delta * 1000:.1f} ms")  # noqa: T201 - a measurement, seen with pytest -s
+        print(f"old connection closed after {closed_after * 1000:.1f} ms, first delta {first_delta * 1000:.1f} ms")  # noqa: T201 -- a measurement, seen with pytest -s
         frames += await stream.turn("new")
 
         old = [frame for frame in frames if frame.requestId == "old"]
@@ -434,5 +434,5 @@ async def _elapsed(awaited: Awaitable[object], since: float) -> float:
 async def _until(holds: Callable[[], bool]) -> None:
     """Wait until it holds, two seconds at most."""
     async with asyncio.timeout(2):
-        while not holds():  # noqa: ASYNC110 - counts of the server have no event
+        while not holds():  # noqa: ASYNC110 -- counts of the server have no event
             await asyncio.sleep(0.005)

@@ -293,7 +293,7 @@ def test_media_that_gemini_cannot_read_is_refused_with_its_path(
     with pytest.raises(kind) as refused:
         sent(call_of(HI, UserMessage((TextPart("x"), part))))
 
-    assert getattr(refused.value, "violations")[0].field == f"messages[1].user.content[1].{field}"  # noqa: B009 - typed as Exception
+    assert getattr(refused.value, "violations")[0].field == f"messages[1].user.content[1].{field}"  # noqa: B009 -- typed as Exception
 
 
 def test_a_tools_result_may_hold_pictures_but_no_sound() -> None:
