@@ -37,7 +37,7 @@ async def test_a_chat_is_answered_with_the_message_its_reason_and_its_metrics(
     assert text_of(answer)
     assert not answer.HasField("error")
     assert answer.finishReason == "stop"
-    assert int(metrics.pop("time_taken")) > 0
+    assert int(metrics.pop("time_taken")) >= 0  # uvloop's clock ticks in milliseconds
     assert metrics == {
         "llm_request_id": "request-1",
         "status": "SUCCESS",

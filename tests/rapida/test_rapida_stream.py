@@ -32,7 +32,7 @@ async def test_a_turn_is_deltas_and_then_one_final_frame(sandbox: Sandbox, chann
         metrics = metrics_of(last)
         assert metrics["status"] == "SUCCESS"
         assert metrics["llm_request_id"] == "t1"
-        assert 0 < int(metrics["time_to_first_token"]) <= int(metrics["time_taken"])
+        assert 0 <= int(metrics["time_to_first_token"]) <= int(metrics["time_taken"])
         assert int(metrics["total_token"]) == int(metrics["input_token"]) + int(metrics["output_token"])
         assert sandbox.requests[-1].json()["stream_options"] == {"include_usage": True}
 
