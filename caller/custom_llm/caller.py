@@ -121,10 +121,9 @@ class CustomLLMCaller:
     ) -> AsyncGenerator[Sequence[Event], None]:
         loop = asyncio.get_running_loop()
         fresh_start = may_learn = True
-        habit = self._habits.key(work.call.credential, work.call.parameters.model) if work.adapter.learns else None
         while True:
-            if habit is not None:
-                work = replace(work, call=replace(work.call, unwanted=self._habits.unwanted(habit)))
+            if work.adapter.learns and self._habits:
+                work = replace(work, call=replace(work.call, unwanted=self._habits.unwanted(self._habit(work))))
             exchange = Exchange(work, self._transport, report)
             report.attempts += 1
             try:
@@ -134,9 +133,9 @@ class CustomLLMCaller:
             except CallerError as error:
                 attempt = Attempt(report.attempts, max_attempts, work.first_output_due - loop.time(), fresh_start)
                 refused = refused_fields(error, exchange.refusal, exchange.request.added)
-                if habit is not None and refused and may_learn and report.attempts < max_attempts:
+                if work.adapter.learns and refused and may_learn and report.attempts < max_attempts:
                     may_learn = False
-                    self._habits.learn(habit, refused)
+                    self._habits.learn(self._habit(work), refused)
                     continue
                 pause = pause_before_retry(error, attempt)
                 if pause is None:
@@ -145,6 +144,9 @@ class CustomLLMCaller:
             else:
                 return
             await asyncio.sleep(pause)
+
+    def _habit(self, work: Work) -> bytes:
+        return self._habits.key(work.call.credential, work.call.parameters.model)
 
 
 def _describe(error: CallerError, report: CallReport, secrets: Iterable[str]) -> None:

@@ -38,6 +38,10 @@ class Habits:
         self._secret = secrets.token_bytes(32)
         self._entries: OrderedDict[bytes, tuple[float, frozenset[str]]] = OrderedDict()
 
+    def __bool__(self) -> bool:
+        """Whether anything was learned: most calls need not ask further."""
+        return bool(self._entries)
+
     def key(self, credential: Credential, model: str) -> bytes:
         """The digest of endpoint, model and credential. It means nothing outside of this process."""
         parts = [credential.api.value, credential.base_url, credential.exact_url, model]
