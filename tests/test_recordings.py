@@ -1,6 +1,7 @@
 """Every recorded chat answer, replayed byte for byte over loopback HTTP through the real transport and caller."""
 
 import asyncio
+import json
 import random
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
@@ -41,12 +42,8 @@ async def playing(answer: bytes) -> AsyncIterator[str]:
     async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, asyncio.IncompleteReadError):
             head = await reader.readuntil(b"\r\n\r\n")
-            length = next(
-                int(line.partition(b":")[2])
-                for line in head.split(b"\r\n")
-                if line.lower().startswith(b"content-length")
-            )
-            await reader.readexactly(length)
+            lengths = [line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")]
+            await reader.readexactly(int(lengths[0].partition(b":")[2]) if lengths else 0)
             writer.write(answer)
             await writer.drain()
         writer.close()
@@ -103,6 +100,45 @@ def test_nothing_recorded_is_left_out() -> None:
 
     assert shapes == {api.value for api in ADAPTERS} - {"openai_chat_completions"}  # recorded as openai_compatible
     assert len(RECORDINGS) == len(chats)
+
+
+LISTS = sorted(path for path in Path(ROOT).glob("*/*.expect.json") if '"op": "models"' in path.read_text())
+
+
+def recorded_list(path: Path) -> tuple[dict[str, Any], bytes]:
+    """What is expected of a recorded model list, and its bytes."""
+    return json.loads(path.read_text()), path.with_name(path.name.replace(".expect.json", ".http")).read_bytes()
+
+
+@pytest.mark.parametrize("path", LISTS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+async def test_a_recorded_model_list_is_read_as_expected(path: Path, caller: CustomLLMCaller) -> None:
+    """Every id in its order, an empty list included; or the error of an endpoint that has none."""
+    expect, answer = recorded_list(path)
+    async with playing(answer) as url:
+        call = ChatCall(
+            request_id="r",
+            credential={"apiCompatibility": expect["shape"], "baseUrl": url},
+            messages=(),
+            parameters={},
+            timeouts=Timeouts(5, 5, 5, 5),
+        )
+        report = CallReport(started=asyncio.get_running_loop().time())
+        if "error" not in expect:
+            assert [model.id for model in await caller.list_models(call, report)] == expect["models"]
+            return
+        with pytest.raises(CallerError) as failure:
+            await caller.list_models(call, report)
+
+    code, reason = reason_of(failure.value)
+    assert (reason, code.name) == (expect["error"]["reason"], expect["error"]["status"])
+    assert failure.value.http_status == expect["error"]["http_status"]
+    assert expect["error"]["message_contains"] in failure.value.message
+
+
+def test_every_recording_is_a_chat_or_a_list() -> None:
+    """Nothing lies among the recordings that no test replays."""
+    assert len(RECORDINGS) + len(LISTS) == len(list(Path(ROOT).glob("*/*.http")))
+    assert LISTS
 
 
 @EVERY
