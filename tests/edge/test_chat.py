@@ -7,7 +7,7 @@ import pytest
 from google.protobuf import json_format
 from reading import fail, listen
 
-from integration_api.sandbox import Sandbox
+from integration_api.sandbox import SCRIPTS, Sandbox
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1 import messages_pb2 as msg
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
@@ -20,21 +20,39 @@ SHAPES = (
     "anthropic_messages",
     "gemini_generate_content",
 )
-# Scripts of the sandbox that end well, whatever is asked.
-GOOD_SCRIPTS = (
-    "echo",
-    "tokens:n=7",
-    "tool-call",
-    "parallel-tool-calls",
-    "reasoning",
-    "reasoning-tool-call",
-    "unicode",
-    "length",
-    "empty",
-    "usage:input=100,cached=64,output=50,reasoning=32",
-    "pieces:bytes=3",
-    "gzip",
+# Scripts of the sandbox that do not end well, not always or not alike: each has tests of its own. All others, with their
+# times cut short, end well and alike.
+OTHER_SCRIPTS = frozenset(
+    {
+        "http-error",
+        "flaky",
+        "error-in-stream",
+        "cut",
+        "no-end",
+        "drop",
+        "big-headers",
+        "html",
+        "redirect",
+        "garbage",
+        "chaos",
+        "stream-always",
+    }
 )
+SHORT = {
+    "tokens": "tokens:n=7",
+    "usage": "usage:input=100,cached=64,output=50,reasoning=32",
+    "silence": "silence:for=10ms",
+    "silent-headers": "silent-headers:for=10ms",
+    "slow-headers": "slow-headers:gap=0",
+    "opening": "opening:for=10ms",
+    "dribble": "dribble:gap=1ms",
+    "stall": "stall:after=2,for=10ms",
+    "keepalive": "keepalive:for=30ms,gap=10ms",
+    "key": "key:value=k",
+    "flood": "flood:bytes=100000",
+    "pieces": "pieces:bytes=3",
+}
+GOOD_SCRIPTS = [SHORT.get(name, name) for name in SCRIPTS if name not in OTHER_SCRIPTS]
 
 
 def credential(sandbox: Sandbox, shape: str) -> dict[str, object]:
@@ -69,6 +87,23 @@ async def test_the_whole_answer_is_the_fold_of_the_stream(
     assert streamed.usage == whole.usage
     assert whole.usage.source == msg.USAGE_SOURCE_REPORTED
     assert whole.usage.total_tokens > 0
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+async def test_a_stream_that_nobody_asked_for_is_read_as_the_answer(
+    sandbox: Sandbox, stub: ChatServiceStub, shape: str
+) -> None:
+    """Chat gets the same message from an endpoint that always streams; Chat Completions tells no usage unasked."""
+    request = chat_request(sandbox.url, "stream-always", credential=credential(sandbox, shape))
+
+    whole = await stub.Chat(request)
+    streamed = (await listen(stub.StreamChat(request))).completed
+
+    assert folded(whole) == folded(streamed)
+    if shape in ("openai_chat_completions", "openai_compatible"):
+        assert whole.usage == msg.Usage(source=msg.USAGE_SOURCE_UNAVAILABLE)
+    else:
+        assert whole.usage == streamed.usage
 
 
 async def test_a_stream_begins_with_started_and_ends_with_completed(sandbox: Sandbox, stub: ChatServiceStub) -> None:
