@@ -20,8 +20,8 @@ SHAPES = (
     "anthropic_messages",
     "gemini_generate_content",
 )
-# Scripts of the sandbox that do not end well, not always or not alike: each has tests of its own. All others, with their
-# times cut short, end well and alike.
+# Scripts of the sandbox that do not end well, not always or not alike: each has tests of its own.
+# All others, with their times cut short, end well and alike.
 OTHER_SCRIPTS = frozenset(
     {
         "http-error",
