@@ -56,7 +56,7 @@ test-lowest: .venv-lowest/.installed ## Run the tests with the lowest versions t
 	rm -rf .venv-lowest
 	$(PYTHON) -m venv .venv-lowest
 	.venv-lowest/bin/python scripts/lowest_versions.py pyproject.toml > .venv-lowest/constraints.txt
-	.venv-lowest/bin/pip install --quiet --constraint .venv-lowest/constraints.txt --editable '.[dev]'
+	.venv-lowest/bin/pip install --quiet --constraint .venv-lowest/constraints.txt --editable '.[test]'
 	@touch $@
 
 check: static test ## Everything that must be green: format, lint, types, protos, tests
@@ -78,11 +78,20 @@ lint: $(STAMP) ## Lint the code
 types: $(STAMP) ## Check the types
 	$(BIN)/mypy
 
-proto: $(STAMP) ## Generate the code of the protos
-	$(BIN)/python -m grpc_tools.protoc -I protos --python_out=$(OUT) --pyi_out=$(OUT) $(PROTOS)
-	$(BIN)/python -m grpc_tools.protoc -I protos --grpc_python_out=$(OUT) $(SERVICES)
+# The generator has an environment of its own: it wants an older protobuf than the one that the service runs on.
+PROTOC := .venv-proto/bin/python -m grpc_tools.protoc
 
-proto-check: $(STAMP) ## Lint the protos, find breaking changes and generated code that is out of date
+.venv-proto/.installed: pyproject.toml
+	rm -rf .venv-proto
+	$(PYTHON) -m venv .venv-proto
+	.venv-proto/bin/pip install --quiet "$$(sed -n 's/^ *"\(grpcio-tools==[^"]*\)".*/\1/p' pyproject.toml)"
+	@touch $@
+
+proto: .venv-proto/.installed ## Generate the code of the protos
+	$(PROTOC) -I protos --python_out=$(OUT) --pyi_out=$(OUT) $(PROTOS)
+	$(PROTOC) -I protos --grpc_python_out=$(OUT) $(SERVICES)
+
+proto-check: $(STAMP) .venv-proto/.installed ## Lint the protos, find breaking changes and generated code that is out of date
 	$(BIN)/buf lint
 	$(BIN)/buf breaking --against protos/released.binpb
 	@scripts/proto-drift
@@ -100,7 +109,7 @@ container: ## Build the image, bring up service and sandbox, stream tokens throu
 	@scripts/container-check
 
 clean: ## Remove everything that was installed or generated here, the committed code of the protos excepted
-	rm -rf .venv .venv-lowest $(CACHE) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-lowest .venv-proto $(CACHE) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: interop bench-rapida

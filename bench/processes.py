@@ -95,7 +95,7 @@ def channels(port: int, number: int) -> list[grpc.aio.Channel]:
 
 def reason_of(error: grpc.aio.AioRpcError) -> str:
     """The reason in the details of an error of ours; empty when there is none."""
-    packed = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin")
+    packed = dict(tuple(error.trailing_metadata() or ())).get("grpc-status-details-bin")
     if packed is None:
         return ""
     for detail in status_pb2.Status.FromString(packed).details:

@@ -65,7 +65,7 @@ class ChatResponse(_message.Message):
     error: _unified_messages_pb2.Error
     metrics: _containers.RepeatedCompositeFieldContainer[_unified_messages_pb2.Metric]
     finishReason: str
-    def __init__(self, code: _Optional[int] = ..., success: _Optional[bool] = ..., requestId: _Optional[str] = ..., data: _Optional[_Union[_unified_messages_pb2.Message, _Mapping]] = ..., error: _Optional[_Union[_unified_messages_pb2.Error, _Mapping]] = ..., metrics: _Optional[_Iterable[_Union[_unified_messages_pb2.Metric, _Mapping]]] = ..., finishReason: _Optional[str] = ...) -> None: ...
+    def __init__(self, code: _Optional[int] = ..., success: bool = ..., requestId: _Optional[str] = ..., data: _Optional[_Union[_unified_messages_pb2.Message, _Mapping]] = ..., error: _Optional[_Union[_unified_messages_pb2.Error, _Mapping]] = ..., metrics: _Optional[_Iterable[_Union[_unified_messages_pb2.Metric, _Mapping]]] = ..., finishReason: _Optional[str] = ...) -> None: ...
 
 class StreamChatRequest(_message.Message):
     __slots__ = ("configuration", "chat", "close")
@@ -112,7 +112,7 @@ class StreamChatConfigured(_message.Message):
     providerName: str
     success: bool
     error: _unified_messages_pb2.Error
-    def __init__(self, providerName: _Optional[str] = ..., success: _Optional[bool] = ..., error: _Optional[_Union[_unified_messages_pb2.Error, _Mapping]] = ...) -> None: ...
+    def __init__(self, providerName: _Optional[str] = ..., success: bool = ..., error: _Optional[_Union[_unified_messages_pb2.Error, _Mapping]] = ...) -> None: ...
 
 class StreamChatInput(_message.Message):
     __slots__ = ("requestId", "providerName", "conversations", "additionalData", "modelParameters", "toolDefinitions")
@@ -184,7 +184,7 @@ class VerifyCredentialResponse(_message.Message):
     requestId: int
     response: str
     errorMessage: str
-    def __init__(self, code: _Optional[int] = ..., success: _Optional[bool] = ..., requestId: _Optional[int] = ..., response: _Optional[str] = ..., errorMessage: _Optional[str] = ...) -> None: ...
+    def __init__(self, code: _Optional[int] = ..., success: bool = ..., requestId: _Optional[int] = ..., response: _Optional[str] = ..., errorMessage: _Optional[str] = ...) -> None: ...
 
 class Embedding(_message.Message):
     __slots__ = ("index", "embedding", "base64")
@@ -245,7 +245,7 @@ class EmbeddingResponse(_message.Message):
     data: _containers.RepeatedCompositeFieldContainer[Embedding]
     error: _unified_messages_pb2.Error
     metrics: _containers.RepeatedCompositeFieldContainer[_unified_messages_pb2.Metric]
-    def __init__(self, code: _Optional[int] = ..., success: _Optional[bool] = ..., requestId: _Optional[int] = ..., data: _Optional[_Iterable[_Union[Embedding, _Mapping]]] = ..., error: _Optional[_Union[_unified_messages_pb2.Error, _Mapping]] = ..., metrics: _Optional[_Iterable[_Union[_unified_messages_pb2.Metric, _Mapping]]] = ...) -> None: ...
+    def __init__(self, code: _Optional[int] = ..., success: bool = ..., requestId: _Optional[int] = ..., data: _Optional[_Iterable[_Union[Embedding, _Mapping]]] = ..., error: _Optional[_Union[_unified_messages_pb2.Error, _Mapping]] = ..., metrics: _Optional[_Iterable[_Union[_unified_messages_pb2.Metric, _Mapping]]] = ...) -> None: ...
 
 class Reranking(_message.Message):
     __slots__ = ("index", "content", "relevanceScore")
@@ -308,4 +308,4 @@ class RerankingResponse(_message.Message):
     data: _containers.RepeatedCompositeFieldContainer[Reranking]
     error: _unified_messages_pb2.Error
     metrics: _containers.RepeatedCompositeFieldContainer[_unified_messages_pb2.Metric]
-    def __init__(self, code: _Optional[int] = ..., success: _Optional[bool] = ..., requestId: _Optional[int] = ..., data: _Optional[_Iterable[_Union[Reranking, _Mapping]]] = ..., error: _Optional[_Union[_unified_messages_pb2.Error, _Mapping]] = ..., metrics: _Optional[_Iterable[_Union[_unified_messages_pb2.Metric, _Mapping]]] = ...) -> None: ...
+    def __init__(self, code: _Optional[int] = ..., success: bool = ..., requestId: _Optional[int] = ..., data: _Optional[_Iterable[_Union[Reranking, _Mapping]]] = ..., error: _Optional[_Union[_unified_messages_pb2.Error, _Mapping]] = ..., metrics: _Optional[_Iterable[_Union[_unified_messages_pb2.Metric, _Mapping]]] = ...) -> None: ...

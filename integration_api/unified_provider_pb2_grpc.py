@@ -5,7 +5,7 @@ import warnings
 
 from integration_api import unified_provider_pb2 as integration__api_dot_unified__provider__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.78.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class UnifiedProviderServiceStub:
+class UnifiedProviderServiceStub(object):
     """The wire contract of the Rapida platform's integration service: a Rapida deployment calls this service by a change of
     address. Names and numbers are that platform's; new clients use `integration_api.v1.ChatService` instead.
 
@@ -66,7 +66,7 @@ class UnifiedProviderServiceStub:
                 _registered_method=True)
 
 
-class UnifiedProviderServiceServicer:
+class UnifiedProviderServiceServicer(object):
     """The wire contract of the Rapida platform's integration service: a Rapida deployment calls this service by a change of
     address. Names and numbers are that platform's; new clients use `integration_api.v1.ChatService` instead.
 
@@ -156,7 +156,7 @@ def add_UnifiedProviderServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class UnifiedProviderService:
+class UnifiedProviderService(object):
     """The wire contract of the Rapida platform's integration service: a Rapida deployment calls this service by a change of
     address. Names and numbers are that platform's; new clients use `integration_api.v1.ChatService` instead.
 

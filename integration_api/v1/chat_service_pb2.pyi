@@ -72,7 +72,7 @@ class CallOptions(_message.Message):
     PARSE_THINK_TAGS_FIELD_NUMBER: _ClassVar[int]
     max_attempts: int
     parse_think_tags: bool
-    def __init__(self, max_attempts: _Optional[int] = ..., parse_think_tags: _Optional[bool] = ...) -> None: ...
+    def __init__(self, max_attempts: _Optional[int] = ..., parse_think_tags: bool = ...) -> None: ...
 
 class ChatResponse(_message.Message):
     __slots__ = ("request_id", "response_id", "model", "choices", "usage", "timing", "endpoint_request_id", "rate_limits", "provider_fields")
@@ -199,7 +199,7 @@ class VerifyCredentialResponse(_message.Message):
     checks: _containers.RepeatedCompositeFieldContainer[Check]
     compatibility: str
     endpoint_url: str
-    def __init__(self, ok: _Optional[bool] = ..., checks: _Optional[_Iterable[_Union[Check, _Mapping]]] = ..., compatibility: _Optional[str] = ..., endpoint_url: _Optional[str] = ...) -> None: ...
+    def __init__(self, ok: bool = ..., checks: _Optional[_Iterable[_Union[Check, _Mapping]]] = ..., compatibility: _Optional[str] = ..., endpoint_url: _Optional[str] = ...) -> None: ...
 
 class Check(_message.Message):
     __slots__ = ("id", "status", "observed", "remedy", "took")

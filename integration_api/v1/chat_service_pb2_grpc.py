@@ -5,7 +5,7 @@ import warnings
 
 from integration_api.v1 import chat_service_pb2 as integration__api_dot_v1_dot_chat__service__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.78.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class ChatServiceStub:
+class ChatServiceStub(object):
     """Chat models behind HTTP endpoints, whichever API they speak.
 
     Errors are always a gRPC status, never an OK answer with an error inside. The status carries
@@ -61,7 +61,7 @@ class ChatServiceStub:
                 _registered_method=True)
 
 
-class ChatServiceServicer:
+class ChatServiceServicer(object):
     """Chat models behind HTTP endpoints, whichever API they speak.
 
     Errors are always a gRPC status, never an OK answer with an error inside. The status carries
@@ -130,7 +130,7 @@ def add_ChatServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class ChatService:
+class ChatService(object):
     """Chat models behind HTTP endpoints, whichever API they speak.
 
     Errors are always a gRPC status, never an OK answer with an error inside. The status carries

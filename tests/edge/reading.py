@@ -73,7 +73,7 @@ class Heard:
 
 def failure_of(error: grpc.aio.AioRpcError) -> Failure:
     """The failure that an RpcError tells of."""
-    trailers = dict(error.trailing_metadata() or ())
+    trailers = dict(tuple(error.trailing_metadata() or ()))
     details: dict[str, Message] = {}
     packed = trailers.get("grpc-status-details-bin")
     if packed:

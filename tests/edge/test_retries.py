@@ -109,7 +109,7 @@ async def test_what_gets_well_is_answered_and_its_attempts_are_counted(
         response = await call
 
     assert response.timing.attempts == attempts == len(sandbox.requests)
-    assert dict(await call.trailing_metadata())["x-attempts"] == str(attempts)
+    assert dict(tuple(await call.trailing_metadata()))["x-attempts"] == str(attempts)
 
 
 @pytest.mark.parametrize(
