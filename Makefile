@@ -45,12 +45,12 @@ serve: $(RUNTIME) ## Run the service on 127.0.0.1:9004 (ARGS='--port 9100 …')
 sandbox: $(RUNTIME) ## Run the sandbox, a chat endpoint without a model, on 127.0.0.1:8000 (ARGS='…')
 	@$(BIN)/integration-api sandbox $(ARGS)
 
-test: $(STAMP) ## Run the tests (ARGS='-k cancel -x' for some)
-	@$(BIN)/pytest $(ARGS)
+test: $(STAMP) ## Run the tests on all cores (ARGS='-k cancel -x' for some)
+	@$(BIN)/pytest -n auto --dist loadfile $(ARGS)
 
 # The direct dependencies at the lower bounds of pyproject.toml: a bound that no longer works is found here.
 test-lowest: .venv-lowest/.installed ## Run the tests with the lowest versions that pyproject.toml allows
-	@.venv-lowest/bin/pytest $(ARGS)
+	@.venv-lowest/bin/pytest -n auto --dist loadfile $(ARGS)
 
 .venv-lowest/.installed: pyproject.toml scripts/lowest_versions.py
 	rm -rf .venv-lowest
@@ -115,7 +115,7 @@ clean: ## Remove everything that was installed or generated here, the committed 
 .PHONY: interop bench-rapida
 
 interop: $(STAMP) ## Let the Rapida platform's own client (PyPI rapida-python) talk to a server of ours
-	@$(BIN)/python tests/rapida/interop_client.py
+	@$(BIN)/python acceptance/interop.py
 
 bench-rapida: $(STAMP) ## Measure barge-in, and a thousand idle bidirectional streams
 	@$(BIN)/python bench/barge_in.py
@@ -125,27 +125,27 @@ bench-rapida: $(STAMP) ## Measure barge-in, and a thousand idle bidirectional st
 readme: $(STAMP) ## Make the tables of README.md anew
 	@$(BIN)/python -m scripts.readme_tables
 
-# Real servers, installed once into $(CACHE)/live (LIVE_CACHE=… for another folder); see live/README.md.
+# Real servers, installed once into $(CACHE)/live (LIVE_CACHE=… for another folder); see acceptance/live/README.md.
 .PHONY: live live-litellm
 
 live: $(RUNTIME) ## Speak through the service to a real small model (or to LIVE_BASE_URL=… LIVE_MODEL=…)
-	@$(BIN)/python -m live llama
+	@$(BIN)/python -m acceptance.live llama
 
 live-litellm: $(RUNTIME) ## Speak through the service to LiteLLM's proxy before that model, in all five shapes
-	@$(BIN)/python -m live litellm
+	@$(BIN)/python -m acceptance.live litellm
 
 .PHONY: chaos drain
 
 chaos: $(STAMP) ## Random faults, cancels and deadlines for a minute (SECONDS=…): every ending documented, nothing left
-	@$(BIN)/python -m bench.chaos $(SECONDS)
+	@$(BIN)/python -m acceptance.chaos $(SECONDS)
 
 drain: $(STAMP) ## Two thousand streams on one process, and SIGTERM in the middle (STREAMS=…)
-	@$(BIN)/python -m bench.drain $(STREAMS)
+	@$(BIN)/python -m acceptance.drain $(STREAMS)
 
 .PHONY: fuzz
 
 fuzz: $(STAMP) ## A hundred thousand broken streams per API shape (STREAMS=…) through framing, decoders and fold
-	@$(BIN)/python -m bench.fuzz $(STREAMS)
+	@$(BIN)/python -m acceptance.fuzz $(STREAMS)
 
 .PHONY: bench-floor
 

@@ -101,5 +101,5 @@ def reason_of(error: grpc.aio.AioRpcError) -> str:
     for detail in status_pb2.Status.FromString(packed).details:
         info = error_details_pb2.ErrorInfo()
         if detail.Unpack(info):
-            return info.reason
+            return str(info.reason)
     return ""

@@ -1,12 +1,12 @@
 """Everything that can go wrong with a chat call, as one tree. What it means in gRPC is the edge's business.
 
 * CallerError
-  x AskerError                       the asker must change something (fault: client)
+  x ClientError                      the client must change something (fault: client)
     + UnknownProvider, CredentialInvalid, RequestInvalid, NotSupportedByApi
     + CallerUnauthenticated, CredentialNotFound
   x PolicyError                      an operator must allow it (fault: policy)
     + EgressDenied, CredentialForbidden
-  x EndpointRefused                  the endpoint answered that the asker must change something (fault: client)
+  x EndpointRefused                  the endpoint answered that the client must change something (fault: client)
     + EndpointUnauthenticated, EndpointForbidden, EndpointNotFound, ModelNotFound
     + EndpointRejected, EndpointPrecondition, ContextLengthExceeded, ContentFiltered, QuotaExhausted
   x EndpointFailed                   the endpoint must get well (fault: endpoint)
@@ -105,33 +105,33 @@ class CallerError(Exception):
         return str(self.args[0])
 
 
-class AskerError(CallerError):
-    """The asker must change something; nothing was sent to the endpoint."""
+class ClientError(CallerError):
+    """The client must change something; nothing was sent to the endpoint."""
 
     fault = Fault.CLIENT
 
 
-class UnknownProvider(AskerError):
+class UnknownProvider(ClientError):
     """No caller answers to the provider id."""
 
 
-class CredentialInvalid(AskerError):
+class CredentialInvalid(ClientError):
     """The credential is malformed."""
 
 
-class RequestInvalid(AskerError):
+class RequestInvalid(ClientError):
     """The request is malformed."""
 
 
-class NotSupportedByApi(AskerError):
+class NotSupportedByApi(ClientError):
     """Something was asked that this API shape cannot carry."""
 
 
-class CallerUnauthenticated(AskerError):
+class CallerUnauthenticated(ClientError):
     """The calling service is not known to us."""
 
 
-class CredentialNotFound(AskerError):
+class CredentialNotFound(ClientError):
     """The server holds no credential of this name."""
 
 
@@ -150,7 +150,7 @@ class CredentialForbidden(PolicyError):
 
 
 class EndpointRefused(CallerError):
-    """The endpoint answered that the asker must change something."""
+    """The endpoint answered that the client must change something."""
 
     fault = Fault.CLIENT
 
@@ -219,6 +219,11 @@ class EndpointUnreachable(EndpointFailed):
     """DNS, refused, reset before the headers."""
 
     retry = Retry.YES
+
+
+class LostReusedConnection(EndpointUnreachable):
+    """A kept connection turned out to be closed before a byte of the answer came: most likely the endpoint closed it
+    while it was idle. Retried by a rule of its own."""
 
 
 class ConnectTimeout(EndpointFailed):

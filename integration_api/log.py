@@ -9,7 +9,7 @@ import traceback
 
 import structlog
 
-from caller.custom_llm.redaction import presentable
+from caller.custom_llm.errors.redaction import sanitized
 
 
 def configure(level: str, form: str) -> None:
@@ -38,4 +38,4 @@ def _traceback(exc_info: structlog.typing.ExcInfo) -> str:
     """A traceback as Python writes it, each line without what looks like a key."""
     kind, error, trace = exc_info
     lines = "".join(traceback.format_exception(kind, error, trace)).splitlines()
-    return "\n".join(line[: len(line) - len(line.lstrip())] + presentable(line) for line in lines)
+    return "\n".join(line[: len(line) - len(line.lstrip())] + sanitized(line) for line in lines)

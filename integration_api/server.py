@@ -14,16 +14,18 @@ import grpc
 import structlog
 
 from caller.custom_llm.caller import CustomLLMCaller, Limits
-from caller.custom_llm.egress_policy import EgressPolicy
-from caller.custom_llm.transport import Transport, TransportSettings
+from caller.custom_llm.http.egress_policy import EgressPolicy
+from caller.custom_llm.http.transport import Transport, TransportSettings
 from caller.registry import Registry
-from integration_api import reflection, tls
-from integration_api.door import clear_text, make_door
-from integration_api.interceptors.admission import Admission, AdmissionLimits
-from integration_api.interceptors.guard import Guard
-from integration_api.services import chat, health, unified_provider
-from integration_api.services.chat import ChatService
-from integration_api.services.unified_provider import UnifiedProviderService
+from integration_api.auth import tls
+from integration_api.auth.access import clear_text, make_access
+from integration_api.calls.admission import Admission, AdmissionLimits
+from integration_api.chat import service as chat
+from integration_api.chat.service import ChatService
+from integration_api.rapida import service as unified_provider
+from integration_api.rapida.service import UnifiedProviderService
+from integration_api.rpc import health, reflection
+from integration_api.rpc.guard import Guard
 from integration_api.settings import Settings, effective
 from integration_api.v1 import chat_service_pb2 as pb
 
@@ -42,15 +44,15 @@ class Server:
             ValueError: settings that do not go together.
         """
         self._settings = settings
-        self._door = make_door(settings)
+        self._access = make_access(settings)
         self.admission = Admission(AdmissionLimits.of(settings))
         self._log = structlog.get_logger("integration_api.server")
         self._transport = transport or Transport(transport_settings(settings))
         limits = Limits(max_event_bytes=settings.max_event_bytes, max_answer_chars=settings.max_answer_bytes)
         self._registry = Registry({"custom-llm": CustomLLMCaller(self._transport, limits)})
-        self.guard = Guard(settings.write_timeout, settings.max_open_streams, identify=self._door.identify)
+        self.guard = Guard(settings.write_timeout, settings.max_open_streams, identify=self._access.identify)
         self._server = grpc.aio.server(options=_options(settings))
-        self._hurried = asyncio.Event()
+        self._stop_forced = asyncio.Event()
         self._health = health.Health(chat.NAME, unified_provider.NAME)
         self.port = 0
 
@@ -62,7 +64,7 @@ class Server:
             ValueError: a file of tokens, keys, certificates or credentials cannot be used.
         """
         settings = self._settings
-        await asyncio.to_thread(self._door.files.load)
+        await asyncio.to_thread(self._access.files.load)
         self._add_chat()
         self._add_unified_provider()
         self._health.add_to(self._server)
@@ -75,7 +77,7 @@ class Server:
             raise OSError(f"cannot listen on {address}: the address is taken, or is not one of this machine") from None
         await self._server.start()
         self._health.set(health.SERVING)
-        self._door.files.start()
+        self._access.files.start()
         self._log.info("server.started", host=settings.host, port=self.port)
         self._log.info("server.settings", **effective(settings))
         if clear_text(settings):
@@ -86,10 +88,10 @@ class Server:
         """Health off, wait for balancers to notice, refuse new calls, let the running ones end, end the rest."""
         settings = self._settings
         self._health.set(health.NOT_SERVING)
-        await self._unhurried(asyncio.sleep(settings.drain_delay))
+        await self._until_forced(asyncio.sleep(settings.drain_delay))
         self.guard.drain()
         self._log.info("server.draining", running=self.guard.running, grace=settings.shutdown_grace)
-        await self._unhurried(self.guard.idle(), settings.shutdown_grace)
+        await self._until_forced(self.guard.idle(), settings.shutdown_grace)
         if self.guard.running:
             self._log.warning("server.cutting", running=self.guard.running)
             self.guard.cut()
@@ -97,21 +99,21 @@ class Server:
         self._health.close()
         await _bounded(self._server.stop(_LAST_WORDS))
         await _bounded(self._transport.close())
-        await _bounded(asyncio.to_thread(self._door.files.stop))
+        await _bounded(asyncio.to_thread(self._access.files.stop))
         self._log.info("server.stopped")
 
-    def hurry(self) -> None:
+    def force_stop(self) -> None:
         """Let `stop` wait for nothing: running calls are cut now."""
-        self._hurried.set()
+        self._stop_forced.set()
 
     @property
-    def hurried(self) -> bool:
-        """Whether somebody was in a hurry."""
-        return self._hurried.is_set()
+    def stop_forced(self) -> bool:
+        """Whether somebody was in a force_stop."""
+        return self._stop_forced.is_set()
 
-    async def _unhurried(self, work: Coroutine[object, object, None], seconds: float | None = None) -> None:
-        """Wait for something, at most so long, and no longer once there is a hurry."""
-        waits = {asyncio.ensure_future(work), asyncio.ensure_future(self._hurried.wait())}
+    async def _until_forced(self, work: Coroutine[object, object, None], seconds: float | None = None) -> None:
+        """Wait for something, at most so long, and no longer once there is a force_stop."""
+        waits = {asyncio.ensure_future(work), asyncio.ensure_future(self._stop_forced.wait())}
         await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         for wait in waits:
             wait.cancel()
@@ -130,7 +132,7 @@ class Server:
         await self.stop()
 
     def _listen(self, address: str) -> int:
-        certificates = self._door.certificates
+        certificates = self._access.certificates
         if certificates is None:
             return int(self._server.add_insecure_port(address))
         required = bool(self._settings.tls_client_ca_file)
@@ -138,7 +140,7 @@ class Server:
         return int(self._server.add_secure_port(address, credentials))
 
     def _add_chat(self) -> None:
-        service = ChatService(self._registry, self._settings, self.admission, self._door.credentials)
+        service = ChatService(self._registry, self._settings, self.admission, self._access.credentials)
         guard = self.guard
         handlers = {
             "Chat": guard.unary("Chat", pb.ChatRequest, service.chat),
@@ -184,7 +186,7 @@ async def serve(settings: Settings) -> None:
 
     def on_signal() -> None:
         if stopping.is_set():
-            server.hurry()
+            server.force_stop()
         stopping.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -192,7 +194,7 @@ async def serve(settings: Settings) -> None:
     tune_process()
     async with server:
         await stopping.wait()
-    if server.hurried:
+    if server.stop_forced:
         raise asyncio.CancelledError
 
 

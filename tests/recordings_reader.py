@@ -11,7 +11,7 @@ import msgspec
 from caller import errors
 from caller.call import Completion
 from caller.custom_llm.adapter import Adapter, ResolvedCall
-from caller.custom_llm.framing import BodyDecoder, BodyKind
+from caller.custom_llm.body.sniff import BodyDecoder, BodyKind
 from caller.errors import CallerError
 from caller.events import Event
 from caller.fold import Folder

@@ -1,6 +1,8 @@
-"""The layers of the house, held by every import: which way a module may look.
+"""The order of the packages, held by every import: which way a module may look.
 
-The checker reads source text, so that it can be shown to fail on a wrong import as well as to pass on ours.
+One table, top first. A module imports packages below its own, its own package, and nothing beside or above. A row of
+several places are packages beside each other. The checker reads source text, so that it can be shown to fail on a
+wrong import as well as to pass on ours.
 """
 
 import ast
@@ -12,75 +14,95 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+_PROTOBUF = ("google.protobuf",)
+_GRPC = ("grpc", "grpc_health", "grpc_reflection", "google")
 # Modules of the standard library that do I/O or know an event loop.
-_IO = frozenset({"asyncio", "socket", "ssl", "selectors", "http.client", "urllib.request", "subprocess", "threading"})
-_PB = ("google.protobuf",)
-_GENERATED = (
-    "integration_api.v1",
-    "integration_api.unified_messages_pb2",
-    "integration_api.unified_provider_pb2",
-    "integration_api.unified_provider_pb2_grpc",
+_IO = frozenset(
+    {"asyncio", "socket", "ssl", "selectors", "http.client", "urllib.request", "subprocess", "threading", "importlib"}
 )
 
 
 @dataclass(frozen=True)
-class Layer:
-    """What modules under `places` may import: `packages` from outside, `own` of ours, `banned` not, though standard."""
+class Row:
+    """Packages of one height, the third-party packages that they may import, and the standard modules that they may
+    not."""
 
-    name: str
     places: tuple[str, ...]
-    packages: tuple[str, ...]
-    own: tuple[str, ...]
-    banned: frozenset[str] = frozenset()
+    packages: tuple[str, ...] = ()
+    banned: frozenset[str] = frozenset({"importlib"})
 
 
-# The first layer whose place is a prefix of the module's name holds.
-LAYERS = (
-    Layer(
-        "transport",
-        ("caller.custom_llm.transport", "caller.custom_llm.egress"),
-        ("aiohttp", "yarl", "multidict"),
-        ("caller",),
+def _edge(*names: str, packages: tuple[str, ...] = (), banned: frozenset[str] = frozenset({"importlib"})) -> Row:
+    return Row(tuple(f"integration_api.{name}" for name in names), packages, banned)
+
+
+def _provider(*names: str, packages: tuple[str, ...] = ("msgspec",), banned: frozenset[str] = _IO) -> Row:
+    return Row(tuple(f"caller.custom_llm.{name}" for name in names), packages, banned)
+
+
+ORDER = (
+    _edge("__main__", banned=frozenset()),
+    _edge("cli", packages=("click",), banned=frozenset()),
+    _edge("commands", packages=("click", "uvloop", "cryptography", "structlog", *_GRPC), banned=frozenset()),
+    _edge("server", packages=(*_GRPC, "structlog")),
+    _edge("chat", "rapida", packages=("msgspec", "structlog", "jwt", *_GRPC)),
+    _edge("calls", packages=("msgspec", "structlog")),
+    _edge("rpc", packages=(*_GRPC, "msgspec", "structlog")),
+    _edge("auth", packages=("grpc", "jwt", "cryptography", "structlog")),
+    _edge("files", packages=("msgspec", "structlog")),
+    _edge("codec", packages=("msgspec", *_PROTOBUF), banned=_IO),
+    _edge("log", packages=("structlog",)),
+    _edge("settings"),
+    Row(("integration_api.client", "integration_api.sandbox"), ("aiohttp", "grpc", "google")),
+    Row(
+        (
+            "integration_api.v1",
+            "integration_api.unified_messages_pb2",
+            "integration_api.unified_provider_pb2",
+            "integration_api.unified_provider_pb2_grpc",
+        ),
+        ("grpc", *_PROTOBUF),
     ),
-    Layer(
-        "calling",
-        tuple(f"caller.custom_llm.{name}" for name in ("caller", "exchange", "discovery", "watchdog")),
-        ("msgspec",),
-        ("caller",),
-        _IO - {"asyncio"},
-    ),
-    Layer("pure", ("caller.custom_llm",), ("msgspec",), ("caller",), _IO),
-    Layer(
-        "domain",
-        ("caller",),
-        ("msgspec",),
-        ("caller",),
-        frozenset({"socket", "ssl", "http.client", "urllib.request", "subprocess"}),
-    ),
-    Layer("generated", _GENERATED, ("grpc", *_PB), ("integration_api",)),
-    Layer(
-        "codec", ("integration_api.codec",), ("msgspec", *_PB), ("caller", "integration_api.codec", *_GENERATED), _IO
-    ),
-    Layer("sandbox", ("integration_api.sandbox",), ("aiohttp",), ("integration_api.sandbox",)),
-    Layer(
-        "command line",
-        ("integration_api.commands", "integration_api.cli", "integration_api.__main__"),
-        ("click", "grpc", "grpc_health", "google", "uvloop", "cryptography"),
-        ("caller", "integration_api"),
-    ),
+    _provider("caller", banned=_IO - {"asyncio"}),
+    _provider("check", banned=_IO - {"asyncio"}),
+    _provider("attempt", banned=_IO - {"asyncio"}),
+    _provider("http", packages=("aiohttp", "yarl", "multidict"), banned=frozenset({"importlib"})),
+    _provider("apis.__init__"),
+    _provider("apis.chat_completions", "apis.responses", "apis.anthropic", "apis.gemini"),
+    _provider("apis.tool_calls", "apis.openai_models", "apis.logprobs"),
+    _provider("apis.shared"),
+    _provider("refused_fields", "retry"),
+    _provider("errors"),
+    _provider("body"),
+    _provider("adapter", "parameter_table"),
+    _provider("base_url"),
+    Row(("caller",), ("msgspec",), _IO - {"asyncio"}),
 )
-# The domain must not know the package that is one of its callers, nor the edge its command line or the other side.
-PURE_DOMAIN = "caller.custom_llm"
-ONLY_FOR_COMMANDS = ("integration_api.commands", "integration_api.cli", "integration_api.sandbox")
+# The other side of the wire and the client: they know nothing of ours but the generated code, and who may know them.
+_ALONE = ("integration_api.client", "integration_api.sandbox")
+_WHO_KNOWS_THEM = ("integration_api.commands", "integration_api.cli")
+_GENERATED = next(row for row in ORDER if "integration_api.v1" in row.places)
+# Below what may know protobuf: settings, log and files do not, nor does anything of `caller`.
+_WITHOUT_PROTOBUF = ("integration_api.files", "integration_api.log", "integration_api.settings", "caller")
 
 
-def within(name: str, places: tuple[str, ...]) -> bool:
-    """Whether a dotted name is one of the places, or below one."""
-    return any(name == place or name.startswith(f"{place}.") for place in places)
+def within(name: str, place: str) -> bool:
+    """Whether a dotted name is the place, or below it."""
+    return name == place or name.startswith(f"{place}.")
 
 
-def layer_of(module: str) -> Layer | None:
-    return next((layer for layer in LAYERS if within(module, layer.places)), None)
+def place_of(name: str) -> tuple[int, str] | None:
+    """The height of a module or of a name in one, and the place that it belongs to; None for what is not listed."""
+    found = [
+        (len(place.removesuffix(".__init__")), -height, place)
+        for height, row in enumerate(ORDER)
+        for place in row.places
+        if within(name, place.removesuffix(".__init__"))
+    ]
+    if not found:
+        return None
+    _, height, place = max(found)
+    return -height, place
 
 
 def imported(source: str, module: str, *, package: bool = False) -> Iterator[tuple[int, str]]:
@@ -97,31 +119,42 @@ def imported(source: str, module: str, *, package: bool = False) -> Iterator[tup
 
 def wrong_imports(source: str, module: str, *, package: bool = False) -> list[str]:
     """What a module imports and may not, one line of text for each."""
-    layer = layer_of(module)
     return [
         f"{module}:{line} imports {name}: {why}"
         for line, name in imported(source, module, package=package)
-        if (why := _fault(module, name, layer))
+        if (why := _violation(module, name))
     ]
 
 
-def _fault(module: str, name: str, layer: Layer | None) -> str:
+def _violation(module: str, name: str) -> str:
+    mine = place_of(module)
+    if mine is None:
+        return "this module is not in the order of the packages"
+    row = ORDER[mine[0]]
     root = name.partition(".")[0]
-    if layer is None:
-        outside = not within(module, ONLY_FOR_COMMANDS)
-        return (
-            "the server knows neither its command line nor the sandbox"
-            if outside and within(name, ONLY_FOR_COMMANDS)
-            else ""
-        )
     if root in ("caller", "integration_api"):
-        if layer.name == "domain" and within(name, (PURE_DOMAIN,)):
-            return "the domain does not know its callers"
-        return "" if within(name, layer.own) else f"not of the layer {layer.name}"
+        return _wrong_way(module, mine, name)
     if root in sys.stdlib_module_names:
-        dynamic = root == "importlib" and layer.name != "command line"
-        return f"the layer {layer.name} does without" if dynamic or within(name, tuple(layer.banned)) else ""
-    return "" if within(name, layer.packages) else f"no package of the layer {layer.name}"
+        return "this package does without" if any(within(name, banned) for banned in row.banned) else ""
+    return "" if any(within(name, package) for package in row.packages) else "not among this package's dependencies"
+
+
+def _wrong_way(module: str, mine: tuple[int, str], name: str) -> str:
+    theirs = place_of(name)
+    if theirs is None:
+        return "" if name == "integration_api.__version__" else "not in the order of the packages"
+    if theirs[1] == mine[1] or {theirs[1], mine[1]} <= set(_GENERATED.places):
+        return ""
+    if theirs[0] <= mine[0]:
+        return f"{theirs[1]} is not below {mine[1]}"
+    generated = theirs[1] in _GENERATED.places
+    if any(within(module, place) for place in _ALONE):
+        return "" if generated else "knows nothing of ours but the generated code"
+    if theirs[1] in _ALONE:
+        return "" if any(within(module, place) for place in _WHO_KNOWS_THEM) else "only commands know it"
+    if generated and any(within(module, place) for place in _WITHOUT_PROTOBUF):
+        return "does without protobuf"
+    return ""
 
 
 def modules() -> Iterator[tuple[Path, str, bool]]:
@@ -132,56 +165,69 @@ def modules() -> Iterator[tuple[Path, str, bool]]:
             yield path, ".".join(parts[:-1] if package else parts), package
 
 
-def test_every_import_looks_the_right_way() -> None:
-    """No module of ours imports what its layer may not know."""
-    seen = list(modules())
+def test_every_import_looks_down() -> None:
+    """No module of ours imports a package beside or above its own, or what its package does without."""
+    seen = [each for each in modules() if each[1] != "integration_api"]
     assert len(seen) > 50, "the modules were not found"
     wrong = [
-        fault
+        violation
         for path, module, package in seen
-        for fault in wrong_imports(path.read_text("utf-8"), module, package=package)
+        for violation in wrong_imports(path.read_text("utf-8"), module, package=package)
     ]
     assert not wrong, "\n".join(wrong)
 
 
-def test_every_layer_has_modules() -> None:
-    """A layer whose modules were renamed is noticed, instead of holding nothing."""
-    held = {layer.name for _, module, _ in modules() if (layer := layer_of(module))}
-    assert held == {layer.name for layer in LAYERS}
+def test_every_place_has_modules() -> None:
+    """A place whose modules were renamed is noticed, instead of holding nothing."""
+    held = {place[1] for _, module, _ in modules() if (place := place_of(module))}
+    missing = {place for row in ORDER for place in row.places} - held - {"integration_api.client"}
+    assert not missing
 
 
 @pytest.mark.parametrize(
     ("module", "source"),
     [
+        # The eight that the checker of the first layout let through.
+        ("caller.custom_llm.apis.gemini.decoder", "from caller.custom_llm.http.transport import Transport"),
+        ("caller.custom_llm.body.sse", "from caller.custom_llm.attempt import Attempt"),
+        ("caller.custom_llm.apis.gemini.decoder", "from caller.custom_llm.apis.anthropic.blocks import Blocks"),
+        ("caller.custom_llm.http.transport", "from caller.custom_llm.caller import CustomLLMCaller"),
+        ("integration_api.rpc.guard", "from integration_api.chat import service"),
+        ("integration_api.chat.service", "import aiohttp"),
+        ("integration_api.chat.service", "from integration_api.sandbox import Sandbox"),
+        ("integration_api.settings", "import grpc"),
+        ("caller.custom_llm.retry", "from caller.custom_llm.http.transport import Transport"),
         ("caller.fold", "import grpc"),
         ("caller.fold", "from google.protobuf import struct_pb2"),
         ("caller.fold", "from integration_api.v1 import messages_pb2"),
-        ("caller.fold", "from caller.custom_llm.sse import SseDecoder"),
+        ("caller.fold", "from caller.custom_llm.body.sse import SseDecoder"),
         ("caller.fold", "import aiohttp"),
         ("caller.fold", "import importlib"),
-        ("caller.custom_llm.sse", "import asyncio"),
-        ("caller.custom_llm.framing", "from asyncio import Queue"),
-        ("caller.custom_llm.adapters.openai_compatible", "def late():\n    import aiohttp"),
-        (
-            "caller.custom_llm.adapters.openai_compatible",
-            "from ... import grpc\nfrom ....integration_api import settings",
-        ),
-        ("caller.custom_llm.adapters.openai_compatible", "import urllib.request"),
-        ("caller.custom_llm.exchange", "from aiohttp import ClientSession"),
-        ("caller.custom_llm.transport", "import grpc"),
-        ("caller.custom_llm.egress", "import requests"),
+        ("caller.custom_llm.body.sse", "import asyncio"),
+        ("caller.custom_llm.body.sniff", "from asyncio import Queue"),
+        ("caller.custom_llm.apis.chat_completions.adapter", "def late():\n    import aiohttp"),
+        ("caller.custom_llm.apis.chat_completions.adapter", "from ..... import grpc"),
+        ("caller.custom_llm.apis.chat_completions.adapter", "from .....integration_api import settings"),
+        ("caller.custom_llm.apis.chat_completions.adapter", "import urllib.request"),
+        ("caller.custom_llm.apis.shared", "from caller.custom_llm.apis import ADAPTERS"),
+        ("caller.custom_llm.attempt", "from aiohttp import ClientSession"),
+        ("caller.custom_llm.http.transport", "import grpc"),
+        ("caller.custom_llm.http.egress", "import requests"),
         ("integration_api.codec.structs", "import grpc.aio"),
         ("integration_api.codec.structs", "import aiohttp"),
-        ("integration_api.codec.structs", "from integration_api.settings import Settings"),
+        ("integration_api.codec.structs", "from integration_api.rpc.status import TABLE"),
+        ("integration_api.files.reload", "from integration_api.v1 import messages_pb2"),
+        ("integration_api.rapida.service", "from integration_api.chat.request import chat_call"),
+        ("integration_api.calls.admission", "import grpc"),
         ("integration_api.sandbox.story", "from caller.events import TextDelta"),
-        ("integration_api.sandbox.story", "import grpc"),
         ("integration_api.sandbox.story", "if TYPE_CHECKING:\n    from integration_api.settings import Settings"),
         ("integration_api.server", "from integration_api.sandbox import Sandbox"),
-        ("integration_api.services.chat", "from integration_api.commands import serve"),
+        ("integration_api.chat.service", "from integration_api.commands import serve"),
+        ("integration_api.brand_new", "import json"),
     ],
 )
 def test_a_wrong_import_is_found(module: str, source: str) -> None:
-    """The checker fails on each import that the layers forbid."""
+    """The checker fails on each import that the order forbids."""
     assert wrong_imports(source, module)
 
 
@@ -189,9 +235,10 @@ def test_a_wrong_import_is_found(module: str, source: str) -> None:
     ("module", "source"),
     [
         ("caller.fold", "import msgspec\nfrom caller.events import TextDelta\nimport json"),
-        ("caller.custom_llm.adapters.openai_compatible", "from . import common\nfrom ..sse import SseDecoder"),
-        ("caller.custom_llm.exchange", "import asyncio"),
-        ("caller.custom_llm.transport", "import aiohttp, asyncio, ssl\nfrom yarl import URL"),
+        ("caller.custom_llm.apis.chat_completions.adapter", "from .. import shared\nfrom ...adapter import Frame"),
+        ("caller.custom_llm.attempt", "import asyncio\nfrom caller.custom_llm.http.transport import Transport"),
+        ("caller.custom_llm.caller", "from caller.custom_llm.apis import ADAPTERS"),
+        ("caller.custom_llm.http.transport", "import aiohttp, asyncio, ssl\nfrom yarl import URL"),
         (
             "integration_api.codec.structs",
             "from google.protobuf import struct_pb2\nfrom caller.json_types import JsonValue",
@@ -201,5 +248,5 @@ def test_a_wrong_import_is_found(module: str, source: str) -> None:
     ],
 )
 def test_a_good_import_passes(module: str, source: str) -> None:
-    """The checker lets pass what the layers allow."""
+    """The checker lets pass what the order allows."""
     assert wrong_imports(source, module) == []

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from google.protobuf import json_format
 
+from acceptance.live.judging import Wrong, same, text_answer, tool_answer
+from acceptance.live.targets import Target, Trait, litellm_targets, llama_targets
 from integration_api.sandbox import Sandbox
 from integration_api.v1 import chat_service_pb2 as pb
-from live.judging import Wrong, same, text_answer, tool_answer
-from live.targets import Target, Trait, litellm_targets, llama_targets
 
 ROOT = Path(__file__).parents[1]
 TARGET = Target(
@@ -118,7 +118,7 @@ async def test_the_program_tells_a_good_server_from_a_bad_one(
         "LIVE_COMPATIBILITY": "openai_compatible,openai_responses",
     }
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "live", cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        sys.executable, "-m", "acceptance.live", cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     printed, _ = await process.communicate()
 
@@ -131,7 +131,7 @@ async def test_ctrl_c_stops_everything(sandbox: Sandbox, tmp_path: Path) -> None
     """A signal in the middle of a check ends the service as well, and the exit code is 1."""
     env = {**os.environ, "LIVE_CACHE": str(tmp_path), "LIVE_BASE_URL": sandbox.url, "LIVE_MODEL": "silence:for=60s"}
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "live", "--checks", "chat"),
+        *(sys.executable, "-m", "acceptance.live", "--checks", "chat"),
         cwd=ROOT,
         env=env,
         stdout=subprocess.PIPE,

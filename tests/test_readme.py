@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from caller.custom_llm.adapters import ADAPTERS
+from caller.custom_llm.apis import ADAPTERS
 from caller.custom_llm.parameter_table import TABLE
 from integration_api import settings
 from scripts.readme_tables import README, REFUSED, TABLES, parameters, setting_rows, updated

@@ -13,16 +13,16 @@ import pytest
 from caller.call import CallReport, ChatCall, Timeouts
 from caller.credentials import ApiCompatibility, Credential
 from caller.custom_llm.adapter import ResolvedCall
-from caller.custom_llm.adapters import ADAPTERS
+from caller.custom_llm.apis import ADAPTERS
 from caller.custom_llm.caller import CustomLLMCaller, Limits
-from caller.custom_llm.egress_policy import EgressPolicy
-from caller.custom_llm.transport import Transport, TransportSettings
+from caller.custom_llm.http.egress_policy import EgressPolicy
+from caller.custom_llm.http.transport import Transport, TransportSettings
 from caller.errors import CallerError, EndpointUnreachable, ProtocolError, StreamCut, StreamInterrupted
 from caller.events import OUTPUT, Event
 from caller.fold import Folder
 from caller.messages import TextPart, UserMessage
 from caller.parameters import Parameters
-from integration_api.interceptors.status import reason_of
+from integration_api.rpc.status import reason_of
 from tests.recordings_reader import MAX_BYTES, ROOT, Heard, Recording, expected, hear, ids_agree, recordings, told
 
 RECORDINGS = [recording for api in ADAPTERS for recording in recordings(api.value, status=None)]

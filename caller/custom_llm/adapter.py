@@ -1,15 +1,14 @@
 """What an adapter is: the pure translation of one API shape, as a value. No I/O, no `async`.
 
-A sixth shape is one new module with one `Adapter`, one line in `adapters/__init__.py`, and its recordings.
+A sixth shape is one folder under `apis/` with one `Adapter`, one line in `apis/__init__.py`, and its recordings.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from caller.call import Model
 from caller.credentials import ApiCompatibility, Credential
-from caller.custom_llm.sse import Frame
 from caller.events import Event
 from caller.messages import Message, ToolDefinition
 from caller.parameters import Parameters
@@ -19,7 +18,7 @@ from caller.parameters import Parameters
 class ResolvedCall:
     """A call whose credential and parameters are valid.
 
-    `unwanted` names optional fields that this endpoint is known to refuse (`stream_options`, …); an adapter leaves
+    `omitted` names optional fields that this endpoint is known to refuse (`stream_options`, …); an adapter leaves
     out or renames those that it added by itself, never what the caller asked for.
     """
 
@@ -28,7 +27,7 @@ class ResolvedCall:
     messages: tuple[Message, ...] = field(repr=False)
     tools: tuple[ToolDefinition, ...] = ()
     parse_think_tags: bool = False
-    unwanted: frozenset[str] = frozenset()
+    omitted: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,7 @@ class HttpRequest:
     """One HTTP request. Its URL may hold a key in the query, its headers do hold keys: neither is shown.
 
     `added` names the optional fields that the adapter added by itself and could do without, `left_out` those that it
-    did without because they are unwanted.
+    did without because they are omitted.
     """
 
     method: str
@@ -53,6 +52,13 @@ class ModelPage:
 
     models: tuple[Model, ...]
     next: str = ""
+
+
+class Frame(NamedTuple):
+    """One event of an endpoint's stream: its name (empty when it has none) and its data."""
+
+    event: str
+    data: bytes
 
 
 class StreamDecoder(Protocol):
@@ -92,7 +98,7 @@ class Adapter:
             Raises `CallerError`: an error inside the answer, or not an answer of this shape.
         models_request: the request for one page of the model list; the page's token, empty for the first.
         decode_models: one page.
-        learns: refusals of what the adapter added by itself are remembered, see `habits`.
+        remembers_refusals: refusals of what the adapter added by itself are remembered, see `refused_fields`.
     """
 
     api: ApiCompatibility
@@ -101,4 +107,4 @@ class Adapter:
     decode_response: Callable[[ResolvedCall, bytes], Sequence[Event]]
     models_request: Callable[[Credential, str], HttpRequest]
     decode_models: Callable[[bytes], ModelPage]
-    learns: bool = False
+    remembers_refusals: bool = False

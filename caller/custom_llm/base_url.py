@@ -51,7 +51,7 @@ def join(base_url: str, operation: Operation, *, exact: bool = False) -> str:
     return _unsplit(parts, f"{_versioned(root, operation)}/{operation.path}", operation)
 
 
-def shown(url: str) -> str:
+def without_query(url: str) -> str:
     """A URL as errors and logs may show it: without query and fragment, where keys can be."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(query="", fragment="", netloc=parts.netloc.rpartition("@")[2]))

@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 from caller.call import CallReport, ChatCall, Completion, Model, Verification
 from caller.credentials import ApiCompatibility, parse_credential
 from caller.custom_llm.adapter import Adapter, ResolvedCall
-from caller.custom_llm.adapters import ADAPTERS
-from caller.custom_llm.discovery import Discovery
-from caller.custom_llm.exchange import Exchange, Work
-from caller.custom_llm.habits import Habits, refused_fields
-from caller.custom_llm.redaction import scrubbed
-from caller.custom_llm.retry import Attempt, pause_before_retry
-from caller.custom_llm.transport import LostReusedConnection, Transport
-from caller.errors import CallerError, NotSupportedByApi, ResponseTooLarge
+from caller.custom_llm.apis import ADAPTERS
+from caller.custom_llm.attempt import Attempt, Work
+from caller.custom_llm.check import Discovery
+from caller.custom_llm.errors.redaction import redacted
+from caller.custom_llm.http.transport import Transport
+from caller.custom_llm.refused_fields import RefusedFields, refused_fields
+from caller.custom_llm.retry import FailedAttempt, pause_before_retry
+from caller.errors import CallerError, LostReusedConnection, NotSupportedByApi, ResponseTooLarge
 from caller.events import Event
 from caller.fold import Folder
 from caller.parameters import merge_parameters
@@ -44,7 +44,7 @@ class CustomLLMCaller:
         self._transport = transport
         self._limits = limits
         self._adapters = adapters
-        self._habits = Habits()
+        self._refused_fields = RefusedFields()
 
     async def chat(self, call: ChatCall, report: CallReport) -> Completion:
         """One whole answer: the fold of its events."""
@@ -122,22 +122,24 @@ class CustomLLMCaller:
         loop = asyncio.get_running_loop()
         fresh_start = may_learn = True
         while True:
-            if work.adapter.learns and self._habits:
-                work = replace(work, call=replace(work.call, unwanted=self._habits.unwanted(self._habit(work))))
-            exchange = Exchange(work, self._transport, report)
+            if work.adapter.remembers_refusals and self._refused_fields:
+                work = replace(
+                    work, call=replace(work.call, omitted=self._refused_fields.omitted(self._refusal_key(work)))
+                )
+            attempt = Attempt(work, self._transport, report)
             report.attempts += 1
             try:
-                async with aclosing(exchange.batches()) as batches:
+                async with aclosing(attempt.batches()) as batches:
                     async for batch in batches:
                         yield batch
             except CallerError as error:
-                attempt = Attempt(report.attempts, max_attempts, work.first_output_due - loop.time(), fresh_start)
-                refused = refused_fields(error, exchange.refusal, exchange.request.added)
-                if work.adapter.learns and refused and may_learn and report.attempts < max_attempts:
+                failed = FailedAttempt(report.attempts, max_attempts, work.first_output_due - loop.time(), fresh_start)
+                refused = refused_fields(error, attempt.refusal, attempt.request.added)
+                if work.adapter.remembers_refusals and refused and may_learn and report.attempts < max_attempts:
                     may_learn = False
-                    self._habits.learn(self._habit(work), refused)
+                    self._refused_fields.learn(self._refusal_key(work), refused)
                     continue
-                pause = pause_before_retry(error, attempt)
+                pause = pause_before_retry(error, failed)
                 if pause is None:
                     raise
                 fresh_start = fresh_start and not isinstance(error, LostReusedConnection)
@@ -145,8 +147,8 @@ class CustomLLMCaller:
                 return
             await asyncio.sleep(pause)
 
-    def _habit(self, work: Work) -> bytes:
-        return self._habits.key(work.call.credential, work.call.parameters.model)
+    def _refusal_key(self, work: Work) -> bytes:
+        return self._refused_fields.key(work.call.credential, work.call.parameters.model)
 
 
 def _describe(error: CallerError, report: CallReport, secrets: Iterable[str]) -> None:
@@ -154,6 +156,6 @@ def _describe(error: CallerError, report: CallReport, secrets: Iterable[str]) ->
     error.api = report.api
     error.attempts = report.attempts
     known = tuple(secrets)
-    error.args = (scrubbed(error.message, known),)
-    error.endpoint_code = scrubbed(error.endpoint_code, known)
-    error.endpoint_request_id = scrubbed(error.endpoint_request_id, known)
+    error.args = (redacted(error.message, known),)
+    error.endpoint_code = redacted(error.endpoint_code, known)
+    error.endpoint_request_id = redacted(error.endpoint_request_id, known)

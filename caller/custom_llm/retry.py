@@ -7,8 +7,7 @@ import random
 from dataclasses import dataclass
 from typing import assert_never
 
-from caller.custom_llm.transport import LostReusedConnection
-from caller.errors import CallerError, Retry
+from caller.errors import CallerError, LostReusedConnection, Retry
 
 _FIRST_PAUSE = 0.25
 _LONGEST_PAUSE = 4.0
@@ -17,7 +16,7 @@ LONGEST_RETRY_AFTER = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class FailedAttempt:
     """The attempt that failed. `remaining` is the call's time left, in seconds; `fresh_start` is True when the one
     retry of a stale pooled connection is not used up."""
 
@@ -27,7 +26,7 @@ class Attempt:
     fresh_start: bool = True
 
 
-def pause_before_retry(error: CallerError, attempt: Attempt) -> float | None:
+def pause_before_retry(error: CallerError, attempt: FailedAttempt) -> float | None:
     """Seconds to wait before the next attempt, or None: give up."""
     if error.after_output or error.final or attempt.number >= attempt.max_attempts:
         return None
@@ -36,7 +35,7 @@ def pause_before_retry(error: CallerError, attempt: Attempt) -> float | None:
     return pause if pause is not None and pause < attempt.remaining else None
 
 
-def _pause(error: CallerError, attempt: Attempt) -> float | None:
+def _pause(error: CallerError, attempt: FailedAttempt) -> float | None:
     backoff = random.uniform(0, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0**attempt.number))  # noqa: S311 -- jitter, not a secret
     match error.retry:
         case Retry.NEVER:

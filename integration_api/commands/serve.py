@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 import click
 
 from integration_api import log
+from integration_api.auth.access import exposed, fault_of
 from integration_api.commands.loop import run
-from integration_api.door import exposed, fault_of
 from integration_api.server import serve, transport_settings
 from integration_api.settings import Settings, env_name, flag
 

@@ -7,9 +7,9 @@ import ipaddress
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from spelled import EMBEDDINGS
 
-from caller.custom_llm.addresses import Kind, classify, literal, never_reachable, readings
+from caller.custom_llm.http.addresses import Kind, classify, literal, never_reachable, readings
+from tests.caller.spelled import EMBEDDINGS
 
 PUBLIC = [
     "1.1.1.1",

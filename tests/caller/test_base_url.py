@@ -1,7 +1,7 @@
 import pytest
 
-from caller.custom_llm.adapters.chat_request import CHAT, MODELS
-from caller.custom_llm.base_url import Operation, join, shown
+from caller.custom_llm.apis.chat_completions.request import CHAT, MODELS
+from caller.custom_llm.base_url import Operation, join, without_query
 
 V1 = "/v1/chat/completions"
 SPELLINGS = [
@@ -116,4 +116,4 @@ def test_a_query_of_the_operation_is_added_once() -> None:
 
 def test_a_shown_url_has_no_secrets() -> None:
     """Query, fragment, user and password never reach an error or a log."""
-    assert shown("https://user:pass@h:1/v1/chat?key=secret#frag") == "https://h:1/v1/chat"
+    assert without_query("https://user:pass@h:1/v1/chat?key=secret#frag") == "https://h:1/v1/chat"

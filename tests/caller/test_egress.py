@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator, Iterable
 import pytest
 from aiohttp import ClientConnectorError, ClientError, ClientSession, InvalidURL, TCPConnector
 from aiohttp.abc import ResolveResult
-from guarded_world import Dns, World, loopback_world, needs_ipv6
-from spelled import EMBEDDINGS, numeric_forms
 
-from caller.custom_llm.egress import GuardedResolver, denied_by, socket_factory
-from caller.custom_llm.egress_policy import EgressDenied, EgressPolicy
+from caller.custom_llm.http.egress import GuardedResolver, denied_by, socket_factory
+from caller.custom_llm.http.egress_policy import EgressDenied, EgressPolicy
+from tests.caller.guarded_world import Dns, World, loopback_world, needs_ipv6
+from tests.caller.spelled import EMBEDDINGS, numeric_forms
 
 OPEN = EgressPolicy.parse("open")
 PUBLIC_ONLY = EgressPolicy.parse("public-only", allow_http=True)
@@ -346,7 +346,7 @@ async def test_unknown_and_forbidden_names_answer_alike(world: World, policy: Eg
 async def test_an_unknown_name_is_plainly_unknown_where_nothing_is_hidden(
     world: World, policy: EgressPolicy, host: str
 ) -> None:
-    """Where the name was allowed anyway, the caller learns that it does not resolve."""
+    """Where the name was allowed anyway, the caller remembers_refusals that it does not resolve."""
     world.dns.says("empty.test", [])
     with pytest.raises(ClientConnectorError) as caught:
         await world.get(policy, host)

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import ClientConnectorError
-from guarded_world import World, loopback_world, needs_ipv6
 
-from caller.custom_llm.egress import GuardedResolver, ThreadedLookup, denied_by, make_connector
-from caller.custom_llm.egress_policy import EgressDenied, EgressPolicy
+from caller.custom_llm.http.egress import GuardedResolver, ThreadedLookup, denied_by, make_connector
+from caller.custom_llm.http.egress_policy import EgressDenied, EgressPolicy
+from tests.caller.guarded_world import World, loopback_world, needs_ipv6
 
 PUBLIC_ONLY = EgressPolicy.parse("public-only", allow_http=True)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from caller.custom_llm.egress_policy import EgressDenied, EgressPolicy, HostEntry, Mode, NetworkEntry, parse_entry
+from caller.custom_llm.http.egress_policy import EgressDenied, EgressPolicy, HostEntry, Mode, NetworkEntry, parse_entry
 
 PORTS = range(1, 65536)
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caller.custom_llm.encoding import Inflater
+from caller.custom_llm.body.encoding import Inflater
 from caller.errors import ProtocolError, ResponseTooLarge, StreamInterrupted
 
 PLAIN = b'data: {"text":"hello"}\n\n' * 400

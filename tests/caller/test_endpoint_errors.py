@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from caller import errors as e
-from caller.custom_llm.endpoint_errors import (
+from caller.custom_llm.errors.endpoint_errors import (
     endpoint_error,
     failure,
     finish_reason_error,

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from caller.custom_llm.redaction import presentable, scrubbed
-from caller.custom_llm.retry_hints import rate_limit_headers, request_id_of, retry_after_of, should_retry_of
-from caller.custom_llm.url_hints import url_hint
+from caller.custom_llm.errors.redaction import redacted, sanitized
+from caller.custom_llm.errors.retry_hints import rate_limit_headers, request_id_of, retry_after_of, should_retry_of
+from caller.custom_llm.errors.url_hints import url_hint
 from caller.json_types import JsonValue
 
 DATE = "Sat, 21 Nov 2026 20:00:00 GMT"
@@ -165,31 +165,31 @@ INNOCENT = [
 @pytest.mark.parametrize(("text", "clean"), SECRETS)
 def test_what_looks_like_a_key_is_taken_out(text: str, clean: str) -> None:
     """Keys that an endpoint repeats do not travel on."""
-    assert clean == presentable(text)
+    assert clean == sanitized(text)
 
 
 @pytest.mark.parametrize("text", INNOCENT)
 def test_what_only_looks_long_stays(text: str) -> None:
     """Names of models, classes and files stay readable."""
-    assert text == presentable(text)
+    assert text == sanitized(text)
 
 
 @given(st.text(string.ascii_letters + string.digits, min_size=40, max_size=60).filter(lambda key: not key.isalpha()))
 def test_a_long_random_key_never_passes(key: str) -> None:
     """A run of letters and digits as long as a key is taken out wherever it stands."""
-    assert key not in presentable(f"the key {key} is not known")
+    assert key not in sanitized(f"the key {key} is not known")
 
 
 def test_known_secrets_are_taken_out_by_value() -> None:
     """The caller's own header values go, with and without their scheme; the scheme's name and short values stay."""
     text = "Bearer hunter2 and hunter2-long, Basic, x: abc"
 
-    assert scrubbed(text, ["Bearer hunter2", "hunter2-long", "abc", ""]) == "*** and ***, Basic, x: abc"
-    assert scrubbed("key hunter2", ["Bearer hunter2"]) == "key ***"
+    assert redacted(text, ["Bearer hunter2", "hunter2-long", "abc", ""]) == "*** and ***, Basic, x: abc"
+    assert redacted("key hunter2", ["Bearer hunter2"]) == "key ***"
 
 
 def test_a_huge_text_is_cut_before_it_is_read() -> None:
     """An endpoint cannot keep us busy with a long text, nor show half a key at its cut."""
-    assert len(presentable("word " * 10**6)) <= 4096
-    assert "sk-" not in presentable("a " * 2040 + "x sk-abcdefghijklmnop")
-    assert "sk-" not in presentable("a" + " " * 16379 + "sk-abcdefghijklmnop")
+    assert len(sanitized("word " * 10**6)) <= 4096
+    assert "sk-" not in sanitized("a " * 2040 + "x sk-abcdefghijklmnop")
+    assert "sk-" not in sanitized("a" + " " * 16379 + "sk-abcdefghijklmnop")

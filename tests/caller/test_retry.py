@@ -1,8 +1,8 @@
 import pytest
 
 from caller import errors as e
-from caller.custom_llm.retry import LONGEST_RETRY_AFTER, Attempt, pause_before_retry
-from caller.custom_llm.transport import LostReusedConnection
+from caller.custom_llm.retry import LONGEST_RETRY_AFTER, FailedAttempt, pause_before_retry
+from caller.errors import LostReusedConnection
 
 YES = [e.EndpointUnreachable, e.ConnectTimeout, e.EndpointOverloaded]
 NEVER = [
@@ -16,7 +16,7 @@ NEVER = [
 def pause(
     error: e.CallerError, number: int = 1, attempts: int = 3, left: float = 60.0, *, fresh: bool = True
 ) -> object:
-    return pause_before_retry(error, Attempt(number, attempts, left, fresh))
+    return pause_before_retry(error, FailedAttempt(number, attempts, left, fresh))
 
 
 @pytest.mark.parametrize("kind", YES)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caller.custom_llm.sse import Frame, SseDecoder
+from caller.custom_llm.adapter import Frame
+from caller.custom_llm.body.sse import SseDecoder
 from caller.errors import ResponseTooLarge
 
 LIMIT = 1 << 20

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from caller.custom_llm.body.think_tags import ThinkTags
 from caller.events import (
     Event,
     Finished,
@@ -16,7 +17,6 @@ from caller.events import (
 )
 from caller.events import Usage as Counts
 from caller.fold import Folder
-from caller.think_tags import ThinkTags
 
 END = Finished(FinishReason.STOP, "stop")
 

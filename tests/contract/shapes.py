@@ -7,7 +7,7 @@ from typing import Any
 
 from google.protobuf import json_format
 
-from caller.custom_llm.adapters import ADAPTERS
+from caller.custom_llm.apis import ADAPTERS
 from integration_api.sandbox import Sandbox
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub

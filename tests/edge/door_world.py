@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from reading import Failure, fail
 
 from integration_api.sandbox import Sandbox
 from integration_api.server import Server
@@ -17,6 +16,7 @@ from integration_api.settings import Settings
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
+from tests.edge.reading import Failure, fail
 
 UNKNOWN_CALLER = (grpc.StatusCode.UNAUTHENTICATED, "CALLER_UNAUTHENTICATED")
 FULL = (grpc.StatusCode.RESOURCE_EXHAUSTED, "SERVICE_OVERLOADED")

@@ -13,9 +13,9 @@ from typing import Self
 from aiohttp import AddrInfoType
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from caller.custom_llm.egress import make_connector, open_socket
-from caller.custom_llm.egress_policy import EgressPolicy
-from caller.custom_llm.transport import Transport
+from caller.custom_llm.http.egress import make_connector, open_socket
+from caller.custom_llm.http.egress_policy import EgressPolicy
+from caller.custom_llm.http.transport import Transport
 from integration_api.server import Server, transport_settings
 from integration_api.settings import Settings
 

@@ -6,8 +6,8 @@ import signal
 from contextlib import suppress
 from typing import Self
 
-from loopback import descriptors, resident
-from processes import ROOT, arguments, environment
+from tests.edge.loopback import descriptors, resident
+from tests.edge.processes import ROOT, arguments, environment
 
 
 class Program:

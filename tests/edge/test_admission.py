@@ -9,23 +9,23 @@ from typing import Any
 
 import grpc
 import pytest
-from door_world import FULL, bearer, serving, token_line
 from google.protobuf import json_format
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from loopback import until
-from reading import Failure, fail, listen
 
 from caller.credentials import endpoint_of
 from caller.errors import ServiceOverloaded
-from integration_api.interceptors.admission import Admission, AdmissionLimits, calls_that_fit
+from integration_api.calls.admission import Admission, AdmissionLimits, calls_that_fit
 from integration_api.sandbox import Sandbox
 from integration_api.server import Server
 from integration_api.settings import Settings
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
+from tests.edge.door_world import FULL, bearer, serving, token_line
+from tests.edge.loopback import until
+from tests.edge.reading import Failure, fail, listen
 
 SILENT = "silence:for=60s"
 

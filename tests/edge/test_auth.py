@@ -15,19 +15,19 @@ import pytest
 import structlog
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from door_world import UNKNOWN_CALLER, Asker, Mounted, bearer, eventually, replaced, serving, token_line
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from reading import fail, listen
 
-from integration_api.door import clear_text, exposed, fault_of
-from integration_api.interceptors.auth import is_authenticated_setup
-from integration_api.interceptors.jwt_check import parse_key
-from integration_api.interceptors.tokens import MAX_TOKENS, parse_tokens
+from integration_api.auth.access import clear_text, exposed, fault_of
+from integration_api.auth.authenticator import is_authenticated_setup
+from integration_api.auth.jwt_check import parse_key
+from integration_api.auth.tokens import MAX_TOKENS, parse_tokens
 from integration_api.sandbox import Sandbox
 from integration_api.settings import Settings
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
+from tests.edge.door_world import UNKNOWN_CALLER, Asker, Mounted, bearer, eventually, replaced, serving, token_line
+from tests.edge.reading import fail, listen
 
 SECRET = "a shared secret of more than sixty-four bytes, as the longest of the three hashes wants it"
 TOKEN = "token-CANARY-of-billing"

@@ -14,14 +14,12 @@ from urllib.parse import unquote
 import grpc
 import pytest
 from google.protobuf import json_format
-from loopback import STREAM_HEAD, Handmade, answer, token
-from program import Program
 
 from caller.call import ChatCall, Timeouts
 from caller.credentials import parse_credential
 from caller.custom_llm.adapter import ResolvedCall
-from caller.custom_llm.adapters import ADAPTERS
-from caller.custom_llm.transport import TransportSettings
+from caller.custom_llm.apis import ADAPTERS
+from caller.custom_llm.http.transport import TransportSettings
 from caller.messages import TextPart, UserMessage
 from caller.parameters import merge_parameters
 from integration_api import log, unified_provider_pb2, unified_provider_pb2_grpc
@@ -30,6 +28,8 @@ from integration_api.settings import Settings
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
+from tests.edge.loopback import STREAM_HEAD, Handmade, answer, token
+from tests.edge.program import Program
 
 # Words, not keys: nothing can recognise them by their looks.
 AUTHORIZATION = "greenheronatdusk"

@@ -10,7 +10,15 @@ import grpc
 import pytest
 from aiohttp import AddrInfoType
 from aiohttp.abc import AbstractResolver
-from loopback import (
+from structlog.testing import capture_logs
+
+from caller.custom_llm.http.egress import open_socket
+from integration_api.sandbox import Sandbox
+from integration_api.server import Server
+from integration_api.settings import Settings
+from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
+from tests.asking import chat_request
+from tests.edge.loopback import (
     NARROW,
     STREAM_HEAD,
     Cable,
@@ -24,15 +32,7 @@ from loopback import (
     token,
     until,
 )
-from reading import Failure, failure_of
-from structlog.testing import capture_logs
-
-from caller.custom_llm.egress import open_socket
-from integration_api.sandbox import Sandbox
-from integration_api.server import Server
-from integration_api.settings import Settings
-from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
-from tests.asking import chat_request
+from tests.edge.reading import Failure, failure_of
 
 DEADLINE = 0.8
 CLOSED_WITHIN = 1.0

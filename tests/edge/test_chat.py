@@ -5,13 +5,13 @@ import socket
 import grpc
 import pytest
 from google.protobuf import json_format
-from reading import fail, listen
 
 from integration_api.sandbox import SCRIPTS, Sandbox
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1 import messages_pb2 as msg
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
+from tests.edge.reading import fail, listen
 
 SHAPES = (
     "openai_chat_completions",

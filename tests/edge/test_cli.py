@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import fields
 
 import pytest
-from processes import SECONDS, Running, asking, chat, run, sandbox, service, started
 
 from integration_api.settings import Settings, env_name, flag
+from tests.edge.processes import SECONDS, Running, asking, chat, run, sandbox, service, started
 
 
 @pytest.fixture(scope="module")

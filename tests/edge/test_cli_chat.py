@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from processes import Running, asking, chat, run, sandbox, service
+
+from tests.edge.processes import Running, asking, chat, run, sandbox, service
 
 
 @pytest.fixture(scope="module")

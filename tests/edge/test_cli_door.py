@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from certificates import Authority
 from cryptography import x509
-from processes import Running, chat, run, sandbox, service
+
+from tests.edge.certificates import Authority
+from tests.edge.processes import Running, chat, run, sandbox, service
 
 TOKEN = "canary-secret"
 

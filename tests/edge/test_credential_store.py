@@ -8,18 +8,18 @@ from typing import Any
 import grpc
 import pytest
 import structlog
-from door_world import Mounted, bearer, eventually, replaced, serving, token_line
 from google.protobuf import json_format
-from reading import Failure, fail, listen
 
-from integration_api.credential_store import MAX_CREDENTIALS, CredentialStore
-from integration_api.door import fault_of
+from integration_api.auth.access import fault_of
+from integration_api.files.credential_store import MAX_CREDENTIALS, CredentialStore
+from integration_api.files.reload import FileWatcher
 from integration_api.sandbox import Sandbox
 from integration_api.settings import Settings
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
-from integration_api.watched import FileWatcher
 from tests.asking import chat_request
+from tests.edge.door_world import Mounted, bearer, eventually, replaced, serving, token_line
+from tests.edge.reading import Failure, fail, listen
 
 KEY = "sk-CANARY-of-the-store"
 NOT_FOUND = (grpc.StatusCode.NOT_FOUND, "CREDENTIAL_NOT_FOUND")

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import ROOT, SECONDS, Running, sandbox, service
+
+from tests.edge.processes import ROOT, SECONDS, Running, sandbox, service
 
 GRPCURL = next(
     (

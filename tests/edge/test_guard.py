@@ -10,17 +10,17 @@ from typing import Any
 import grpc
 import pytest
 from google.rpc import error_details_pb2
-from loopback import NARROW, Cable, until
-from reading import Failure, failure_of
 from structlog.testing import capture_logs
 
 from caller.errors import EndpointRejected, StreamCut
-from integration_api.interceptors.guard import Guard
-from integration_api.interceptors.rpc import Rpc
+from integration_api.rpc.guard import Guard
+from integration_api.rpc.rpc import Rpc
 from integration_api.server import _options
 from integration_api.settings import Settings
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
+from tests.edge.loopback import NARROW, Cable, until
+from tests.edge.reading import Failure, failure_of
 
 SECRET = "sk-secret-4711"
 SERVICE = "test.Service"

@@ -11,11 +11,10 @@ from google.protobuf import struct_pb2
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from reading import Failure, fail, listen
 
-from integration_api.codec import v1_request
+from integration_api.chat import request as v1_request
 from integration_api.codec.structs import MAX_VALUES
-from integration_api.interceptors.status import TABLE
+from integration_api.rpc.status import TABLE
 from integration_api.sandbox import Sandbox
 from integration_api.server import Server
 from integration_api.settings import Settings
@@ -23,6 +22,7 @@ from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1 import messages_pb2 as msg
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
+from tests.edge.reading import Failure, fail, listen
 
 DOCUMENTED = set(TABLE.values())
 METHODS = ("Chat", "StreamChat", "VerifyCredential", "ListModels")

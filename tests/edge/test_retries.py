@@ -5,21 +5,21 @@ import statistics
 
 import grpc
 import pytest
-from loopback import STREAM_END, STREAM_HEAD, Handmade, answer, chat_answer, token
-from reading import fail, listen
 
 from caller import errors
-from caller.custom_llm.retry import LONGEST_RETRY_AFTER, Attempt, pause_before_retry
-from caller.custom_llm.transport import LostReusedConnection
+from caller.custom_llm.retry import LONGEST_RETRY_AFTER, FailedAttempt, pause_before_retry
+from caller.errors import LostReusedConnection
 from integration_api.sandbox import Sandbox
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
+from tests.edge.loopback import STREAM_END, STREAM_HEAD, Handmade, answer, chat_answer, token
+from tests.edge.reading import fail, listen
 
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 
 
 def failed(error: errors.CallerError, number: int = 1, most: int = 3, remaining: float = 60.0) -> float | None:
-    return pause_before_retry(error, Attempt(number, most, remaining))
+    return pause_before_retry(error, FailedAttempt(number, most, remaining))
 
 
 EVERY_KIND = [
@@ -30,6 +30,7 @@ EVERY_KIND = [
 RETRYABLE = {
     errors.EndpointOverloaded,
     errors.EndpointUnreachable,
+    errors.LostReusedConnection,  # the first time at once
     errors.ConnectTimeout,
     errors.EndpointError,  # once
     errors.ServiceOverloaded,  # not made by an attempt

@@ -9,15 +9,15 @@ from typing import Any
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from loopback import NARROW, Leftovers, Torrent, until
-from program import Program
-from reading import Heard, fail, listen
 
 from integration_api.sandbox import Sandbox
 from integration_api.server import Server
 from integration_api.settings import Settings
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
+from tests.edge.loopback import NARROW, Leftovers, Torrent, until
+from tests.edge.program import Program
+from tests.edge.reading import Heard, fail, listen
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

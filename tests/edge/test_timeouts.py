@@ -7,15 +7,15 @@ from typing import Any
 
 import grpc
 import pytest
-from loopback import NARROW, STREAM_END, STREAM_HEAD, Handmade, Torrent, answer, deaf, token, until
-from program import Program
-from reading import Heard, fail, listen
 
 from integration_api.sandbox import Sandbox
 from integration_api.server import Server
 from integration_api.settings import Settings
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
+from tests.edge.loopback import NARROW, STREAM_END, STREAM_HEAD, Handmade, Torrent, answer, deaf, token, until
+from tests.edge.program import Program
+from tests.edge.reading import Heard, fail, listen
 
 # A busy machine is late, never early.
 SLACK = 1.0

@@ -10,19 +10,19 @@ from typing import Any
 import grpc
 import pytest
 import structlog
-from certificates import Authority, Pair
 from cryptography import x509
-from door_world import UNKNOWN_CALLER, Asker, eventually, replaced, token_line
-from reading import fail
 
 from caller.errors import CallerUnauthenticated
-from integration_api.door import fault_of
-from integration_api.interceptors.peer_names import PeerNames
+from integration_api.auth.access import fault_of
+from integration_api.auth.peer_names import PeerNames
 from integration_api.sandbox import Sandbox
 from integration_api.server import Server
 from integration_api.settings import Settings
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
+from tests.edge.certificates import Authority, Pair
+from tests.edge.door_world import UNKNOWN_CALLER, Asker, eventually, replaced, token_line
+from tests.edge.reading import fail
 
 AUTHORITY = Authority()
 CLIENTS = Authority("Authority of the clients")
@@ -75,7 +75,7 @@ async def dialled(server: Server, client: Pair | None = None) -> AsyncIterator[C
         yield ChatServiceStub(channel)
 
 
-async def shown(port: int) -> str:
+async def without_query(port: int) -> str:
     """The common name of the certificate that a new connection is shown."""
     context = ssl.create_default_context(cadata=AUTHORITY.certificate.decode())
     context.set_alpn_protocols(["h2"])
@@ -106,11 +106,11 @@ async def test_new_certificates_hold_without_a_restart(files: Files, sandbox: Sa
     """New connections are shown the new certificate; those that are open go on."""
     async with Server(files.settings()) as server, dialled(server) as earlier:
         await Asker(earlier, sandbox).ask()
-        assert await shown(server.port) == "CN=first"
+        assert await without_query(server.port) == "CN=first"
         files.put(AUTHORITY.sign("second"))
 
         async def changed() -> bool:
-            return await shown(server.port) == "CN=second"
+            return await without_query(server.port) == "CN=second"
 
         await eventually(changed)
         await Asker(earlier, sandbox).ask()
@@ -126,14 +126,14 @@ async def test_half_a_rotation_changes_nothing(files: Files) -> None:
             replaced(files.chain, second.certificate)
 
             async def complained() -> bool:
-                assert await shown(server.port) == "CN=first"
+                assert await without_query(server.port) == "CN=first"
                 return any(entry["log_level"] == "error" for entry in logs)
 
             await eventually(complained)
             replaced(files.key, second.key)
 
             async def changed() -> bool:
-                return await shown(server.port) == "CN=second"
+                return await without_query(server.port) == "CN=second"
 
             await eventually(changed)
     assert "PRIVATE" not in str(logs)

@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from bench.fuzz import Maker, fuzz, read, seeds
+from acceptance.fuzz import Maker, fuzz, read, seeds
 from caller.credentials import ApiCompatibility
-from caller.custom_llm.adapters import ADAPTERS
+from caller.custom_llm.apis import ADAPTERS
 
 STREAMS = 1500
 

@@ -12,12 +12,12 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from talk import ask, chat_request, talk
 
 from caller.errors import CallerUnauthenticated
-from integration_api.interceptors.rapida_auth import HEADER, authenticate_rapida, origin
+from integration_api.rapida.auth import HEADER, authenticate_rapida, origin
 from integration_api.sandbox import Sandbox
 from integration_api.settings import Settings
+from tests.rapida.talk import ask, chat_request, talk
 
 SECRET = "the platform's shared secret, long enough for HS256"
 _BEARER = "a token of the native kind"

@@ -6,17 +6,17 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 import grpc
 import pytest
-from talk import ask, chat_request, metrics_of, talk, text_of
 
 from caller.call import CallReport, ChatCall, Completion, Model, Verification
 from caller.errors import EndpointError
 from caller.events import Event, Finished, FinishReason, RefusalDelta, TextDelta, ToolCallDelta, Usage, UsageReported
 from caller.registry import Registry
-from integration_api.interceptors.admission import Admission, AdmissionLimits
-from integration_api.interceptors.guard import Guard
-from integration_api.services import unified_provider
-from integration_api.services.unified_provider import UnifiedProviderService
+from integration_api.calls.admission import Admission, AdmissionLimits
+from integration_api.rapida import service as unified_provider
+from integration_api.rapida.service import UnifiedProviderService
+from integration_api.rpc.guard import Guard
 from integration_api.settings import Settings
+from tests.rapida.talk import ask, chat_request, metrics_of, talk, text_of
 
 _SECRET = "sk-canary-0123456789"
 

@@ -8,13 +8,25 @@ import structlog
 from google.protobuf import struct_pb2, wrappers_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from talk import SERVICE, ask, chat_request, credential, metrics_of, packed, text_of, user, value, values, weather
 
 from integration_api import unified_messages_pb2 as msg
 from integration_api import unified_provider_pb2 as pb
 from integration_api.sandbox import Sandbox
 from integration_api.server import Server
 from integration_api.settings import Settings
+from tests.rapida.talk import (
+    SERVICE,
+    ask,
+    chat_request,
+    credential,
+    metrics_of,
+    packed,
+    text_of,
+    user,
+    value,
+    values,
+    weather,
+)
 
 _PATHS = {
     "openai_chat_completions": "/v1/chat/completions",

@@ -7,7 +7,6 @@ from google.protobuf import any_pb2, struct_pb2, wrappers_pb2
 from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as some
-from talk import chat_request, packed, user, value, values
 
 from caller import errors
 from caller.call import ChatCall, Timeouts
@@ -16,9 +15,10 @@ from caller.parameters import merge_parameters
 from integration_api import unified_messages_pb2 as msg
 from integration_api import unified_provider_pb2 as pb
 from integration_api.codec.structs import NotJsonError
-from integration_api.codec.unified_any import any_to_json
-from integration_api.codec.unified_errors import NotConfigured, code_of, error_message
-from integration_api.codec.unified_request import chat_call
+from integration_api.rapida.any_values import any_to_json
+from integration_api.rapida.errors import NotConfigured, code_of, error_message
+from integration_api.rapida.request import chat_call
+from tests.rapida.talk import chat_request, packed, user, value, values
 
 _CODES = {400, 401, 404, 408, 412, 429, 500, 502, 503}
 _TIMEOUTS = Timeouts(1, 2, 3, 4)

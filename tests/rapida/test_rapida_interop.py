@@ -18,14 +18,14 @@ _HERE = Path(__file__).parent
 _SECRET = "a secret of this test, shared with nobody"
 
 
-async def program(name: str, *arguments: str) -> str:
-    """What a program of this folder prints; it must end well."""
+async def program(path: Path, *arguments: str) -> str:
+    """What a program prints; it must end well."""
     root = str(_HERE.parent.parent)
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-W",
         "error",
-        str(_HERE / name),
+        str(path),
         *arguments,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -38,7 +38,9 @@ async def program(name: str, *arguments: str) -> str:
 
 @pytest.fixture
 async def contracts() -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    theirs, ours = await asyncio.gather(program("descriptors.py", "rapida"), program("descriptors.py", "ours"))
+    theirs, ours = await asyncio.gather(
+        program(_HERE / "descriptors.py", "rapida"), program(_HERE / "descriptors.py", "ours")
+    )
     return json.loads(theirs), json.loads(ours)
 
 
@@ -64,7 +66,7 @@ class TestWithThePlatformsClient:
     async def test_the_platforms_own_client_is_served(self, sandbox: Sandbox, server: Server) -> None:
         """Chat, StreamChat with a tool round and a barge-in, VerifyCredential: every field as its client expects."""
         arguments = ("--address", f"127.0.0.1:{server.port}", "--endpoint", sandbox.url, "--secret", _SECRET)
-        said = await program("interop_client.py", *arguments)
+        said = await program(_HERE.parent.parent / "acceptance/interop.py", *arguments)
 
         steps = [line.split()[1] for line in said.splitlines() if line.startswith("ok")]
         assert steps == ["chat", "stream_chat", "unauthenticated", "verify_credential", "no_vectors"]

@@ -5,12 +5,12 @@ import random
 
 import grpc
 import pytest
-from talk import Talk, talk, text_of
 
 from integration_api import unified_provider_pb2 as pb
 from integration_api.sandbox import Sandbox
 from integration_api.server import Server
 from integration_api.settings import Settings
+from tests.rapida.talk import Talk, talk, text_of
 
 _STREAMS = 200
 

@@ -6,13 +6,13 @@ from collections.abc import Awaitable, Callable
 
 import grpc
 import pytest
-from talk import SERVICE, credential, metrics_of, talk, text_of, user, weather
 
 from integration_api import unified_messages_pb2 as msg
 from integration_api import unified_provider_pb2 as pb
 from integration_api.sandbox import Sandbox
 from integration_api.server import Server
 from integration_api.settings import Settings
+from tests.rapida.talk import SERVICE, credential, metrics_of, talk, text_of, user, weather
 
 
 async def test_a_turn_is_deltas_and_then_one_final_frame(sandbox: Sandbox, channel: grpc.aio.Channel) -> None:

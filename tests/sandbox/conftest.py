@@ -2,9 +2,9 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
-from sandbox_client import FORMS, Client
 
 from integration_api.sandbox import Sandbox
+from tests.sandbox.sandbox_client import FORMS, Client
 
 
 @pytest.fixture

@@ -2,9 +2,9 @@ import json
 from typing import Any
 
 import pytest
-from sandbox_client import Client, sse
 
 from integration_api.sandbox.answers import UNICODE
+from tests.sandbox.sandbox_client import Client, sse
 
 FINISH = {
     "stop": {"chat": "stop", "responses": "completed", "messages": "end_turn", "gemini": "STOP"},

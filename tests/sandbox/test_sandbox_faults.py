@@ -6,9 +6,9 @@ from typing import Any
 
 import aiohttp
 import pytest
-from sandbox_client import Client, hear, request, sse
 
 from integration_api.sandbox import Sandbox
+from tests.sandbox.sandbox_client import Client, hear, request, sse
 
 
 def code_of(form: str, body: Any) -> tuple[Any, str]:

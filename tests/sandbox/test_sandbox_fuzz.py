@@ -4,7 +4,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sandbox_client import FORMS, hear, request
 
 from integration_api.sandbox import SCRIPTS, chat, gemini, messages, responses
 from integration_api.sandbox.check import Fields, RefusedError
@@ -14,6 +13,7 @@ from integration_api.sandbox.schema import sample
 from integration_api.sandbox.story import Story
 from integration_api.sandbox.telling import Scene
 from integration_api.sandbox.wire import dump
+from tests.sandbox.sandbox_client import FORMS, hear, request
 
 FORM: dict[str, Form] = {form.name: form for form in (chat.FORM, responses.FORM, messages.FORM, gemini.FORM)}
 HEADERS = {"anthropic-version": "2023-06-01"}

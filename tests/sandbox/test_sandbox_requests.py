@@ -2,7 +2,8 @@ import json
 from typing import Any
 
 import pytest
-from sandbox_client import Client, request
+
+from tests.sandbox.sandbox_client import Client, request
 
 USER = {"role": "user", "content": "hi"}
 CALL: dict[str, Any] = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}

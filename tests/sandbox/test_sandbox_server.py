@@ -8,9 +8,9 @@ import sys
 
 import aiohttp
 import pytest
-from sandbox_client import Client, request
 
 from integration_api.sandbox import SCRIPTS, Sandbox
+from tests.sandbox.sandbox_client import Client, request
 
 
 async def test_models_are_the_scripts_in_each_shape(client: Client) -> None:

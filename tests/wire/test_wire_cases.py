@@ -11,8 +11,8 @@ from multidict import CIMultiDict
 
 from caller.credentials import ApiCompatibility, Credential
 from caller.custom_llm.adapter import Adapter, ResolvedCall
-from caller.custom_llm.adapters import ADAPTERS
-from caller.custom_llm.endpoint_errors import endpoint_error
+from caller.custom_llm.apis import ADAPTERS
+from caller.custom_llm.errors.endpoint_errors import endpoint_error
 from caller.errors import CallerError, ProtocolError, StreamInterrupted
 from caller.events import UsageSource
 from caller.parameters import Parameters

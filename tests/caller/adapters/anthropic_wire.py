@@ -7,7 +7,7 @@ from typing import Any
 from caller.call import Completion
 from caller.credentials import ApiCompatibility, Credential
 from caller.custom_llm.adapter import ResolvedCall
-from caller.custom_llm.adapters.anthropic_messages import ANTHROPIC_MESSAGES
+from caller.custom_llm.apis.anthropic.adapter import ANTHROPIC_MESSAGES
 from caller.events import Event
 from caller.fold import Folder
 from caller.json_types import objects_of

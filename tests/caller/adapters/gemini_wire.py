@@ -5,8 +5,8 @@ from typing import Any
 
 from caller.credentials import Credential
 from caller.custom_llm.adapter import ResolvedCall
-from caller.custom_llm.adapters import ADAPTERS
-from caller.custom_llm.adapters.gemini_model import API
+from caller.custom_llm.apis import ADAPTERS
+from caller.custom_llm.apis.gemini.model import API
 from caller.messages import AssistantMessage, TextPart, UserMessage
 from caller.parameters import merge_parameters
 from tests.recordings_reader import Heard, hear

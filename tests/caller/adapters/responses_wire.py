@@ -7,7 +7,7 @@ from typing import Any
 from caller.call import Completion
 from caller.credentials import ApiCompatibility, Credential
 from caller.custom_llm.adapter import ResolvedCall
-from caller.custom_llm.adapters.openai_responses import OPENAI_RESPONSES
+from caller.custom_llm.apis.responses.adapter import OPENAI_RESPONSES
 from caller.events import Event
 from caller.fold import Folder
 from caller.json_types import JsonValue
@@ -24,7 +24,7 @@ def a_call(
     tools: tuple[ToolDefinition, ...] = (),
     *,
     base_url: str = "http://127.0.0.1:1/v1",
-    unwanted: frozenset[str] = frozenset(),
+    omitted: frozenset[str] = frozenset(),
 ) -> ResolvedCall:
     """A call of the model `m`."""
     return ResolvedCall(
@@ -32,7 +32,7 @@ def a_call(
         parameters=merge_parameters({"model.name": "m", **(parameters or {})}),
         messages=messages,
         tools=tools,
-        unwanted=unwanted,
+        omitted=omitted,
     )
 
 

@@ -1,7 +1,12 @@
 """What answers of the Anthropic Messages API mean, as bytes of a stream and in one piece."""
 
 import pytest
-from anthropic_wire import (
+
+from caller.custom_llm.apis.anthropic.adapter import ANTHROPIC_MESSAGES
+from caller.errors import StreamInterrupted
+from caller.events import FinishReason, Usage, UsageReported
+from caller.messages import ToolCall
+from tests.caller.adapters.anthropic_wire import (
     CALL,
     RICH,
     RICH_CONTENT,
@@ -20,11 +25,6 @@ from anthropic_wire import (
     text,
     whole,
 )
-
-from caller.custom_llm.adapters.anthropic_messages import ANTHROPIC_MESSAGES
-from caller.errors import StreamInterrupted
-from caller.events import FinishReason, Usage, UsageReported
-from caller.messages import ToolCall
 from tests.recordings_reader import Recording, before_agrees, expected, hear, ids_agree, recordings, told
 
 

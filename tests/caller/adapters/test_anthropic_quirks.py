@@ -3,7 +3,25 @@
 import json
 
 import pytest
-from anthropic_wire import (
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from caller.custom_llm.adapter import Frame
+from caller.custom_llm.apis.anthropic.adapter import ANTHROPIC_MESSAGES
+from caller.custom_llm.apis.anthropic.blocks import MAX_BLOCKS
+from caller.errors import (
+    CallerError,
+    EndpointError,
+    EndpointOverloaded,
+    EndpointRateLimited,
+    ProtocolError,
+    ResponseTooLarge,
+    StreamInterrupted,
+)
+from caller.events import Started, ToolCallDelta, Usage
+from caller.messages import ToolCall
+from caller.provider_state import unseal
+from tests.caller.adapters.anthropic_wire import (
     CALL,
     RICH,
     STOP,
@@ -21,24 +39,6 @@ from anthropic_wire import (
     text,
     whole,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from caller.custom_llm.adapters.anthropic_blocks import MAX_BLOCKS
-from caller.custom_llm.adapters.anthropic_messages import ANTHROPIC_MESSAGES
-from caller.custom_llm.sse import Frame
-from caller.errors import (
-    CallerError,
-    EndpointError,
-    EndpointOverloaded,
-    EndpointRateLimited,
-    ProtocolError,
-    ResponseTooLarge,
-    StreamInterrupted,
-)
-from caller.events import Started, ToolCallDelta, Usage
-from caller.messages import ToolCall
-from caller.provider_state import unseal
 from tests.recordings_reader import hear
 
 

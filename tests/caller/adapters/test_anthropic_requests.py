@@ -9,8 +9,8 @@ import pytest
 from caller.call import Model
 from caller.credentials import ApiCompatibility, Credential
 from caller.custom_llm.adapter import HttpRequest, ModelPage, ResolvedCall
-from caller.custom_llm.adapters import ADAPTERS
-from caller.custom_llm.adapters.anthropic_messages import ANTHROPIC_MESSAGES
+from caller.custom_llm.apis import ADAPTERS
+from caller.custom_llm.apis.anthropic.adapter import ANTHROPIC_MESSAGES
 from caller.errors import CallerError, EndpointUnauthenticated, NotSupportedByApi, ProtocolError, RequestInvalid
 from caller.fold import Folder
 from caller.messages import (

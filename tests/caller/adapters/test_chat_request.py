@@ -8,9 +8,8 @@ import pytest
 
 from caller.credentials import parse_credential
 from caller.custom_llm.adapter import HttpRequest, ResolvedCall
-from caller.custom_llm.adapters.chat_request import STATE_SHAPE
-from caller.custom_llm.adapters.openai_chat_completions import OPENAI_CHAT_COMPLETIONS
-from caller.custom_llm.adapters.openai_compatible import OPENAI_COMPATIBLE
+from caller.custom_llm.apis.chat_completions.adapter import OPENAI_CHAT_COMPLETIONS, OPENAI_COMPATIBLE
+from caller.custom_llm.apis.chat_completions.request import STATE_SHAPE
 from caller.errors import CallerError, NotSupportedByApi, RequestInvalid
 from caller.messages import (
     AssistantMessage,
@@ -49,7 +48,7 @@ def request(
     stream: bool = False,
     tools: tuple[ToolDefinition, ...] = (),
     credential: dict[str, Any] | None = None,
-    unwanted: frozenset[str] = frozenset(),
+    omitted: frozenset[str] = frozenset(),
     **parameters: Any,
 ) -> HttpRequest:
     raw = {"apiCompatibility": adapter.api.value, "baseUrl": "http://127.0.0.1:8000/v1"} | (credential or {})
@@ -58,7 +57,7 @@ def request(
         merge_parameters({"model.name": "m", **parameters}),
         messages or (HI,),
         tools,
-        unwanted=unwanted,
+        omitted=omitted,
     )
     made: HttpRequest = adapter.request(call, stream)
     return made
@@ -104,9 +103,9 @@ def test_a_stream_asks_for_its_usage(adapter: Any) -> None:
 def test_stream_options_that_were_asked_for_are_kept() -> None:
     """The caller's own word on them is the last, refused or not."""
     options = {"include_usage": False, "include_obfuscation": False}
-    for unwanted in (frozenset[str](), frozenset({"stream_options"})):
+    for omitted in (frozenset[str](), frozenset({"stream_options"})):
         given = {"model.parameters": {"stream_options": options}}
-        assert body(stream=True, unwanted=unwanted, **given)["stream_options"] == options
+        assert body(stream=True, omitted=omitted, **given)["stream_options"] == options
     assert body(stream=True, stream_options={"x": 1})["stream_options"] == {"include_usage": True, "x": 1}
 
 
@@ -428,7 +427,7 @@ def test_what_we_add_by_ourselves_is_known() -> None:
     ours = frozenset({"stream_options", "developer_as_system", "reasoning_details", "extra_content"})
 
     made = request(*messages, stream=True)
-    bare = request(*messages, stream=True, unwanted=ours)
+    bare = request(*messages, stream=True, omitted=ours)
 
     assert (made.added, made.left_out) == (ours, frozenset())
     assert (bare.added, bare.left_out) == (frozenset(), ours)

@@ -3,12 +3,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from gemini_wire import ADAPTER, CALL, FULL, FULL_PARTS, STOP, calls, chunk, good, message, replayed, sse, stream, usage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caller.custom_llm.adapters.gemini_model import API
-from caller.custom_llm.sse import Frame
+from caller.custom_llm.adapter import Frame
+from caller.custom_llm.apis.gemini.model import API
 from caller.errors import (
     CallerError,
     EndpointError,
@@ -30,6 +29,21 @@ from caller.events import (
     UsageReported,
 )
 from caller.fold import MAX_CHOICES, MAX_TOOL_CALLS, Folder
+from tests.caller.adapters.gemini_wire import (
+    ADAPTER,
+    CALL,
+    FULL,
+    FULL_PARTS,
+    STOP,
+    calls,
+    chunk,
+    good,
+    message,
+    replayed,
+    sse,
+    stream,
+    usage,
+)
 from tests.recordings_reader import Heard, Recording, before_agrees, expected, hear, ids_agree, recordings, told
 
 

@@ -2,10 +2,9 @@ import json
 from typing import Any
 
 import pytest
-from gemini_wire import ADAPTER, STOP, calls, chunk, good, message, replayed, stream
 
 from caller.credentials import Credential
-from caller.custom_llm.adapters.gemini_model import API
+from caller.custom_llm.apis.gemini.model import API
 from caller.errors import (
     EndpointRejected,
     ProtocolError,
@@ -16,6 +15,7 @@ from caller.events import (
     ToolCallDelta,
     TopLogprob,
 )
+from tests.caller.adapters.gemini_wire import ADAPTER, STOP, calls, chunk, good, message, replayed, stream
 
 
 def test_a_stop_before_or_after_the_call_means_tool_calls() -> None:

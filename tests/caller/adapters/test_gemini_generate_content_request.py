@@ -7,8 +7,8 @@ import pytest
 
 from caller.credentials import Credential
 from caller.custom_llm.adapter import HttpRequest, ResolvedCall
-from caller.custom_llm.adapters import ADAPTERS
-from caller.custom_llm.adapters.gemini_model import API
+from caller.custom_llm.apis import ADAPTERS
+from caller.custom_llm.apis.gemini.model import API
 from caller.custom_llm.parameter_table import TABLE
 from caller.errors import NotSupportedByApi, RequestInvalid
 from caller.events import ProviderState

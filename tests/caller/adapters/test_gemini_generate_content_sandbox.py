@@ -5,12 +5,11 @@ from typing import Any
 
 import aiohttp
 import pytest
-from gemini_wire import ADAPTER, good
 
 from caller.credentials import Credential
 from caller.custom_llm.adapter import ResolvedCall
-from caller.custom_llm.adapters.gemini_model import API
-from caller.custom_llm.endpoint_errors import endpoint_error
+from caller.custom_llm.apis.gemini.model import API
+from caller.custom_llm.errors.endpoint_errors import endpoint_error
 from caller.errors import EndpointFailed, EndpointRejected, StreamInterrupted
 from caller.events import FinishReason
 from caller.messages import (
@@ -25,6 +24,7 @@ from caller.messages import (
 )
 from caller.parameters import merge_parameters
 from integration_api.sandbox import Sandbox
+from tests.caller.adapters.gemini_wire import ADAPTER, good
 from tests.recordings_reader import Heard, hear
 
 SCHEMA: dict[str, Any] = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caller.custom_llm.adapters.openai_responses import OPENAI_RESPONSES
-from caller.custom_llm.adapters.responses_items import MAX_ITEMS
-from caller.custom_llm.sse import Frame
+from caller.custom_llm.adapter import Frame
+from caller.custom_llm.apis.responses.adapter import OPENAI_RESPONSES
+from caller.custom_llm.apis.responses.items import MAX_ITEMS
 from caller.errors import (
     CallerError,
     ContentFiltered,

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from caller.credentials import ApiCompatibility
-from caller.custom_llm.adapters import ADAPTERS
-from caller.custom_llm.adapters.openai_responses import OPENAI_RESPONSES
+from caller.custom_llm.apis import ADAPTERS
+from caller.custom_llm.apis.responses.adapter import OPENAI_RESPONSES
 from caller.errors import NotSupportedByApi, RequestInvalid
 from caller.json_types import JsonObject, JsonValue
 from caller.messages import (
@@ -256,13 +256,13 @@ def test_encrypted_reasoning_is_asked_for_where_it_can_be_given(given: JsonObjec
 
 def test_what_the_endpoint_refused_before_is_left_out() -> None:
     """Fields that we add by ourselves go when an endpoint is known to refuse them; those asked for stay."""
-    unwanted = frozenset({"store", "include"})
-    assert sent(a_call({"reasoning_effort": "low"}, unwanted=unwanted)) == {
+    omitted = frozenset({"store", "include"})
+    assert sent(a_call({"reasoning_effort": "low"}, omitted=omitted)) == {
         "model": "m",
         "input": MINIMAL["input"],
         "reasoning": {"effort": "low"},
     }
-    asked = sent(a_call({"store": False, "top_logprobs": 1}, unwanted=unwanted))
+    asked = sent(a_call({"store": False, "top_logprobs": 1}, omitted=omitted))
     assert asked == {**MINIMAL, "top_logprobs": 1, **LOGGED}
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from caller.custom_llm.adapters.openai_responses import OPENAI_RESPONSES
+from caller.custom_llm.apis.responses.adapter import OPENAI_RESPONSES
 from caller.events import Finished, FinishReason, TextDelta, ToolCallDelta, Usage
 from tests.caller.adapters.responses_wire import (
     a_call,

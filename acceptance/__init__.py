@@ -1,0 +1,1 @@
+"""Programs that judge a running service: chaos, drain, fuzz, interop, live."""

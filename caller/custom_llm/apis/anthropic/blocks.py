@@ -1,0 +1,218 @@
+"""The content blocks of one Anthropic answer: fragments in, events out, and the native blocks kept. No I/O.
+
+Fragments belong to a block by its index; blocks may be interleaved. Each block is kept in its native form because some
+must go back to the model unread: signed and redacted thinking, and blocks that we have no field for. If there is one
+of these, all blocks of the answer are its provider state, in their order.
+"""
+
+from dataclasses import dataclass, field
+
+from caller.custom_llm.apis.anthropic.content import STATE_SHAPE
+from caller.custom_llm.apis.shared import arguments_object, arguments_text, json_text, new_call_id
+from caller.errors import ResponseTooLarge
+from caller.events import Event, ProviderFields, ProviderState, ReasoningDelta, TextDelta, ToolCallDelta
+from caller.json_types import JsonObject, JsonValue, index_of, list_of, object_of, text_of, without
+
+MAX_BLOCKS = 4096
+# Native content that reaches nobody as text and so is counted nowhere else.
+MAX_OPAQUE_CHARS = 16 * 1024 * 1024
+
+# What our own fields hold of each type of block; anything else makes a block worth showing as it is.
+_FIELDS = {
+    "text": frozenset({"type", "text"}),
+    "thinking": frozenset({"type", "thinking", "signature"}),
+    "redacted_thinking": frozenset({"type", "data"}),
+    "tool_use": frozenset({"type", "id", "name", "input"}),
+}
+_DIRECT_CALL: JsonValue = {"type": "direct"}  # the model itself calls the tool: what every call is
+
+
+@dataclass(slots=True)
+class _Block:
+    index: int
+    kind: str
+    fields: JsonObject
+    call: int | None = None  # our own number of a tool call
+    closed: bool = False
+    pieces: list[str] = field(default_factory=list)  # text or thinking behind what `fields` began with
+    json: list[str] = field(default_factory=list)  # fragments of `input`
+
+    def native(self) -> JsonObject:
+        """The block as the endpoint would have sent it in one piece."""
+        wire = dict(self.fields)
+        if self.pieces:
+            wire[self.kind] = text_of(wire.get(self.kind)) + "".join(self.pieces)
+        if self.json:
+            wire["input"] = arguments_object("".join(self.json))
+        elif self.kind == "tool_use":
+            wire["input"] = object_of(wire.get("input"))
+        return wire
+
+    @property
+    def must_return(self) -> bool:
+        """True for what makes the answer's blocks a state."""
+        if self.kind == "thinking":
+            return bool(self.fields.get("signature"))
+        return self.kind == "redacted_thinking" or self.kind not in _FIELDS
+
+    @property
+    def can_return(self) -> bool:
+        """False for thinking without a signature (llama.cpp, Ollama): the API would refuse it."""
+        return self.kind != "thinking" or self.must_return
+
+    @property
+    def is_more_than_ours(self) -> bool:
+        """True if it says anything that our own fields do not hold."""
+        more = without(self.fields, _FIELDS.get(self.kind, frozenset()))
+        return any(value and value != _DIRECT_CALL for value in more.values())
+
+
+class ContentBlocks:
+    """Follows the blocks of one answer."""
+
+    __slots__ = ("_at", "_blocks", "_calls", "_latest", "_room")
+
+    def __init__(self) -> None:
+        self._blocks: list[_Block] = []
+        self._at: dict[int, _Block] = {}
+        self._calls = 0
+        self._latest = 0
+        self._room = MAX_OPAQUE_CHARS
+
+    @property
+    def called(self) -> bool:
+        """True once the model called a tool."""
+        return self._calls > 0
+
+    def start(self, wire_index: JsonValue, wire: JsonObject, events: list[Event]) -> None:
+        """A block begins, empty or already full.
+
+        Raises:
+            ResponseTooLarge: past the bounds.
+        """
+        if len(self._blocks) >= MAX_BLOCKS:
+            raise ResponseTooLarge(f"the answer has more than {MAX_BLOCKS} content blocks")
+        index = index_of(wire_index, len(self._blocks))
+        block = _Block(index, text_of(wire.get("type")), dict(wire))
+        self._blocks.append(block)
+        self._at[index] = block  # an index used again is a new block: the old one gets no more fragments
+        self._latest = index
+        match block.kind:
+            case "text" if text_of(wire.get("text")):
+                events.append(TextDelta(text_of(wire.get("text"))))
+            case "thinking" if text_of(wire.get("thinking")):
+                events.append(ReasoningDelta(text_of(wire.get("thinking"))))
+            case "tool_use":
+                self._open_call(block, events)
+            case _:
+                pass  # nothing to tell before its fragments come
+        if not wire.keys() <= _FIELDS.get(block.kind, frozenset()):
+            self.take(wire)
+
+    def delta(self, wire_index: JsonValue, delta: JsonObject, events: list[Event]) -> None:
+        """A fragment of a block."""
+        index = index_of(wire_index, self._latest)
+        kind = delta.get("type")
+        if kind == "text_delta":
+            text = delta.get("text")
+            if text and isinstance(text, str):
+                block = self._block(index, "text", events)
+                if block.kind == "text":
+                    block.pieces.append(text)
+                events.append(TextDelta(text))
+        elif kind == "input_json_delta":
+            self._arguments(self._block(index, "tool_use", events), delta, events)
+        elif kind == "thinking_delta":
+            thinking = text_of(delta.get("thinking"))
+            if thinking:
+                block = self._block(index, "thinking", events)
+                if block.kind == "thinking":
+                    block.pieces.append(thinking)
+                events.append(ReasoningDelta(thinking))
+        elif index in self._at:
+            self._rare_delta(self._at[index], delta)
+
+    def stop(self, wire_index: JsonValue, events: list[Event]) -> None:
+        """A block is complete."""
+        block = self._at.get(index_of(wire_index, self._latest))
+        if block is not None:
+            _close(block, events)
+
+    def finish(self, events: list[Event]) -> None:
+        """The answer is complete: what was not closed is, and the native blocks leave where they are needed."""
+        for block in self._blocks:
+            _close(block, events)
+        typed = [block for block in self._blocks if block.kind]
+        in_order = sorted(typed, key=lambda block: block.index)
+        shown = [block.native() for block in in_order if block.kind != "redacted_thinking" and block.is_more_than_ours]
+        if shown:
+            events.append(ProviderFields({"content_blocks": list_of(list(shown))}, 0))
+        if any(block.must_return for block in in_order):
+            content = [block.native() for block in in_order if block.can_return]
+            events.append(ProviderState(STATE_SHAPE, {"content": list_of(list(content))}))
+
+    def take(self, opaque: JsonValue) -> None:
+        """Count what is kept and is neither text nor arguments.
+
+        Raises:
+            ResponseTooLarge: past the bound.
+        """
+        self._room -= len(json_text(opaque))
+        if self._room < 0:
+            raise ResponseTooLarge(f"the answer holds more than {MAX_OPAQUE_CHARS} characters that are not text")
+
+    def _block(self, index: int, kind: str, events: list[Event]) -> _Block:
+        """The block of an index; one that never began, or without a type, is taken to be what its fragment says."""
+        block = self._at.get(index)
+        if block is None or not block.kind:
+            self.start(index, {"type": kind}, events)
+            block = self._blocks[-1]
+        return block
+
+    def _open_call(self, block: _Block, events: list[Event]) -> None:
+        block.call = self._calls
+        self._calls += 1
+        call_id = text_of(block.fields.get("id")) or new_call_id()
+        block.fields["id"] = call_id
+        events.append(ToolCallDelta(block.call, "", call_id, text_of(block.fields.get("name"))))
+
+    def _arguments(self, block: _Block, delta: JsonObject, events: list[Event]) -> None:
+        fragment = text_of(delta.get("partial_json"))
+        if not fragment or block.closed:
+            return
+        block.json.append(fragment)
+        if block.call is None:
+            self.take(fragment)  # the call of a tool that the endpoint runs itself
+        else:
+            events.append(ToolCallDelta(block.call, fragment))
+
+    def _rare_delta(self, block: _Block, delta: JsonObject) -> None:
+        self.take(delta)
+        fields = block.fields
+        match delta.get("type"):
+            case "signature_delta":
+                fields["signature"] = text_of(delta.get("signature")) or fields.get("signature")  # sent in one piece
+            case "citations_delta":
+                fields["citations"] = [*list_of(fields.get("citations")), delta.get("citation")]
+            case _:
+                _merge_unknown(fields, delta)
+
+
+def _close(block: _Block, events: list[Event]) -> None:
+    """A call that got no fragments has its arguments from its start (some compatible servers), or none."""
+    if block.call is not None and not block.closed and not block.json:
+        events.append(ToolCallDelta(block.call, arguments_text(block.fields.get("input")) or "{}"))
+    block.closed = True
+
+
+def _merge_unknown(fields: JsonObject, delta: JsonObject) -> None:
+    """A fragment of a type that we do not know (`compaction_delta`): text continues text, lists continue lists."""
+    for key, value in delta.items():
+        if key != "type" and value is not None:
+            fields[key] = _continued(fields.get(key), value)
+
+
+def _continued(known: JsonValue, value: JsonValue) -> JsonValue:
+    if isinstance(known, str) and isinstance(value, str):
+        return known + value
+    return [*known, *value] if isinstance(known, list) and isinstance(value, list) else value

@@ -1,0 +1,183 @@
+"""Anthropic Messages answers, streamed and whole, as events. No I/O.
+
+A whole answer is read by the same code as the `message` of a stream's start. Per token this is one parse, a few
+look-ups and one small event. Unknown events are ignored, as Anthropic's docs ask.
+
+Source of the wire facts: Anthropic's API reference and SDK; deviations name the server.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from caller.custom_llm.adapter import Frame, ResolvedCall
+from caller.custom_llm.apis.anthropic.blocks import ContentBlocks
+from caller.custom_llm.apis.anthropic.usage import UsageTracker
+from caller.custom_llm.apis.shared import parse_document, parse_frame
+from caller.custom_llm.errors.endpoint_errors import finish_reason_error, in_band_error
+from caller.errors import CallerError, ProtocolError, StreamInterrupted
+from caller.events import Event, Finished, FinishReason, ProviderFields, Started
+from caller.json_types import JsonObject, list_of, object_of, text_of, without
+
+_REMEDY = "If the server does not speak the Anthropic Messages API, choose the apiCompatibility that it speaks."
+_STOP_KEYS = frozenset({"stop_reason", "stop_sequence", "stop_details"})
+_MESSAGE_KEYS = frozenset({"id", "type", "role", "model", "content", "usage", "error"}) | _STOP_KEYS
+_EVENT_KEYS = frozenset({"type", "delta", "usage", "message", "error"})
+_REASONS: Mapping[str, FinishReason] = {
+    "end_turn": FinishReason.STOP,
+    "stop_sequence": FinishReason.STOP,
+    "max_tokens": FinishReason.LENGTH,
+    "model_context_window_exceeded": FinishReason.LENGTH,
+    "tool_use": FinishReason.TOOL_CALLS,
+    "refusal": FinishReason.CONTENT_FILTER,
+}
+
+
+class AnthropicDecoder:
+    """Reads one answer."""
+
+    __slots__ = ("_content", "_extra", "_finished", "_id", "_started", "_usage", "done")
+
+    def __init__(self, call: ResolvedCall) -> None:
+        del call
+        self.done = False
+        self._started = False
+        self._finished = False
+        self._id = ""
+        self._extra: JsonObject = {}
+        self._content = ContentBlocks()
+        self._usage = UsageTracker()
+
+    def feed(self, frame: Frame) -> Sequence[Event]:
+        """The events of one frame."""
+        data = frame.data
+        if data.startswith(b"[DONE]"):  # gateways add it; behind a stop_reason it stands for message_stop
+            self.done = self.done or self._finished
+            return ()
+        events: list[Event] = []
+        try:
+            for chunk in parse_frame(data):
+                self._chunk(chunk, frame.event, events)
+        except CallerError as error:
+            error.usage = self._usage.usage
+            raise
+        except RecursionError:
+            raise ProtocolError("an event of the endpoint's stream is nested too deeply") from None
+        return events
+
+    def close(self) -> Sequence[Event]:
+        """The stream ended."""
+        if not self.done:
+            remedy = "" if self._started else f", and without message_start. {_REMEDY}"
+            raise StreamInterrupted(
+                f"the endpoint's stream ended without message_stop{remedy}", usage=self._usage.usage
+            )
+        events: list[Event] = []
+        self._content.finish(events)
+        if not self._finished:  # vLLM: no stop_reason for what it has no word for
+            events.append(Finished(FinishReason.TOOL_CALLS if self._content.called else FinishReason.UNSPECIFIED))
+        return events
+
+    def whole(self, body: JsonObject) -> Sequence[Event]:
+        """The events of a whole answer.
+
+        Raises:
+            ProtocolError: `content` is missing.
+            CallerError: the answer holds an error.
+        """
+        events: list[Event] = []
+        try:
+            self._raise_error(body, "", events)
+            if "content" not in body or not isinstance(body["content"], list | str | None):
+                raise ProtocolError(f"the endpoint's answer has no `content`. {_REMEDY}")
+            self._message(body, events)
+            self.done = True
+            events += self.close()
+        except CallerError as error:
+            error.usage = self._usage.usage
+            raise
+        except RecursionError:
+            raise ProtocolError("the endpoint's answer is nested too deeply") from None
+        return events
+
+    def _chunk(self, chunk: JsonObject, event: str, events: list[Event]) -> None:
+        kind = chunk.get("type") or event  # the name stands for a missing type, as in Anthropic's SDK
+        if kind != "content_block_delta" or "error" in chunk:
+            self._raise_error(chunk, event, events)
+        match kind:
+            case "content_block_delta":
+                delta = chunk.get("delta")
+                if isinstance(delta, dict):
+                    self._content.delta(chunk.get("index"), delta, events)
+            case "message_start":
+                self._message_start(object_of(chunk.get("message")), events)
+            case "content_block_start":
+                self._content.start(chunk.get("index"), object_of(chunk.get("content_block")), events)
+            case "content_block_stop":
+                self._content.stop(chunk.get("index"), events)
+            case "message_delta":
+                self._message_delta(chunk, object_of(chunk.get("delta")), events)
+            case "message_stop":
+                self.done = True
+                self._keep(without(chunk, _EVENT_KEYS), events)  # Bedrock: its metrics
+            case _:
+                pass  # `ping`, and what later versions add
+
+    def _raise_error(self, chunk: JsonObject, event: str, events: list[Event]) -> None:
+        error = in_band_error(chunk, event=event)
+        if error is not None:
+            self._usage.feed(chunk.get("usage"), events)
+            raise error
+
+    def _message_start(self, message: JsonObject, events: list[Event]) -> None:
+        """Gateways send it twice: the same answer again, or the beginning of another attempt."""
+        if not self._started:
+            self._message(message, events)
+        elif text_of(message.get("id")) not in ("", self._id):
+            raise ProtocolError(f"a second answer began in the middle of the endpoint's stream. {_REMEDY}")
+
+    def _message_delta(self, chunk: JsonObject, delta: JsonObject, events: list[Event]) -> None:
+        self._usage.feed(chunk.get("usage"), events)
+        self._stop(delta, events)
+        self._keep(without(delta, _STOP_KEYS) | without(chunk, _EVENT_KEYS), events)
+
+    def _message(self, message: JsonObject, events: list[Event]) -> None:
+        self._started = True
+        self._id = text_of(message.get("id"))
+        events.append(Started(self._id, text_of(message.get("model"))))
+        self._usage.feed(message.get("usage"), events)
+        content = message.get("content")
+        if content and isinstance(content, str):
+            content = [{"type": "text", "text": content}]
+        for index, block in enumerate(list_of(content)):
+            self._content.start(index, object_of(block), events)
+            self._content.stop(index, events)
+        self._stop(message, events)
+        self._keep(without(message, _MESSAGE_KEYS), events)
+
+    def _stop(self, fields: JsonObject, events: list[Event]) -> None:
+        details = {key: fields[key] for key in ("stop_sequence", "stop_details") if fields.get(key)}
+        if details:
+            events.append(ProviderFields(details, 0))
+        raw = text_of(fields.get("stop_reason"))
+        if not raw:
+            return
+        error = finish_reason_error(raw)
+        if error is not None:
+            raise error
+        reason = _REASONS.get(raw, FinishReason.OTHER)
+        if reason is FinishReason.STOP and self._content.called:
+            reason = FinishReason.TOOL_CALLS
+        self._finished = True
+        events.append(Finished(reason, raw))
+
+    def _keep(self, extra: JsonObject, events: list[Event]) -> None:
+        """What we have no field for, once."""
+        new = {key: value for key, value in extra.items() if self._extra.get(key) != value}
+        if new:
+            self._content.take(new)
+            self._extra |= new
+            events.append(ProviderFields(new))
+
+
+def decode_messages(call: ResolvedCall, body: bytes) -> Sequence[Event]:
+    """The events of a whole answer."""
+    return AnthropicDecoder(call).whole(parse_document(body))

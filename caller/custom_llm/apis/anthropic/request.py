@@ -1,0 +1,142 @@
+"""A call as an Anthropic Messages request. No I/O; how the conversation looks on the wire is in `anthropic_content`.
+
+Documented drops: `tool_choice`, and `parallel_tool_calls` which is a part of it here, without tools; the name of a
+`response_format`, which the API has no place for.
+
+Source of the wire facts: Anthropic's API reference and SDK; deviations name the server.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from caller.credentials import ApiCompatibility, Credential
+from caller.custom_llm.adapter import HttpRequest, ResolvedCall
+from caller.custom_llm.apis.anthropic.content import API, messages_of, system_of
+from caller.custom_llm.apis.shared import (
+    NO_ARGUMENTS,
+    ToolChoiceKind,
+    json_schema_of,
+    post_json,
+    tool_choice_of,
+    unsupported,
+    with_headers,
+)
+from caller.custom_llm.base_url import Operation, join
+from caller.custom_llm.parameter_table import TABLE, merged, place, put
+from caller.json_types import JsonObject, JsonValue, count_of, object_of
+from caller.messages import ToolDefinition
+from caller.parameters import Parameters
+
+MESSAGES = Operation("messages", roots_have_version=False, siblings=("models",))
+MODELS = Operation("models", roots_have_version=False, siblings=("messages",))
+VERSION_HEADER: Mapping[str, str] = {"anthropic-version": "2023-06-01"}
+# The API has no default of its own. A thinking budget is counted in `max_tokens`, so it is added to the default.
+DEFAULT_MAX_TOKENS = 4096
+# The most that one page may hold (Anthropic docs).
+MODELS_PER_PAGE = 1000
+
+_SHAPE = ApiCompatibility.ANTHROPIC_MESSAGES
+# The first that is given counts: the more specific name wins.
+_MAX_TOKENS = ("max_output_tokens", "max_completion_tokens", "max_tokens")
+_TRANSLATED = frozenset({*_MAX_TOKENS, "tool_choice", "parallel_tool_calls", "response_format", "metadata"})
+_CHOICES: Mapping[ToolChoiceKind, str] = {
+    ToolChoiceKind.AUTO: "auto",
+    ToolChoiceKind.REQUIRED: "any",
+    ToolChoiceKind.NONE: "none",
+}
+
+
+def messages_request(call: ResolvedCall, stream: bool) -> HttpRequest:
+    """The HTTP request of a call.
+
+    Raises:
+        NotSupportedByApi: something that this shape cannot carry.
+        RequestInvalid: a parameter that cannot be read.
+    """
+    placed = place(call.parameters, _SHAPE)
+    body: JsonObject = {"model": call.parameters.model, "max_tokens": _max_tokens(call.parameters)}
+    system = system_of(call.messages)
+    if system is not None:
+        body["system"] = system
+    body["messages"] = messages_of(call.messages)
+    if call.tools:
+        body["tools"] = [_tool(tool) for tool in call.tools]
+    _tool_choice(body, call)
+    for name, value in placed.known.items():
+        if name not in _TRANSLATED:
+            put(body, TABLE[name][_SHAPE], value)
+    if "metadata" in placed.known:
+        merged(body, {"metadata": placed.known["metadata"]})
+    _response_format(body, call.parameters)
+    merged(body, placed.rest)
+    if stream:
+        body["stream"] = True
+    credential = call.credential
+    url = join(credential.base_url, MESSAGES, exact=credential.exact_url)
+    return post_json(url, with_headers(credential.headers, VERSION_HEADER), body, stream=stream)
+
+
+def models_request(credential: Credential, page: str) -> HttpRequest:
+    """The request for one page of the model list; `page` is the last id of the page before."""
+    query = (("limit", str(MODELS_PER_PAGE)), *((("after_id", page),) if page else ()))
+    headers = with_headers(credential.headers, {"Accept": "application/json", **VERSION_HEADER})
+    return HttpRequest("GET", join(credential.base_url, replace(MODELS, query=query)), headers)
+
+
+def _max_tokens(parameters: Parameters) -> JsonValue:
+    values = parameters.values
+    for name in _MAX_TOKENS:
+        if values.get(name) is not None:
+            return values[name]
+    return DEFAULT_MAX_TOKENS + (count_of(object_of(values.get("thinking")).get("budget_tokens")) or 0)
+
+
+def _tool_choice(body: JsonObject, call: ResolvedCall) -> None:
+    choice = tool_choice_of(call.parameters)  # refuses words that no endpoint knows
+    if not call.tools:
+        return
+    wire: JsonObject = {}
+    if choice is not None:
+        if choice.kind in _CHOICES:
+            wire = {"type": _CHOICES[choice.kind]}
+        elif choice.kind is ToolChoiceKind.NAMED and object_of(choice.value).get("type") != "tool":
+            wire = {"type": "tool", "name": choice.name}
+        else:  # an object of the API's own
+            wire = dict(object_of(choice.value))
+    if call.parameters.values.get("parallel_tool_calls") is False and wire.get("type") != "none":
+        wire.setdefault("type", "auto")
+        wire["disable_parallel_tool_use"] = True
+    if wire:
+        body["tool_choice"] = wire
+
+
+def _response_format(body: JsonObject, parameters: Parameters) -> None:
+    wanted = object_of(parameters.values.get("response_format"))
+    if not wanted:
+        return
+    path = parameters.path("response_format")
+    schema = json_schema_of(wanted, path)
+    if schema is not None:
+        described: JsonObject = {"description": schema.description} if schema.description else {}
+        # The API has no place for the description beside the schema; a schema's own one wins.
+        wire: JsonObject = schema.schema | (described if "description" not in schema.schema else {})
+        put(body, TABLE["response_format"][_SHAPE], {"type": "json_schema", "schema": wire})
+    elif wanted.get("type") == "json_object":
+        raise unsupported(
+            path, f"{API} has no JSON mode without a schema; give a json_schema, or ask for JSON in words"
+        )
+
+
+def _tool(tool: ToolDefinition) -> JsonValue:
+    """A tool of the client's, or one that the endpoint runs itself: that has a `type` in its options and no schema."""
+    wire: JsonObject = {"name": tool.name}
+    if tool.description:
+        wire["description"] = tool.description
+    if tool.parameters is not None:
+        # The API refuses a schema that does not say that arguments are an object.
+        wire["input_schema"] = tool.parameters if "type" in tool.parameters else {"type": "object", **tool.parameters}
+    elif "type" not in tool.options:
+        wire["input_schema"] = dict(NO_ARGUMENTS)
+    if tool.strict is not None:
+        wire["strict"] = tool.strict
+    return merged(wire, tool.options)

@@ -1,0 +1,30 @@
+"""The two spellings of Chat Completions as adapters. No I/O.
+
+`openai_chat_completions` is the API as OpenAI documents it, strict and predictable. `openai_compatible` is what other
+servers make of it (vLLM, Ollama, LM Studio, TGI, …); it differs in what is sent: the `developer` role goes out as
+`system`, and optional fields that an endpoint refused once are left out afterwards.
+"""
+
+from functools import partial
+
+from caller.credentials import ApiCompatibility
+from caller.custom_llm.adapter import Adapter
+from caller.custom_llm.apis.chat_completions.decoder import ChatDecoder, decode_chat
+from caller.custom_llm.apis.chat_completions.request import chat_request, models_request
+from caller.custom_llm.apis.openai_models import decode_models
+
+
+def _adapter(api: ApiCompatibility, *, remembers_refusals: bool) -> Adapter:
+    return Adapter(
+        api=api,
+        request=partial(chat_request, api=api),
+        decoder=ChatDecoder,
+        decode_response=decode_chat,
+        models_request=models_request,
+        decode_models=decode_models,
+        remembers_refusals=remembers_refusals,
+    )
+
+
+OPENAI_CHAT_COMPLETIONS = _adapter(ApiCompatibility.OPENAI_CHAT_COMPLETIONS, remembers_refusals=False)
+OPENAI_COMPATIBLE = _adapter(ApiCompatibility.OPENAI_COMPATIBLE, remembers_refusals=True)

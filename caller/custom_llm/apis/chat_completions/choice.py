@@ -1,0 +1,184 @@
+"""One choice of a Chat Completions answer: its deltas as events, and what must be remembered until its end. No I/O.
+
+Source of the wire facts: OpenAI's API reference; deviations name the server.
+"""
+
+from caller.custom_llm.apis.chat_completions.request import STATE_SHAPE
+from caller.custom_llm.apis.shared import arguments_text
+from caller.custom_llm.apis.tool_calls import ToolCallTracker
+from caller.custom_llm.errors.endpoint_errors import finish_reason_error
+from caller.events import (
+    Event,
+    Finished,
+    FinishReason,
+    ProviderFields,
+    ProviderState,
+    ReasoningDelta,
+    RefusalDelta,
+    TextDelta,
+    TokenLogprob,
+)
+from caller.json_types import JsonObject, JsonValue, count_of, list_of, object_of, objects_of, text_of, without
+
+_DELTA_KEYS = frozenset(
+    {
+        "role",
+        "content",
+        "refusal",
+        "reasoning_content",
+        "reasoning",
+        "reasoning_details",
+        "tool_calls",
+        "function_call",
+        "index",
+    }
+)
+# What most deltas hold and nothing else: such a delta is text.
+PLAIN_DELTA = frozenset({"role", "content"})
+_REASONS = {
+    "stop": FinishReason.STOP,
+    "eos_token": FinishReason.STOP,  # TGI
+    "stop_sequence": FinishReason.STOP,  # TGI
+    "length": FinishReason.LENGTH,
+    "model_length": FinishReason.LENGTH,  # Mistral
+    "tool_calls": FinishReason.TOOL_CALLS,
+    "function_call": FinishReason.TOOL_CALLS,  # LocalAI, and OpenAI's legacy
+    "content_filter": FinishReason.CONTENT_FILTER,
+}
+
+
+class OpenChoice:
+    """Reads the deltas of one choice."""
+
+    __slots__ = ("_calls", "_details", "_extras", "_fields", "_index", "_legacy", "finished")
+
+    def __init__(self, index: int) -> None:
+        self.finished = False
+        self._index = index
+        self._calls = ToolCallTracker(index)
+        self._details: list[JsonObject] = []  # OpenRouter's reasoning_details, to be sent back
+        self._extras: dict[int, JsonObject] = {}  # per call: extra_content (Gemini's compatible route)
+        self._fields: JsonObject = {}
+        self._legacy: bool | None = None
+
+    def delta(self, delta: JsonObject, tokens: tuple[TokenLogprob, ...], events: list[Event]) -> None:
+        """The events of one delta, or of a whole message."""
+        index = self._index
+        content = delta.get("content")
+        if not delta.keys() <= PLAIN_DELTA:
+            self._reasoning(delta, events)
+            refusal = delta.get("refusal")
+            if refusal and isinstance(refusal, str):
+                events.append(RefusalDelta(refusal, index))
+        if isinstance(content, str):
+            if content or tokens:
+                events.append(TextDelta(content, index, tokens))
+        else:
+            if content:
+                self._content_parts([content] if isinstance(content, dict) else list_of(content), events)
+            if tokens:
+                events.append(TextDelta("", index, tokens))
+        if "tool_calls" in delta or "function_call" in delta:
+            self._tool_calls(delta, events)
+        if not delta.keys() <= _DELTA_KEYS:
+            extra = without(delta, _DELTA_KEYS)
+            if extra:
+                # Gemini's compatible route puts the thought signature on the message; it must be echoed.
+                self._fields |= {key: extra[key] for key in ("extra_content", "thought_signature") if key in extra}
+                events.append(ProviderFields(extra, index))
+
+    def finish(self, raw: str, events: list[Event]) -> None:
+        """The choice has a finish reason.
+
+        Raises:
+            CallerError: it is one that means failure.
+        """
+        error = finish_reason_error(raw)
+        if error is not None:
+            raise error
+        reason = _REASONS.get(raw.lower(), FinishReason.OTHER)
+        if reason is FinishReason.STOP and self._calls.seen:
+            reason = FinishReason.TOOL_CALLS  # vLLM with a named tool, Gemini's compatible route
+        self.finished = True
+        events.append(Finished(reason, raw, self._index))
+
+    def close(self) -> list[Event]:
+        """The answer is complete."""
+        events: list[Event] = list(self._calls.close())
+        if not self.finished and self._calls.seen:
+            events.append(Finished(FinishReason.TOOL_CALLS, "", self._index))
+        fields: JsonObject = dict(self._fields)
+        if self._details:
+            fields["reasoning_details"] = _joined(self._details)
+        content: JsonObject = {"message": fields} if fields else {}
+        if self._extras:
+            content["tool_calls"] = [self._extras.get(number, {}) for number in range(max(self._extras) + 1)]
+        if content:
+            events.append(ProviderState(STATE_SHAPE, content, self._index))
+        return events
+
+    def _reasoning(self, delta: JsonObject, events: list[Event]) -> None:
+        """One of the forms, never two of them: gateways send the same text under several names."""
+        details = objects_of(delta.get("reasoning_details"))
+        text = ""
+        if details:
+            self._details += details
+            text = "".join(text_of(detail.get("text")) or text_of(detail.get("summary")) for detail in details)
+        text = text or text_of(delta.get("reasoning_content")) or text_of(delta.get("reasoning"))
+        if text:
+            events.append(ReasoningDelta(text, self._index))
+
+    def _content_parts(self, content: list[JsonValue], events: list[Event]) -> None:
+        """Content as a list (Mistral): text, thinking, and what else there may be."""
+        others: list[JsonValue] = []
+        for part in content:
+            fields = object_of(part)
+            kind = fields.get("type")
+            if isinstance(part, str) or kind == "text":
+                text = text_of(part) or text_of(fields.get("text"))
+                if text:
+                    events.append(TextDelta(text, self._index))
+            elif kind == "thinking":
+                thinking = fields.get("thinking")
+                text = text_of(thinking) or "".join(text_of(piece.get("text")) for piece in objects_of(thinking))
+                if text:
+                    events.append(ReasoningDelta(text, self._index))
+            elif part is not None:
+                others.append(part)
+        if others:
+            events.append(ProviderFields({"content_parts": others}, self._index))
+
+    def _tool_calls(self, delta: JsonObject, events: list[Event]) -> None:
+        calls = objects_of(delta.get("tool_calls"))
+        for wire in calls:
+            function, custom = object_of(wire.get("function")), object_of(wire.get("custom"))
+            wire_id = text_of(wire.get("id"))
+            events += self._calls.feed(
+                count_of(wire.get("index")),
+                "" if wire_id == "null" else wire_id,  # Mistral's library writes null as a word
+                text_of(function.get("name")) or text_of(custom.get("name")),
+                arguments_text(function.get("arguments")) or text_of(custom.get("input")),
+            )
+            extra = wire.get("extra_content")
+            if isinstance(extra, dict) and self._calls.seen:
+                self._extras[self._calls.latest] = {"extra_content": extra}
+        legacy = object_of(delta.get("function_call"))
+        name, arguments = text_of(legacy.get("name")), arguments_text(legacy.get("arguments"))
+        if self._legacy is None and (calls or name or arguments):
+            self._legacy = not calls  # llama-cpp-python sends both: counted once
+        if self._legacy and (name or arguments):
+            events += self._calls.feed(0, "", name, arguments)
+
+
+def _joined(details: list[JsonObject]) -> list[JsonValue]:
+    """OpenRouter's `reasoning_details` as one entry per block: a stream cuts the text of a block into many."""
+    blocks: list[tuple[JsonObject, list[str]]] = []
+    for detail in details:
+        last = blocks[-1][0] if blocks else {}
+        same = all(detail.get(key) in (None, last.get(key)) for key in ("index", "id"))
+        if same and detail.get("type") == last.get("type") == "reasoning.text":
+            last |= without(detail, frozenset({"text"}))
+            blocks[-1][1].append(text_of(detail.get("text")))
+        else:
+            blocks.append((dict(detail), [text_of(detail.get("text"))]))
+    return [block | ({"text": "".join(texts)} if "text" in block or any(texts) else {}) for block, texts in blocks]

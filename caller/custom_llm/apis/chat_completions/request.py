@@ -1,0 +1,213 @@
+"""A call as a Chat Completions request. Shared by the strict shape and by the compatible servers. No I/O.
+
+Source of the wire facts: OpenAI's API reference; deviations name the server.
+"""
+
+from dataclasses import dataclass, field, replace
+
+from caller.credentials import ApiCompatibility, Credential
+from caller.custom_llm.adapter import HttpRequest, ResolvedCall
+from caller.custom_llm.apis.shared import (
+    NO_ARGUMENTS,
+    data_url,
+    part_field,
+    post_json,
+    text_only,
+    tool_choice_of,
+    unsupported,
+    with_headers,
+)
+from caller.custom_llm.base_url import Operation, join
+from caller.custom_llm.parameter_table import merged, place, put
+from caller.json_types import JsonObject, JsonValue, object_of, objects_of
+from caller.messages import (
+    AssistantMessage,
+    AudioPart,
+    ContentPart,
+    DeveloperMessage,
+    FilePart,
+    ImagePart,
+    Message,
+    SystemMessage,
+    TextPart,
+    ToolDefinition,
+    ToolMessage,
+    UserMessage,
+)
+from caller.provider_state import unseal
+
+CHAT = Operation("chat/completions", siblings=("models",))
+MODELS = Operation("models", siblings=("chat/completions",))
+# One shape for provider state: a conversation may move between the strict and the compatible spelling.
+STATE_SHAPE = "chat_completions"
+
+
+@dataclass(slots=True)
+class _Ours:
+    """The optional fields that we add by ourselves: which of them went in, and which were left out as omitted."""
+
+    omitted: frozenset[str]
+    added: set[str] = field(default_factory=set)
+    left_out: set[str] = field(default_factory=set)
+
+    def takes(self, name: str) -> bool:
+        """Whether the endpoint takes the field, as far as is known."""
+        (self.left_out if name in self.omitted else self.added).add(name)
+        return name not in self.omitted
+
+    def wanted(self, fields: JsonObject) -> JsonObject:
+        """The fields that the endpoint takes."""
+        return {name: value for name, value in fields.items() if self.takes(name)}
+
+
+def chat_request(call: ResolvedCall, stream: bool, api: ApiCompatibility) -> HttpRequest:
+    """The HTTP request of a call.
+
+    Raises:
+        NotSupportedByApi: something that this shape cannot carry.
+        RequestInvalid: a parameter that cannot be read.
+    """
+    placed = place(call.parameters, api)
+    ours = _Ours(call.omitted)
+    body: JsonObject = {
+        "model": call.parameters.model,
+        "messages": [_message(number, message, api, ours) for number, message in enumerate(call.messages)],
+    }
+    if call.tools:
+        body["tools"] = [_tool(tool) for tool in call.tools]
+    for name, value in placed.known.items():
+        put(body, name, value)
+    _tool_choice(body, call)
+    if "top_logprobs" in body:
+        body.setdefault("logprobs", True)
+    merged(body, placed.rest)
+    if stream:
+        body["stream"] = True
+        _ask_for_usage(body, ours)
+    credential = call.credential
+    url = join(credential.base_url, CHAT, exact=credential.exact_url)
+    request = post_json(url, credential.headers, body, stream=stream)
+    return replace(request, added=frozenset(ours.added), left_out=frozenset(ours.left_out))
+
+
+def models_request(credential: Credential, page: str) -> HttpRequest:
+    """The request for the model list, which has one page."""
+    del page
+    return HttpRequest(
+        "GET", join(credential.base_url, MODELS), with_headers(credential.headers, {"Accept": "application/json"})
+    )
+
+
+def _ask_for_usage(body: JsonObject, ours: _Ours) -> None:
+    asked = body.get("stream_options")
+    if isinstance(asked, dict):
+        body["stream_options"] = {"include_usage": True, **asked}
+    elif asked is None and ours.takes("stream_options"):
+        body["stream_options"] = {"include_usage": True}
+
+
+def _tool_choice(body: JsonObject, call: ResolvedCall) -> None:
+    tool_choice_of(call.parameters)  # refuses words that no endpoint knows
+    if not call.tools:
+        body.pop("tool_choice", None)  # documented: applied only when tools are present
+
+
+def _message(number: int, message: Message, api: ApiCompatibility, ours: _Ours) -> JsonValue:
+    wire: JsonObject
+    match message:
+        case SystemMessage():
+            wire = {"role": "system", "content": message.text}
+        case DeveloperMessage():
+            wire = {"role": _developer(api, ours), "content": message.text}
+        case UserMessage():
+            wire = {"role": "user", "content": _content(number, message.content)}
+        case AssistantMessage():
+            wire = _assistant(message, ours)
+        case ToolMessage():
+            wire = {
+                "role": "tool",
+                "tool_call_id": message.tool_call_id,
+                "content": _tool_content(number, message, api),
+            }
+    return merged(wire, message.options)
+
+
+def _tool_content(number: int, message: ToolMessage, api: ApiCompatibility) -> JsonValue:
+    """There is no field for failure: the model has to read it."""
+    text = text_only(number, "tool", message.content, api.value)
+    if not any(part.options for part in message.content):
+        return f"Error: {text}" if message.is_error else text
+    failed: tuple[ContentPart, ...] = (TextPart("Error: "),) if message.is_error else ()
+    return _content(number, (*failed, *message.content))
+
+
+def _developer(api: ApiCompatibility, ours: _Ours) -> str:
+    """Chat templates of self-hosted models know no `developer`; OpenAI's own models do, and some refuse `system`."""
+    strict = api is ApiCompatibility.OPENAI_CHAT_COMPLETIONS
+    return "developer" if strict or not ours.takes("developer_as_system") else "system"
+
+
+def _assistant(message: AssistantMessage, ours: _Ours) -> JsonObject:
+    state = unseal(STATE_SHAPE, message) or {}
+    wire: JsonObject = {"role": "assistant"}
+    if message.text or not message.tool_calls:
+        wire["content"] = message.text  # TGI drops the tool calls of a message that has any content, even ""
+    if message.refusal:
+        wire["refusal"] = message.refusal
+    if message.tool_calls:
+        kept = [ours.wanted(extra) for extra in objects_of(state.get("tool_calls"))]
+        wire["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": call.arguments},
+                **(kept[number] if number < len(kept) else {}),
+            }
+            for number, call in enumerate(message.tool_calls)
+        ]
+    return wire | ours.wanted(object_of(state.get("message")))
+
+
+def _content(number: int, content: tuple[ContentPart, ...]) -> JsonValue:
+    """One string when all is text: templates on vLLM, llama.cpp and TGI may refuse lists."""
+    plain = [part.text for part in content if isinstance(part, TextPart) and not part.options]
+    if len(plain) == len(content):
+        return "".join(plain)
+    return [merged(_part(number, at, part), part.options) for at, part in enumerate(content)]
+
+
+def _part(number: int, at: int, part: ContentPart) -> JsonObject:
+    match part:
+        case TextPart():
+            return {"type": "text", "text": part.text}
+        case ImagePart():
+            image: JsonObject = {"url": part.url or data_url(part.media_type, part.data)}
+            if part.detail:
+                image["detail"] = part.detail
+            return {"type": "image_url", "image_url": image}
+        case AudioPart():
+            encoded = data_url("", part.data).partition(",")[2]
+            return {"type": "input_audio", "input_audio": {"data": encoded, "format": part.format}}
+        case FilePart():
+            return {"type": "file", "file": _file(number, at, part)}
+
+
+def _file(number: int, at: int, part: FilePart) -> JsonObject:
+    if part.file_id:
+        return {"file_id": part.file_id}
+    if part.url and not part.url.startswith("data:"):
+        raise unsupported(f"{part_field(number, 'user', at)}.file.url", "Chat Completions carries no file by URL")
+    wire: JsonObject = {"file_data": part.url or data_url(part.media_type, part.data)}
+    if part.filename:
+        wire["filename"] = part.filename
+    return wire
+
+
+def _tool(tool: ToolDefinition) -> JsonValue:
+    function: JsonObject = {"name": tool.name}
+    if tool.description:
+        function["description"] = tool.description
+    function["parameters"] = dict(NO_ARGUMENTS) if tool.parameters is None else tool.parameters
+    if tool.strict is not None:
+        function["strict"] = tool.strict
+    return merged({"type": "function", "function": function}, tool.options)

@@ -1,0 +1,233 @@
+"""One candidate of a Gemini answer: its parts as events, its end, and what must go back with the next turn. No I/O.
+
+Source of the wire facts: Gemini API reference; deviations name the server.
+"""
+
+from dataclasses import dataclass
+
+from caller.custom_llm.apis.gemini.model import API
+from caller.custom_llm.apis.gemini.partial_args import PartialArgs
+from caller.custom_llm.apis.gemini.state import KeptParts
+from caller.custom_llm.apis.gemini.usage import logprobs_of
+from caller.custom_llm.apis.shared import arguments_text, json_text, new_call_id
+from caller.custom_llm.errors.endpoint_errors import finish_reason_error
+from caller.custom_llm.errors.redaction import sanitized
+from caller.errors import EndpointError, ResponseTooLarge, clipped
+from caller.events import (
+    Event,
+    Finished,
+    FinishReason,
+    ProviderFields,
+    ProviderState,
+    ReasoningDelta,
+    TextDelta,
+    ToolCallDelta,
+)
+from caller.fold import MAX_TOOL_CALLS
+from caller.json_types import JsonObject, object_of, objects_of, text_of, without
+
+# Log probabilities leave with the text.
+_KEYS = frozenset({"content", "index", "finishReason", "logprobsResult"})
+_COMMON_KEYS = frozenset({"content", "index"})
+_TEXT_KEYS = frozenset({"text", "thought"})
+_SAID = frozenset({"text", "functionCall", "thoughtSignature"})
+_REASONS = {
+    "STOP": FinishReason.STOP,
+    "MAX_TOKENS": FinishReason.LENGTH,
+    "SAFETY": FinishReason.CONTENT_FILTER,
+    "RECITATION": FinishReason.CONTENT_FILTER,
+    "LANGUAGE": FinishReason.CONTENT_FILTER,
+    "BLOCKLIST": FinishReason.CONTENT_FILTER,
+    "PROHIBITED_CONTENT": FinishReason.CONTENT_FILTER,
+    "SPII": FinishReason.CONTENT_FILTER,
+    "IMAGE_SAFETY": FinishReason.CONTENT_FILTER,
+    "IMAGE_PROHIBITED_CONTENT": FinishReason.CONTENT_FILTER,
+    "IMAGE_RECITATION": FinishReason.CONTENT_FILTER,
+    "MODEL_ARMOR": FinishReason.CONTENT_FILTER,  # Vertex AI
+}
+# The answer failed; taken for an end they would be empty successes.
+_FAILED = frozenset(
+    {
+        "MALFORMED_FUNCTION_CALL",
+        "UNEXPECTED_TOOL_CALL",
+        "TOO_MANY_TOOL_CALLS",
+        "MISSING_THOUGHT_SIGNATURE",
+        "MALFORMED_RESPONSE",
+    }
+)
+_NO_REASON = "FINISH_REASON_UNSPECIFIED"
+
+
+@dataclass(slots=True)
+class _StreamedCall:
+    """A call whose arguments come in pieces (Vertex AI's `streamFunctionCallArguments`)."""
+
+    number: int
+    part: JsonObject
+    call: JsonObject
+    args: PartialArgs
+    pieces: bool = False
+
+
+class Candidate:
+    """Reads one candidate. `reason` and `raw` are its end, None and `""` before it."""
+
+    __slots__ = ("_calls", "_extra", "_index", "_kept", "_streamed", "raw", "reason")
+
+    def __init__(self, index: int) -> None:
+        self._index = index
+        self._calls = 0
+        self._extra: JsonObject = {}
+        self._kept = KeptParts()
+        self._streamed: _StreamedCall | None = None
+        self.reason: FinishReason | None = None
+        self.raw = ""
+
+    def feed(self, wire: JsonObject, events: list[Event]) -> None:
+        """Take what a chunk says of it.
+
+        Raises:
+            EndpointError: the answer failed.
+            ResponseTooLarge: past the bounds.
+        """
+        content = wire.get("content")
+        if isinstance(content, dict):
+            for part in objects_of(content.get("parts")):
+                self._part(part, events)
+        if wire.keys() <= _COMMON_KEYS:
+            return
+        if wire.get("logprobsResult"):
+            tokens = logprobs_of(wire["logprobsResult"])
+            if tokens:
+                events.append(TextDelta("", self._index, tokens))
+        if not wire.keys() <= _KEYS:
+            self._fields(wire, events)
+        raw = text_of(wire.get("finishReason"))
+        if raw and raw != _NO_REASON:
+            self._finish(raw, text_of(wire.get("finishMessage")), events)
+
+    def block(self, raw: str, events: list[Event]) -> None:
+        """The prompt was refused: a good answer without content."""
+        if self.reason is None:
+            self._end(FinishReason.CONTENT_FILTER, raw, events)
+
+    def close(self) -> list[Event]:
+        """Nothing more comes: the end of a call in pieces, the reason once more where a call came after it, and the
+        state."""
+        events: list[Event] = []
+        self._end_streamed(events)
+        if self.reason is FinishReason.STOP and self._calls:
+            self._end(FinishReason.TOOL_CALLS, self.raw, events)
+        content = self._kept.content()
+        if content is not None:
+            events.append(ProviderState(API.value, content, self._index))
+        return events
+
+    def _part(self, part: JsonObject, events: list[Event]) -> None:
+        text, thought = part.get("text"), part.get("thought") is True
+        if isinstance(text, str) and text:
+            events.append(ReasoningDelta(text, self._index) if thought else TextDelta(text, self._index))
+        if part.keys() <= _TEXT_KEYS:
+            self._kept.text(text_of(text), thought=thought)
+            return
+        part = _cleaned(part)
+        if isinstance(part.get("functionCall"), dict):
+            self._kept.text(text_of(part.pop("text", "")), thought=thought)  # never seen together, and never both lost
+            self._call(part, _cleaned(object_of(part["functionCall"])), events)
+        elif part.keys() <= _TEXT_KEYS:
+            self._kept.text(text_of(text), thought=thought)
+        else:
+            self._kept.part(part)
+        others = without(part, _SAID)
+        if others.keys() - {"thought"}:
+            events.append(ProviderFields({"parts": [others]}, self._index))
+
+    def _call(self, part: JsonObject, call: JsonObject, events: list[Event]) -> None:
+        name, wire_id = text_of(call.get("name")), text_of(call.get("id"))
+        streamed = self._streamed
+        same = streamed is not None and wire_id != "" and streamed.call.get("id") == wire_id  # repeated with each piece
+        if not same and (name or wire_id or call.get("args") is not None):
+            self._end_streamed(events)
+            if not (call.get("willContinue") or "partialArgs" in call):
+                self._open(wire_id, name, arguments_text(call.get("args")) or "{}", events)
+                self._kept.part(part | {"functionCall": call})
+                return
+            self._open_streamed(part, call, name, wire_id, events)
+        streamed = self._streamed
+        if streamed is None:
+            if call:  # an empty one is Vertex AI's, before the first and after the last
+                events.append(ProviderFields({"parts": [part]}, self._index))
+            return
+        self._piece(streamed, part, call)
+        if not call.get("willContinue"):
+            self._end_streamed(events)
+
+    def _open(self, wire_id: str, name: str, arguments: str, events: list[Event]) -> int:
+        number = self._calls
+        if number >= MAX_TOOL_CALLS:
+            raise ResponseTooLarge(f"the answer has more than {MAX_TOOL_CALLS} tool calls")
+        self._calls += 1
+        events.append(ToolCallDelta(number, arguments, wire_id or new_call_id(), name, self._index))
+        return number
+
+    def _open_streamed(self, part: JsonObject, call: JsonObject, name: str, wire_id: str, events: list[Event]) -> None:
+        number = self._open(wire_id, name, "", events)
+        native = without(call, frozenset({"willContinue", "partialArgs", "args"}))
+        base = object_of(call.get("args"))
+        self._streamed = _StreamedCall(number, part | {"functionCall": native}, native, PartialArgs(base), bool(base))
+
+    def _piece(self, streamed: _StreamedCall, part: JsonObject, call: JsonObject) -> None:
+        for piece in objects_of(call.get("partialArgs")):
+            streamed.pieces = True
+            streamed.args.feed(piece)
+            self._kept.take(len(text_of(piece.get("stringValue"))) + len(text_of(piece.get("jsonPath"))) + 64)
+        if part.get("thoughtSignature"):
+            streamed.part["thoughtSignature"] = part["thoughtSignature"]
+
+    def _end_streamed(self, events: list[Event]) -> None:
+        streamed = self._streamed
+        if streamed is None:
+            return
+        self._streamed = None
+        value, left = streamed.args.value()
+        events.append(ToolCallDelta(streamed.number, json_text(value), choice=self._index))
+        if streamed.pieces:
+            streamed.call["args"] = value
+        self._kept.part(streamed.part)
+        if left:
+            events.append(ProviderFields({"partialArgs": left}, self._index))
+
+    def _fields(self, wire: JsonObject, events: list[Event]) -> None:
+        """Grounding, citations, safety: each once, and again when it changes."""
+        fresh: JsonObject = {
+            key: value
+            for key, value in wire.items()
+            if key not in _KEYS and value not in (None, [], {}, "") and self._extra.get(key) != value
+        }
+        if fresh:
+            self._extra |= fresh
+            events.append(ProviderFields(fresh, self._index))
+
+    def _finish(self, raw: str, message: str, events: list[Event]) -> None:
+        self._end_streamed(events)
+        if raw in _FAILED:
+            said = clipped(sanitized(message), 600) or "it gave no reason"
+            text = f"the endpoint failed: the model ended with the finish reason {raw}: {said}. Try again."
+            raise EndpointError(text, http_status=200, endpoint_code=raw)
+        error = finish_reason_error(raw)  # words of other APIs, from gateways
+        if error is not None:
+            raise error
+        reason = _REASONS.get(raw, FinishReason.OTHER)
+        if reason is FinishReason.STOP and self._calls:
+            reason = FinishReason.TOOL_CALLS  # Gemini says STOP for calls too
+        self._end(reason, raw, events)
+
+    def _end(self, reason: FinishReason, raw: str, events: list[Event]) -> None:
+        if (reason, raw) != (self.reason, self.raw):  # Gemini 1 says STOP in every chunk
+            self.reason, self.raw = reason, raw
+            events.append(Finished(reason, raw, self._index))
+
+
+def _cleaned(wire: JsonObject) -> JsonObject:
+    """Without what means "not there": gateways send every key that their types have."""
+    return {key: value for key, value in wire.items() if value is not None and (value != "" or key in ("text", "name"))}

@@ -1,0 +1,179 @@
+"""A conversation as Gemini's `systemInstruction` and `contents`. No I/O.
+
+Roles alternate between `user` and `model`: neighbours of one role become one content. All results of a turn's calls
+stand first in one user content, in the order of the calls: Gemini counts them against the calls (Gemini API reference).
+
+Ids: a call goes out with an `id` only where the endpoint itself gave one, which provider state tells; results carry
+the same. Made-up and foreign ids are never sent: older models and Vertex AI do not know the field, and without it
+Gemini pairs by order and name.
+"""
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import assert_never
+
+from caller.custom_llm.apis.gemini.media import wire_part
+from caller.custom_llm.apis.gemini.state import replayed
+from caller.custom_llm.apis.shared import (
+    arguments_object,
+    invalid,
+    names_of_calls,
+    parse,
+    part_field,
+    unsupported,
+)
+from caller.custom_llm.parameter_table import merged
+from caller.json_types import JsonObject, JsonValue, object_of, text_of
+from caller.messages import (
+    AssistantMessage,
+    AudioPart,
+    DeveloperMessage,
+    Message,
+    SystemMessage,
+    TextPart,
+    ToolMessage,
+    UserMessage,
+)
+
+# What Google documents for calls that another model made; a missing signature is refused by Gemini 3.
+FOREIGN_SIGNATURE = "skip_thought_signature_validator"
+
+
+@dataclass(slots=True)
+class _Slot:
+    """A call of the latest model turn that waits for its result."""
+
+    id: str
+    name: str
+    native_id: str
+    answered: bool = False
+
+
+class Conversation:
+    """Builds `contents` and the parts of `systemInstruction`, message by message.
+
+    `sign`: the model refuses calls without a signature, so those without one get the documented placeholder.
+    """
+
+    __slots__ = ("_names", "_orders", "_parts", "_sign", "_slots", "contents", "system")
+
+    def __init__(self, messages: Sequence[Message], *, sign: bool) -> None:
+        """Raises `NotSupportedByApi` for what Gemini cannot carry, `RequestInvalid` for a result of no known tool."""
+        self.contents: list[JsonValue] = []
+        self.system: list[JsonValue] = []
+        self._sign = sign
+        self._names: Mapping[str, str] = names_of_calls(messages)
+        self._parts: list[JsonValue] = []  # of the latest content
+        self._slots: list[_Slot] = []
+        self._orders: list[int] = []  # of the results at the head of the latest user content
+        for number, message in enumerate(messages):
+            self._add(number, message)
+        if not self.contents:
+            raise unsupported("messages", "Gemini needs at least one message of the user or the assistant")
+
+    def _add(self, number: int, message: Message) -> None:
+        match message:
+            case SystemMessage() | DeveloperMessage():
+                self.system.append(merged({"text": message.text}, message.options))
+            case UserMessage():
+                content = self._content("user")
+                self._parts += [
+                    merged(wire_part(part, part_field(number, "user", at)), part.options)
+                    for at, part in enumerate(message.content)
+                ]
+                merged(content, message.options)
+            case AssistantMessage():
+                self._assistant(message)
+            case ToolMessage():
+                self._result(number, message)
+            case _:
+                assert_never(message)
+
+    def _content(self, role: str) -> JsonObject:
+        """The latest content where it has the role, else a new one."""
+        latest = object_of(self.contents[-1]) if self.contents else {}
+        if latest.get("role") == role:
+            return latest
+        self._parts = []
+        content: JsonObject = {"role": role, "parts": self._parts}
+        self.contents.append(content)
+        if role == "model":
+            self._slots = []
+        else:
+            self._orders = []
+        return content
+
+    def _assistant(self, message: AssistantMessage) -> None:
+        parts = replayed(message) or _rebuilt(message)
+        if not parts:
+            return  # nothing was said, and Gemini refuses a content without parts
+        calls = [part for part in parts if "functionCall" in part]
+        if self._sign and calls and not calls[0].get("thoughtSignature"):
+            calls[0]["thoughtSignature"] = FOREIGN_SIGNATURE  # the first of parallel calls carries it
+        content = self._content("model")
+        self._parts += parts
+        merged(content, message.options)
+        for call, part in zip(message.tool_calls, calls, strict=False):
+            self._slots.append(_Slot(call.id, call.name, text_of(object_of(part["functionCall"]).get("id"))))
+
+    def _result(self, number: int, message: ToolMessage) -> None:
+        waiting = (
+            order for order, slot in enumerate(self._slots) if slot.id == message.tool_call_id and not slot.answered
+        )
+        order = next(waiting, len(self._slots))
+        slot = self._slots[order] if order < len(self._slots) else _Slot(message.tool_call_id, "", "")
+        slot.answered = True
+        name = message.name or slot.name or self._names.get(message.tool_call_id, "")
+        if not name:
+            advice = "is needed: no assistant message of the conversation holds the call"
+            raise invalid(f"messages[{number}].tool.name", advice)
+        response: JsonObject = {"id": slot.native_id} if slot.native_id else {}
+        response["name"] = name
+        response |= _response(number, message)
+        self._content("user")
+        place = bisect_right(self._orders, order)
+        self._orders.insert(place, order)
+        self._parts.insert(place, merged({"functionResponse": response}, message.options))
+
+
+def _rebuilt(message: AssistantMessage) -> list[JsonObject]:
+    """From the message's fields. A refusal has no place of its own: it is what the model said."""
+    texts = [text for text in (message.text, message.refusal) if text]
+    parts: list[JsonObject] = [{"text": text} for text in texts]
+    parts += [
+        {"functionCall": {"name": call.name, "args": arguments_object(call.arguments)}} for call in message.tool_calls
+    ]
+    return parts
+
+
+def _response(number: int, message: ToolMessage) -> JsonObject:
+    """`response`, which must be an object, and the media beside it (Gemini 3)."""
+    texts: list[str] = []
+    media: list[JsonValue] = []
+    for at, part in enumerate(message.content):
+        field = part_field(number, "tool", at)
+        if isinstance(part, TextPart):
+            if part.options:
+                raise unsupported(f"{field}.provider_options", "Gemini takes no options on the text of a tool's result")
+            texts.append(part.text)
+        elif isinstance(part, AudioPart):
+            raise unsupported(f"{field}.audio", "Gemini takes no audio in a tool's result")
+        else:
+            media.append(merged(wire_part(part, field), part.options))
+    response: JsonObject = {"response": _object("".join(texts), is_error=message.is_error)}
+    return response | {"parts": media} if media else response
+
+
+def _object(text: str, *, is_error: bool) -> JsonObject:
+    """The keys `output` and `error` are those that Gemini's reference names."""
+    if is_error:
+        return {"error": text}
+    if text.lstrip().startswith("{"):
+        try:
+            value = parse(text.encode())
+        except ValueError:
+            value = None
+        if isinstance(value, dict):
+            return value
+    return {"output": text}

@@ -1,0 +1,46 @@
+"""Log probabilities of tokens as OpenAI's APIs and the servers that speak them report them. No I/O."""
+
+import math
+
+from caller.events import TokenLogprob, TopLogprob
+from caller.json_types import JsonObject, JsonValue, objects_of, text_of
+
+# What vLLM sends for a token that is not among the likely ones.
+_MISSING = -9999.0
+_HUGE = 1e9  # no log probability, whatever it is
+
+
+def logprobs_of(wire: JsonValue) -> tuple[TokenLogprob, ...]:
+    """The log probabilities of a chunk's tokens. llama.cpp can say `prob`/`top_probs`, mlx-lm leaves out `token`."""
+    if not isinstance(wire, dict):
+        return ()
+    entries = objects_of(wire.get("content")) or objects_of(wire.get("refusal"))
+    return tuple(
+        TokenLogprob(
+            token=text_of(entry.get("token")),
+            logprob=_logprob(entry),
+            bytes=_bytes(entry.get("bytes")),
+            top=tuple(
+                TopLogprob(text_of(top.get("token")), _logprob(top), _bytes(top.get("bytes")))
+                for top in objects_of(entry.get("top_logprobs") or entry.get("top_probs"))
+            ),
+        )
+        for entry in entries
+    )
+
+
+def _logprob(entry: JsonObject) -> float:
+    value = entry.get("logprob")
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value) if -_HUGE < value < _HUGE else _MISSING
+    probability = entry.get("prob")
+    if isinstance(probability, int | float) and 0 < probability <= 1:
+        return math.log(probability)
+    return _MISSING
+
+
+def _bytes(value: JsonValue) -> bytes:
+    if not isinstance(value, list):
+        return b""
+    numbers = [number for number in value if isinstance(number, int) and 0 <= number <= 255]
+    return bytes(numbers) if len(numbers) == len(value) else b""

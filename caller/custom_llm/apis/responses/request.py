@@ -1,0 +1,130 @@
+"""A call as a Responses request: parameters, tools and headers around the input items. No I/O.
+
+Two things are sent that nobody asked for, each because the service keeps no conversation and promises none is kept:
+
+* `store: false`, the documented default of this service (the API's own default keeps every answer).
+* `include: ["reasoning.encrypted_content"]`: an answer that is not stored can only be continued with its reasoning
+  when the reasoning comes along encrypted. Models that do not reason refuse the request for it (OpenAI: 400), so it
+  is sent only where the model is known to reason: `reasoning` is among the parameters, or encrypted reasoning of an
+  earlier turn goes back.
+
+Source of the wire facts: OpenAI's API reference; deviations name the server.
+"""
+
+from caller.credentials import ApiCompatibility, Credential
+from caller.custom_llm.adapter import HttpRequest, ResolvedCall
+from caller.custom_llm.apis.responses.input import input_items, replays_encrypted
+from caller.custom_llm.apis.shared import (
+    NO_ARGUMENTS,
+    ToolChoiceKind,
+    json_schema_of,
+    post_json,
+    tool_choice_of,
+    with_headers,
+)
+from caller.custom_llm.base_url import Operation, join
+from caller.custom_llm.parameter_table import TABLE, Placed, merged, place, put
+from caller.json_types import JsonObject, JsonValue, object_of
+from caller.messages import ToolDefinition
+from caller.parameters import Parameters
+
+API = ApiCompatibility.OPENAI_RESPONSES
+RESPONSES = Operation("responses", siblings=("models", "chat/completions"))
+MODELS = Operation("models", siblings=("responses", "chat/completions"))
+
+_ENCRYPTED = "reasoning.encrypted_content"
+_LOGPROBS = "message.output_text.logprobs"
+# They mean the same here; of several the later in this list wins.
+_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+_TRANSLATED = frozenset({*_LIMITS, "tool_choice", "response_format", "logprobs"})
+
+
+def responses_request(call: ResolvedCall, stream: bool) -> HttpRequest:
+    """The HTTP request of a call.
+
+    Raises:
+        NotSupportedByApi: something that this shape cannot carry.
+        RequestInvalid: a parameter that cannot be read.
+    """
+    placed = place(call.parameters, API)
+    items = input_items(call.messages)
+    body: JsonObject = {"model": call.parameters.model, "input": [*items]}
+    if call.tools:
+        body["tools"] = [_tool(tool) for tool in call.tools]
+    _parameters(body, call, placed)
+    merged(body, placed.rest)
+    if "store" not in call.omitted:
+        body.setdefault("store", False)
+    _include(body, call, placed, encrypted=bool(body.get("reasoning")) or replays_encrypted(items))
+    if stream:
+        body["stream"] = True
+    credential = call.credential
+    url = join(credential.base_url, RESPONSES, exact=credential.exact_url)
+    return post_json(url, credential.headers, body, stream=stream)
+
+
+def models_request(credential: Credential, page: str) -> HttpRequest:
+    """The request for the model list, which has one page."""
+    del page
+    return HttpRequest(
+        "GET", join(credential.base_url, MODELS), with_headers(credential.headers, {"Accept": "application/json"})
+    )
+
+
+def _parameters(body: JsonObject, call: ResolvedCall, placed: Placed) -> None:
+    known = placed.known
+    for name, value in known.items():
+        if name not in _TRANSLATED:
+            put(body, TABLE[name][API], value)
+    for name in _LIMITS:
+        if name in known:
+            body["max_output_tokens"] = known[name]
+    if "response_format" in known:
+        put(body, "text.format", _format(object_of(known["response_format"]), call.parameters))
+    choice = _tool_choice(call.parameters)
+    if call.tools and choice is not None:  # documented: applied only when tools are present
+        body["tool_choice"] = choice
+
+
+def _format(response_format: JsonObject, parameters: Parameters) -> JsonObject:
+    """`text.format`: the schema stands beside the type, not inside a `json_schema` object."""
+    schema = json_schema_of(response_format, parameters.path("response_format"))
+    if schema is None:
+        return dict(response_format)
+    wire: JsonObject = {"type": "json_schema", "name": schema.name}
+    if schema.description:
+        wire["description"] = schema.description
+    wire["schema"] = schema.schema
+    if schema.strict is not None:
+        wire["strict"] = schema.strict
+    return wire
+
+
+def _tool_choice(parameters: Parameters) -> JsonValue:
+    choice = tool_choice_of(parameters)
+    if choice is None:
+        return None
+    if choice.kind is ToolChoiceKind.NAMED:
+        return {"type": "function", "name": choice.name}
+    return choice.value if choice.kind is ToolChoiceKind.OTHER else choice.kind.value
+
+
+def _include(body: JsonObject, call: ResolvedCall, placed: Placed, *, encrypted: bool) -> None:
+    wanted: list[JsonValue] = []
+    if "top_logprobs" in placed.known or placed.known.get("logprobs") is True:
+        wanted.append(_LOGPROBS)
+    if encrypted and body.get("store") is not True and "include" not in call.omitted:
+        wanted.append(_ENCRYPTED)
+    given = body.get("include")
+    if wanted and (given is None or isinstance(given, list)):
+        body["include"] = [*(given or []), *(name for name in wanted if name not in (given or []))]
+
+
+def _tool(tool: ToolDefinition) -> JsonValue:
+    wire: JsonObject = {"type": "function", "name": tool.name}
+    if tool.description:
+        wire["description"] = tool.description
+    wire["parameters"] = dict(NO_ARGUMENTS if tool.parameters is None else tool.parameters)
+    # Left out, `strict` means true in this API (unlike in Chat Completions): optional properties become required.
+    wire["strict"] = bool(tool.strict)
+    return merged(wire, tool.options)

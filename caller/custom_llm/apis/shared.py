@@ -1,0 +1,272 @@
+"""What several API shapes share: reading JSON that endpoints send, and the parts of requests that mean the same.
+
+No I/O. A line of thought that two adapters need stands here, once.
+"""
+
+import base64
+import json
+import math
+import secrets
+import string
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+import msgspec
+
+from caller.custom_llm.adapter import HttpRequest
+from caller.custom_llm.errors.endpoint_errors import PROTOCOL_REMEDY
+from caller.errors import NotSupportedByApi, ProtocolError, RequestInvalid, Violation
+from caller.json_types import JsonObject, JsonValue, deeper_than, object_of, text_of
+from caller.messages import AssistantMessage, ContentPart, Message, TextPart, ToolMessage, joined_text
+from caller.parameters import Parameters
+
+_decode = msgspec.json.Decoder().decode
+MAX_DEPTH = 200
+_ALPHANUMERIC = string.ascii_letters + string.digits
+NO_ARGUMENTS: JsonObject = {"type": "object", "properties": {}}
+
+
+def parse(data: bytes) -> JsonValue:
+    """JSON as endpoints send it: bad UTF-8 and lone surrogates become U+FFFD instead of losing the answer.
+
+    Raises:
+        ValueError: it is not JSON.
+    """
+    try:
+        value: JsonValue = _decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        value = _parse_broken(data)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    # What compares, copies or encodes the value later recurses too.
+    if len(data) > 2 * MAX_DEPTH and data.count(b"{") + data.count(b"[") > MAX_DEPTH and deeper_than(value, MAX_DEPTH):
+        raise ValueError("nested too deeply")
+    return value
+
+
+def _finite(text: str) -> float | None:
+    """A number too large for a double is as unusable as NaN."""
+    value = float(text)
+    return value if math.isfinite(value) else None
+
+
+def _parse_broken(data: bytes) -> JsonValue:
+    try:
+        loaded = json.loads(data.decode("utf-8", "replace"), parse_constant=lambda _: None, parse_float=_finite)
+        text = json.dumps(loaded, ensure_ascii=False)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    # Half of a pair of surrogates is no character: through UTF-16 pairs are joined and halves replaced.
+    value: JsonValue = _decode(text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace"))
+    return value
+
+
+def parse_frame(data: bytes) -> Sequence[JsonObject]:
+    """The JSON objects of one event. Where joined lines are no JSON, each line is tried: some servers (DeepInfra,
+    SambaNova) end events with a single newline.
+
+    Raises:
+        ProtocolError: it is not JSON.
+    """
+    try:
+        value = parse(data)
+    except ValueError:
+        if b"\n" not in data:
+            raise ProtocolError(f"an event of the endpoint's stream is not JSON. {PROTOCOL_REMEDY}") from None
+        return [member for line in data.split(b"\n") if line.strip() for member in parse_frame(line)]
+    if isinstance(value, list):
+        return [member for member in value if isinstance(member, dict)]
+    return [value] if isinstance(value, dict) else []
+
+
+def parse_document(body: bytes) -> JsonObject:
+    """A whole JSON answer; one wrapped in a list of one is unwrapped.
+
+    Raises:
+        ProtocolError: it is not a JSON object.
+    """
+    try:
+        value = parse(body)
+    except ValueError:
+        value = None
+    if isinstance(value, list) and value:
+        value = value[0]
+    if not isinstance(value, dict):
+        raise ProtocolError(f"the endpoint's answer is not a JSON object. {PROTOCOL_REMEDY}")
+    return value
+
+
+def json_text(value: JsonValue) -> str:
+    """Compact JSON text, keys in their order."""
+    return msgspec.json.encode(value).decode()
+
+
+def arguments_text(value: JsonValue) -> str:
+    """Tool-call arguments as text: some servers send an object where a string belongs, or null."""
+    if isinstance(value, str):
+        return value
+    return "" if value is None else json_text(value)
+
+
+def arguments_object(arguments: str) -> JsonObject:
+    """Tool-call arguments as the object that some shapes want; text that is no JSON object stands under `raw`, so that
+    nothing the model wrote is lost."""
+    if not arguments.strip():
+        return {}
+    try:
+        value = parse(arguments.encode())
+    except ValueError:
+        value = arguments
+    return value if isinstance(value, dict) else {"raw": value}
+
+
+def new_call_id() -> str:
+    """An id for a tool call that has none: nine letters and digits, the only form that Mistral accepts."""
+    return "".join(secrets.choice(_ALPHANUMERIC) for _ in range(9))
+
+
+def data_url(media_type: str, data: bytes) -> str:
+    """The bytes as a `data:` URL."""
+    return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
+
+
+def split_data_url(url: str) -> tuple[str, str] | None:
+    """The media type and the base64 text of a `data:` URL, or None for another URL."""
+    if not url.startswith("data:"):
+        return None
+    head, comma, payload = url[5:].partition(",")
+    media_type, _, encoding = head.partition(";")
+    return (media_type, payload) if comma and encoding.endswith("base64") else None
+
+
+def post_json(url: str, headers: Mapping[str, str], body: JsonObject, *, stream: bool) -> HttpRequest:
+    """A POST of JSON. The credential's headers win over ours, in any case of their names."""
+    ours = {
+        "Content-Type": "application/json",
+        "Accept": "text/event-stream, application/json" if stream else "application/json",
+    }
+    return HttpRequest("POST", url, with_headers(headers, ours), msgspec.json.encode(body))
+
+
+def with_headers(given: Mapping[str, str], ours: Mapping[str, str]) -> dict[str, str]:
+    """Our headers and the given ones; a given one replaces ours whatever its case."""
+    names = {name.lower() for name in given}
+    return {name: value for name, value in ours.items() if name.lower() not in names} | dict(given)
+
+
+class ToolChoiceKind(Enum):
+    """What `tool_choice` asks for."""
+
+    AUTO = "auto"
+    REQUIRED = "required"
+    NONE = "none"
+    NAMED = "named"
+    OTHER = "other"  # an object of the endpoint's own, sent as it is
+
+
+@dataclass(frozen=True, slots=True)
+class ToolChoice:
+    """`tool_choice` read once for all shapes: `name` with NAMED, `value` with OTHER."""
+
+    kind: ToolChoiceKind
+    name: str = ""
+    value: JsonValue = None
+
+
+def tool_choice_of(parameters: Parameters) -> ToolChoice | None:
+    """The choice that was asked for, if any.
+
+    Raises:
+        RequestInvalid: a word that is not auto, required or none.
+    """
+    value = parameters.values.get("tool_choice")
+    if value is None:
+        return None
+    if isinstance(value, dict):
+        name = text_of(object_of(value.get("function")).get("name")) or text_of(value.get("name"))
+        if value.get("type") in ("function", "tool") and name:
+            return ToolChoice(ToolChoiceKind.NAMED, name, value)
+        return ToolChoice(ToolChoiceKind.OTHER, value=value)
+    words = {kind.value: kind for kind in (ToolChoiceKind.AUTO, ToolChoiceKind.REQUIRED, ToolChoiceKind.NONE)}
+    if value not in words:
+        path = parameters.path("tool_choice")
+        advice = "must be auto, required, none, or an object that names a function"
+        raise RequestInvalid(f"{path}: {advice}", violations=[Violation(path, advice)])
+    return ToolChoice(words[str(value)])
+
+
+@dataclass(frozen=True, slots=True)
+class JsonSchemaFormat:
+    """The parts of a `response_format` of type `json_schema`."""
+
+    name: str
+    schema: JsonObject
+    strict: bool | None
+    description: str
+
+
+def json_schema_of(response_format: JsonObject, path: str) -> JsonSchemaFormat | None:
+    """The schema of a `response_format`; None for `text` and `json_object`.
+
+    Raises:
+        RequestInvalid: a type that is none of the three, or a json_schema without its schema.
+    """
+    kind = response_format.get("type")
+    if kind in ("text", "json_object"):
+        return None
+    inner = object_of(response_format.get("json_schema")) or response_format
+    schema = inner.get("schema")
+    if kind != "json_schema" or not isinstance(schema, dict):
+        advice = 'must be {"type": "text"}, {"type": "json_object"} or {"type": "json_schema", "json_schema": {…}}'
+        raise RequestInvalid(f"{path}: {advice}", violations=[Violation(path, advice)])
+    strict = inner.get("strict")
+    return JsonSchemaFormat(
+        name=text_of(inner.get("name")) or "answer",
+        schema=schema,
+        strict=strict if isinstance(strict, bool) else None,
+        description=text_of(inner.get("description")),
+    )
+
+
+def unsupported(field: str, description: str) -> NotSupportedByApi:
+    """The refusal of something that a shape cannot carry."""
+    return NotSupportedByApi(f"{field}: {description}", violations=[Violation(field, description)])
+
+
+def invalid(field: str, description: str) -> RequestInvalid:
+    """The refusal of something that is malformed."""
+    return RequestInvalid(f"{field}: {description}", violations=[Violation(field, description)])
+
+
+def part_field(message: int, role: str, part: int) -> str:
+    """The path of a content part, for violations."""
+    return f"messages[{message}].{role}.content[{part}]"
+
+
+def text_only(message: int, role: str, content: tuple[ContentPart, ...], api: str) -> str:
+    """The text of content that must be all text.
+
+    Raises:
+        NotSupportedByApi: a part is not text.
+    """
+    text = joined_text(content)
+    if text is not None:
+        return text
+    at = next(number for number, part in enumerate(content) if not isinstance(part, TextPart))
+    raise unsupported(part_field(message, role, at), f"{api} carries only text here")
+
+
+def names_of_calls(messages: Sequence[Message]) -> Mapping[str, str]:
+    """The tool's name for each call id of the conversation: some shapes want it with the result."""
+    return {
+        call.id: call.name
+        for message in messages
+        if isinstance(message, AssistantMessage)
+        for call in message.tool_calls
+    }
+
+
+def tool_name(message: ToolMessage, names: Mapping[str, str]) -> str:
+    """The name of the tool that answered."""
+    return message.name or names.get(message.tool_call_id, "")

@@ -1,0 +1,170 @@
+"""What kind of body is it? Bytes in, frames or a whole document out. No I/O, no JSON.
+
+The content type is a hint only: endpoints send SSE as JSON, JSON errors as `application/octet-stream`, JSON answers
+to streaming requests, NDJSON (Ollama's native routes) and JSON arrays (Gemini without `alt=sse`). The first byte that
+is not blank decides.
+"""
+
+import re
+from enum import Enum
+
+from caller.custom_llm.adapter import Frame
+from caller.custom_llm.body.sse import SseDecoder
+from caller.errors import ProtocolError, ResponseTooLarge
+
+_BLANK = b" \t\r\n"
+_BOM = b"\xef\xbb\xbf"
+# No JSON text has one object behind another: these are two texts.
+_TWO_OBJECTS = re.compile(rb"\}[ \t]*\r?\n\s*\{")
+_LOOK_BACK = 64
+_NDJSON = (
+    "the endpoint answered with lines of JSON instead of server-sent events: that is Ollama's native API. Set baseUrl"
+    " to its OpenAI-compatible root, for example http://localhost:11434/v1"
+)
+_HTML = "the endpoint answered with an HTML page instead of a chat answer; check that baseUrl is the API's root"
+_FOREIGN = (
+    "the endpoint's answer is neither JSON nor an event stream; check that baseUrl is the root of an API of the chosen"
+    " apiCompatibility"
+)
+
+
+class BodyKind(Enum):
+    """What the first byte says."""
+
+    UNKNOWN = 0
+    SSE = 1
+    JSON = 2  # an object: a whole answer
+    ARRAY = 3
+
+
+class BodyDecoder:
+    """Decodes one streamed body. Holds at most `max_event_bytes`.
+
+    `document` is the whole body once `close` was called on one that is a single JSON object: the endpoint answered
+    a streaming request in one piece.
+    """
+
+    __slots__ = ("_array", "_held", "_limit", "_sse", "document", "kind")
+
+    def __init__(self, max_event_bytes: int) -> None:
+        self.kind = BodyKind.UNKNOWN
+        self.document = b""
+        self._limit = max_event_bytes
+        self._sse = SseDecoder(max_event_bytes)
+        self._held = bytearray()
+        self._array = _ArrayDecoder(max_event_bytes)
+
+    def feed(self, chunk: bytes) -> list[Frame]:
+        """Take bytes as they came.
+
+        Raises:
+            ProtocolError: it is an HTML page, or lines of JSON.
+            ResponseTooLarge: past the bound.
+        """
+        if self.kind is BodyKind.SSE:
+            return self._sse.feed(chunk)
+        if self.kind is BodyKind.UNKNOWN:
+            self._held += chunk
+            begun = self._held.lstrip(_BLANK)
+            first = begun.removeprefix(_BOM).lstrip(_BLANK)
+            if not first or (len(begun) < len(_BOM) and _BOM.startswith(begun)):
+                self._held = begun[: len(_BOM)]  # blank keep-alives; a mark may be incomplete
+                return []
+            self.kind = _kind(first[0])
+            chunk, self._held = bytes(first), bytearray()
+        return self._feed_known(chunk)
+
+    def _feed_known(self, chunk: bytes) -> list[Frame]:
+        if self.kind is BodyKind.SSE:
+            return self._sse.feed(chunk)
+        if self.kind is BodyKind.ARRAY:
+            return self._array.feed(chunk)
+        seam = max(len(self._held) - _LOOK_BACK, 0)
+        self._held += chunk
+        if len(self._held) > self._limit:
+            raise ResponseTooLarge(f"the endpoint's answer is larger than {self._limit} bytes")
+        if _TWO_OBJECTS.search(self._held, seam):
+            raise ProtocolError(_NDJSON)
+        return []
+
+    def close(self) -> list[Frame]:
+        """The body ended.
+
+        Raises:
+            ProtocolError: it was neither JSON nor an event stream.
+        """
+        if self.kind is BodyKind.JSON:
+            self.document = bytes(self._held)
+            return []
+        if self.kind is BodyKind.ARRAY and self._array.empty:
+            raise ProtocolError(_FOREIGN)
+        if self.kind is not BodyKind.SSE:
+            return []
+        frames = self._sse.close()
+        if self._sse.foreign:
+            raise ProtocolError(_FOREIGN)
+        return frames
+
+
+class _ArrayDecoder:
+    """A JSON array that is streamed: each object in it is a frame. Cuts between objects by counting braces.
+
+    `empty` is True until an object began.
+    """
+
+    __slots__ = ("_depth", "_held", "_limit", "_skip", "_string", "empty")
+
+    # What matters outside of a string, and inside of one.
+    _PLAIN = re.compile(rb'["{}]')
+    _STRING = re.compile(rb'["\\]')
+
+    def __init__(self, limit: int) -> None:
+        self.empty = True
+        self._limit = limit
+        self._held = bytearray()
+        self._depth = 0
+        self._string = False
+        self._skip = 0  # 1: the chunk ended behind a backslash
+
+    def feed(self, chunk: bytes) -> list[Frame]:
+        frames: list[Frame] = []
+        start = 0
+        at = self._skip
+        self._skip = 0
+        while (found := (self._STRING if self._string else self._PLAIN).search(chunk, at)) is not None:
+            at = found.end()
+            mark = found[0]
+            if mark == b"\\":
+                at += 1
+                self._skip = 1 if at > len(chunk) else 0
+            elif mark == b'"':
+                self._string = not self._string and self._depth > 0
+            elif mark == b"{":
+                if self._depth == 0:
+                    start = at - 1
+                    self.empty = False
+                self._depth += 1
+            elif self._depth:
+                self._depth -= 1
+                if self._depth == 0:
+                    self._hold(chunk[start:at])
+                    frames.append(Frame("", bytes(self._held)))
+                    self._held = bytearray()
+        if self._depth:
+            self._hold(chunk[start:])
+        return frames
+
+    def _hold(self, piece: bytes) -> None:
+        self._held += piece
+        if len(self._held) > self._limit:
+            raise ResponseTooLarge(f"an event of the endpoint's stream is larger than {self._limit} bytes")
+
+
+def _kind(first: int) -> BodyKind:
+    if first == 0x7B:
+        return BodyKind.JSON
+    if first == 0x5B:
+        return BodyKind.ARRAY
+    if first == 0x3C:
+        raise ProtocolError(_HTML)
+    return BodyKind.SSE

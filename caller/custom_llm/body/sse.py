@@ -1,0 +1,132 @@
+"""Server-sent events: bytes in, frames out. No I/O, no JSON.
+
+A line ends at CR, LF or CRLF and nowhere else (`str.splitlines` also cuts at U+2028, which stands raw in JSON
+strings), however the network cut the bytes up. Bytes stay bytes: a frame's data is decoded by whoever parses it.
+
+What differs from the HTML standard, because endpoints do:
+
+* An event is dispatched at its blank line with whatever `event:` it had, before or after its `data:`.
+* At the end of the body a pending event is dispatched too: some servers forget the last blank line.
+* A line `error: {…}` is an event named `error` (llama.cpp before September 2025).
+* A block that starts with `{` or `[` is a raw JSON text, an event without a name (Gemini's errors inside a stream).
+* Data that ends with `}` followed by data that begins with `{` or `[` are two events: no JSON text has the one behind
+  the other, and some servers (DeepInfra, SambaNova) end events with a single newline.
+* Events without data, and `data: null`, are dropped.
+"""
+
+from caller.custom_llm.adapter import Frame
+from caller.errors import ResponseTooLarge
+
+_BOM = b"\xef\xbb\xbf"
+# What a line costs beside its bytes, so that many short lines are bounded as well as one long one.
+_LINE = 64
+_MAX_NAME = 256
+_FIELDS = (b"data", b"event", b"id", b"retry", b"error", b":", b"{", b"[")
+
+
+class SseDecoder:
+    """Decodes one stream. Never raises but for `ResponseTooLarge`, and holds at most `max_event_bytes` of it.
+
+    `foreign` is True when the body began with something that is no line of an event stream, and no event came.
+    """
+
+    __slots__ = ("_after_cr", "_data", "_event", "_limit", "_partial", "_raw", "_size", "_start", "foreign")
+
+    def __init__(self, max_event_bytes: int) -> None:
+        self.foreign = False
+        self._limit = max_event_bytes
+        self._partial = bytearray()  # an unfinished line
+        self._size = 0  # of the pending event
+        self._after_cr = False
+        self._start = True
+        self._event = ""
+        self._data: list[bytes] = []
+        self._raw = False
+
+    def feed(self, chunk: bytes) -> list[Frame]:
+        """Take bytes as they came; returns the frames that are complete.
+
+        Raises:
+            ResponseTooLarge: an event is larger than the bound.
+        """
+        if self._after_cr and chunk:
+            self._after_cr = False
+            chunk = chunk.removeprefix(b"\n")
+        if b"\r" in chunk:
+            self._after_cr = chunk.endswith(b"\r")
+            chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        frames: list[Frame] = []
+        *lines, tail = chunk.split(b"\n")
+        if lines and self._partial:
+            lines[0] = self._unfinished(lines[0])
+        for line in lines:
+            self._line(line, frames)
+        if tail:
+            self._partial += tail
+            self._check(len(self._partial))
+        return frames
+
+    def close(self) -> list[Frame]:
+        """The body ended: whatever is pending is dispatched."""
+        frames: list[Frame] = []
+        if self._partial:
+            self._line(self._unfinished(b""), frames)
+        self._dispatch(frames)
+        return frames
+
+    def _unfinished(self, rest: bytes) -> bytes:
+        line = bytes(self._partial) + rest
+        self._partial = bytearray()
+        return line
+
+    def _check(self, more: int) -> None:
+        if self._size + more > self._limit:
+            raise ResponseTooLarge(f"an event of the endpoint's stream is larger than {self._limit} bytes")
+
+    def _line(self, line: bytes, frames: list[Frame]) -> None:
+        if self._start and line:
+            self._start = False
+            line = line.removeprefix(_BOM)
+            self.foreign = bool(line) and not line.startswith(_FIELDS)
+        if not line:
+            self._dispatch(frames)
+        elif line.startswith(b"data:"):
+            value = line[6:] if line[5:6] == b" " else line[5:]
+            if self._data and (self._raw or _cannot_follow(self._data[-1], value)):
+                self._dispatch(frames)
+            self._add(value)
+        else:
+            self._other_line(line)
+
+    def _other_line(self, line: bytes) -> None:
+        if self._raw or (line[0] in b"{[" and not self._data):
+            self._raw = True
+            self._add(line)
+            return
+        name, _, value = line.partition(b":")
+        if name == b"event":
+            self._event = value[:_MAX_NAME].removeprefix(b" ").decode("utf-8", "replace")
+        elif name == b"error":
+            self._event = "error"
+            self._add(value.strip())
+
+    def _add(self, value: bytes) -> None:
+        self._check(len(value))
+        self._size += len(value) + _LINE
+        self._data.append(value)
+
+    def _dispatch(self, frames: list[Frame]) -> None:
+        data = self._data
+        if data:
+            joined = data[0] if len(data) == 1 else b"\n".join(data)
+            if joined and joined != b"null":
+                self.foreign = False
+                frames.append(Frame(self._event, joined))
+            self._data = []
+            self._size = 0
+        self._event = ""
+        self._raw = False
+
+
+def _cannot_follow(data: bytes, value: bytes) -> bool:
+    return value[:1] in (b"{", b"[") and data.rstrip().endswith(b"}")

@@ -1,0 +1,222 @@
+"""From an answer that is an error to the error to raise: the same for every API shape. Pure, and it never raises.
+
+Which error it is, is decided in `error_codes`; what the body says, in `error_body`. Here both meet, and the text is
+made: what happened, the endpoint's own words, and what to do about it. The text holds no query string and nothing
+that looks like a key; it cannot know the caller's own header values (see `redaction.redacted`).
+"""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Final
+
+from caller.custom_llm.base_url import without_query
+from caller.custom_llm.errors.error_body import ErrorBody, parsed, read_body, read_value
+from caller.custom_llm.errors.error_codes import Kind, kind_of
+from caller.custom_llm.errors.redaction import one_line, sanitized
+from caller.custom_llm.errors.retry_hints import request_id_of, retry_after_of, should_retry_of
+from caller.custom_llm.errors.url_hints import url_hint
+from caller.errors import (
+    MAX_MESSAGE_BYTES,
+    CallerError,
+    ContentFiltered,
+    ContextLengthExceeded,
+    EndpointError,
+    EndpointForbidden,
+    EndpointNotFound,
+    EndpointOverloaded,
+    EndpointPrecondition,
+    EndpointRateLimited,
+    EndpointRejected,
+    EndpointUnauthenticated,
+    ModelNotFound,
+    ProtocolError,
+    QuotaExhausted,
+    Retry,
+    StreamInterrupted,
+    clipped,
+)
+from caller.json_types import JsonObject, JsonValue, object_of, objects_of
+
+# For every error that says an answer is not of its API: what the endpoint has to do.
+PROTOCOL_REMEDY: Final = (
+    "The endpoint has to answer as the chosen API does: a chat completion needs `choices` with"
+    " `choices[0].message.content`. If the server speaks another API, choose that apiCompatibility or put a"
+    " compatibility layer such as LiteLLM in front of it."
+)
+_KEY_REMEDY: Final = (
+    "Put the key into the credential's headers as the endpoint wants it, usually `Authorization: Bearer <key>`;"
+    " a server of your own has to be set up to accept that header."
+)
+
+# What happened, and what to do about it.
+_TEXTS: Final[Mapping[Kind, tuple[str, str]]] = {
+    EndpointUnauthenticated: ("the endpoint refused the credential", _KEY_REMEDY),
+    EndpointForbidden: (
+        "the endpoint does not allow this with this credential",
+        "Ask for the right at the provider, or use another key.",
+    ),
+    EndpointNotFound: ("the endpoint found nothing at the called URL", ""),
+    ModelNotFound: (
+        "the endpoint does not know the model",
+        "Check the model's name; ListModels shows the names that the endpoint knows.",
+    ),
+    EndpointRejected: ("the endpoint rejected the request", "Change what it names and try again."),
+    EndpointPrecondition: (
+        "the endpoint cannot do what was asked",
+        "Check the base URL and what the endpoint supports.",
+    ),
+    ContextLengthExceeded: (
+        "the conversation is too long for the model",
+        "Send fewer or shorter messages, ask for fewer tokens, or use a model with a larger context.",
+    ),
+    ContentFiltered: ("the endpoint's content filter refused the request", "Change the messages."),
+    QuotaExhausted: (
+        "the endpoint's account is used up",
+        "Check plan, limits and billing at the provider; trying again does not help.",
+    ),
+    EndpointRateLimited: ("the endpoint limits the rate of requests", "Send fewer requests, or later."),
+    EndpointOverloaded: ("the endpoint is overloaded or not ready", "Try again later."),
+    EndpointError: ("the endpoint failed", "Look into its log, or try again later."),
+    ProtocolError: ("the answer is not what its API promises", PROTOCOL_REMEDY),
+    StreamInterrupted: ("the endpoint stopped in the middle of its answer", "Try again."),
+}
+
+# Words of `finish_reason` that say that the answer failed.
+_FINISHES: Final[Mapping[str, Kind]] = {
+    "error": EndpointError,  # Mistral, OpenRouter, vLLM, lmdeploy
+    "parse_error": EndpointError,  # lmdeploy
+    "abort": StreamInterrupted,  # vLLM, SGLang, lmdeploy: given up on in the middle
+    "insufficient_system_resource": EndpointOverloaded,  # DeepSeek
+}
+_MAX_URL_BYTES = 200
+
+
+def endpoint_error(status: int, headers: Mapping[str, str], body: bytes, *, url: str) -> CallerError:
+    """The error that an answer with an error status means. Returns it; never raises.
+
+    Args:
+        status: of the HTTP answer, 200 excepted.
+        headers: any mapping that finds names whatever their case.
+        body: as it came, decompressed; may be cut.
+        url: the full URL that was called; its query is not shown.
+
+    """
+    if 300 <= status < 400:
+        return _redirect(status, headers, url)
+    said = read_body(body)
+    kind = kind_of(status, said.words, said.message)
+    error = kind(
+        _text(kind, str(status), said.message or _phrase(status), _remedy(kind, status, url)),
+        http_status=status,
+        endpoint_code=sanitized(said.code),
+        endpoint_request_id=request_id_of(headers) or one_line(said.request_id),
+        url=_shown(url),
+    )
+    if kind.retry is not Retry.NEVER:
+        error.retry_after = retry_after_of(headers, said.value)
+    error.final = should_retry_of(headers) is False
+    return error
+
+
+def in_band_error(frame: JsonObject, *, event: str = "", url: str = "") -> CallerError | None:
+    """The error that a frame of a 200 stream is, or that a 200 answer is; None for any other frame.
+
+    `event` is the frame's SSE name. Usage and output in the same frame are the adapter's to read first.
+    """
+    if event != "error" and not _is_error(frame):
+        return None
+    return failure(frame, url=url)
+
+
+def in_band_body_error(body: bytes, url: str) -> CallerError | None:
+    """The error that a whole 200 body is (possibly in a list), or None where it is none or no JSON."""
+    value = parsed(body)
+    first = value[0] if isinstance(value, list) and value else value
+    return failure(value, url=url) if _is_error(object_of(first)) else None
+
+
+def failure(value: JsonValue, *, url: str = "") -> CallerError:
+    """The error that JSON of a 200 answer means when it is already known to be one (a failed Responses object)."""
+    said = read_value(value)
+    kind = kind_of(said.status, said.words, said.message)
+    return kind(
+        _text(kind, _sign(said), said.message or "it gave no reason", _remedy(kind, 200, url)),
+        http_status=200,
+        endpoint_code=sanitized(said.code),
+        endpoint_request_id=one_line(said.request_id),
+        retry_after=None if kind.retry is Retry.NEVER else retry_after_of({}, value),
+        url=_shown(url),
+    )
+
+
+def finish_reason_error(raw: str) -> CallerError | None:
+    """The error that a finish reason means, or None for one that ends a good answer."""
+    kind = _FINISHES.get(raw.lower())
+    if kind is None:
+        return None
+    lead, remedy = _TEXTS[kind]
+    return kind(f'{lead}: it ended with the finish reason "{raw}". {remedy}', http_status=200, endpoint_code=raw)
+
+
+def _is_error(frame: JsonObject) -> bool:
+    return (
+        _says_something(frame.get("error"))
+        or "error" in (frame.get("object"), frame.get("type"))
+        or bool(frame.get("error_code"))  # FastChat
+        or bool(object_of(frame.get("base_resp")).get("status_code"))  # MiniMax
+        or frame.get("success") is False  # z.ai and Cloudflare
+        or any(_says_something(choice.get("error")) for choice in objects_of(frame.get("choices")))  # OpenRouter
+    )
+
+
+def _says_something(error: JsonValue) -> bool:
+    """Servers written in Go send an empty object where there is no error."""
+    return any(error.values()) if isinstance(error, dict) else bool(error)
+
+
+def _redirect(status: int, headers: Mapping[str, str], url: str) -> CallerError:
+    target = _shown(headers.get("location", ""))
+    where = f" to {target}" if target else ""
+    return ProtocolError(
+        f"the endpoint answered with a redirect ({status}){where}; redirects are never followed, the credential would"
+        f" go with them. Called: {_shown(url)}. Put the final address into the credential's base URL.",
+        http_status=status,
+        endpoint_request_id=request_id_of(headers),
+        url=_shown(url),
+    )
+
+
+def _sign(said: ErrorBody) -> str:
+    code = sanitized(said.code)
+    return clipped(f"in a 200 answer, {code}" if code else "in a 200 answer", 120)
+
+
+def _remedy(kind: Kind, status: int, url: str) -> str:
+    remedy = _TEXTS[kind][1]
+    if not url or (kind is not EndpointNotFound and status != 405):
+        return remedy or "Check the base URL."
+    hint = one_line(url_hint(url)) or remedy or "Check the base URL and the apiCompatibility."
+    return f"Called: {_shown(url)}. {clipped(hint, 2 * _MAX_URL_BYTES)}"
+
+
+def _text(kind: Kind, sign: str, message: str, remedy: str) -> str:
+    """The remedy always fits: the endpoint's words are what is clipped."""
+    head, tail = f"{_TEXTS[kind][0]} ({sign}): ", f". {remedy}"
+    words = sanitized(message) or "no text"
+    room = MAX_MESSAGE_BYTES - len((head + tail).encode("utf-8", "replace"))
+    return head + clipped(words.removesuffix("."), max(room, 3)) + tail
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "no text"
+
+
+def _shown(url: str) -> str:
+    """Without the query; `""` for what is no URL. A redirect may name a path only."""
+    try:
+        return clipped(one_line(without_query(url)), _MAX_URL_BYTES)
+    except ValueError:
+        return ""

@@ -1,0 +1,1 @@
+"""HTTP to endpoints, and where it may lead. The only modules that import aiohttp."""

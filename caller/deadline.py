@@ -1,0 +1,82 @@
+"""A timeout that moves: one timer per call instead of one per token. Knows asyncio only.
+
+`arm` costs one clock reading. The timer itself is set again only when it fires too early, so a stream of a thousand
+tokens sets a handful of timers.
+"""
+
+import asyncio
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from caller.errors import CallerError
+
+
+class DeadlineTimer:
+    """Guards the block it is entered around. When the armed time passes, the block's task is cancelled and leaves the
+    block with the armed error.
+
+    Entering and leaving happen in one task, the one that works in the block.
+    """
+
+    __slots__ = ("_cancelling", "_due", "_error", "_expired", "_fires_at", "_loop", "_task", "_timer")
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._task: asyncio.Task[object] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._fires_at = 0.0  # when the timer fires; uvloop's handles of a time in the past cannot tell
+        self._due: float | None = None
+        self._error: Callable[[], CallerError] | None = None
+        self._expired = False
+        self._cancelling = 0
+
+    async def __aenter__(self) -> Self:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a deadline timer guards a task")
+        self._task = task
+        self._cancelling = task.cancelling()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        task, self._task = self._task, None
+        expired, self._error = self._error, None  # it may be a method of who holds this timer
+        if not self._expired or task is None or expired is None:
+            return
+        # As in asyncio.timeout: only our own cancellation becomes the error; one from outside goes on.
+        if task.uncancel() <= self._cancelling and kind is not None and issubclass(kind, asyncio.CancelledError):
+            raise expired() from error
+
+    def arm(self, due: float, error: Callable[[], CallerError]) -> None:
+        """Let the block fail with `error` at `due` (in `loop.time()`), unless it is armed anew before."""
+        self._due = due
+        self._error = error
+        if self._timer is None:
+            self._set(due)
+        elif due < self._fires_at:
+            self._timer.cancel()
+            self._set(due)
+
+    def disarm(self) -> None:
+        """Let the block take its time."""
+        self._due = None
+
+    def _set(self, due: float) -> None:
+        self._fires_at = due
+        self._timer = self._loop.call_at(due, self._fire)
+
+    def _fire(self) -> None:
+        self._timer = None
+        if self._due is None or self._task is None:
+            return
+        if self._loop.time() < self._due:
+            self._set(self._due)
+            return
+        self._expired = True
+        self._task.cancel()

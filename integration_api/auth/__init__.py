@@ -1,0 +1,1 @@
+"""Who calls: tokens, JWTs, client certificates, and the server's own TLS."""

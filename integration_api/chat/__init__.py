@@ -1,0 +1,1 @@
+"""The native face: integration_api.v1.ChatService."""

@@ -1,0 +1,132 @@
+"""Credentials that the server itself holds: a directory of JSON files, one per name, as Kubernetes mounts secrets.
+
+`openai.json` is the credential `openai`: the object that clients would send, and optionally who may use it:
+
+    {"baseUrl": "https://api.openai.com/v1",
+     "headers": {"Authorization": "Bearer sk-…"},
+     "allowed_callers": ["billing"]}
+
+Without `allowed_callers` every caller may. A named credential is used as a whole: its base URL comes from the same
+file as its keys, so a request can choose the name and nothing else. Names are looked up in a table; no path is ever
+made of one. It knows files and domain values, no gRPC.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+
+from caller.credentials import parse_credential
+from caller.errors import CredentialForbidden, CredentialInvalid, CredentialNotFound, Violation
+from caller.json_types import JsonObject, JsonValue
+from integration_api.files.reload import FileWatcher, Found, Watched, readable
+
+MAX_CREDENTIALS = 4096
+MAX_FILE_BYTES = 64 * 1024
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_SUFFIX = ".json"
+_PATH = "credential.name"
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    value: JsonObject = field(repr=False)
+    allowed: frozenset[str] | None
+
+
+class CredentialStore:
+    """Finds credentials by name. Made with a watcher, which keeps it current."""
+
+    def __init__(self, directory: str, files: FileWatcher) -> None:
+        self._directory = Path(directory)
+        self._log = structlog.get_logger("integration_api.credentials")
+        self._good: Mapping[str, _Stored] = {}
+        self._stored: Watched[Mapping[str, _Stored]] = files.add(
+            Watched("credentials_dir", self._files, self._parse, MAX_FILE_BYTES)
+        )
+
+    def find(self, name: str, identity: str) -> JsonObject:
+        """The credential of this name, for this caller (empty: an anonymous one).
+
+        Raises:
+            CredentialInvalid: the name cannot be one.
+            CredentialNotFound, CredentialForbidden: see there.
+        """
+        if not _NAME.fullmatch(name):
+            advice = "must be 1 to 128 letters, digits, dots, underscores and hyphens"
+            raise CredentialInvalid(f"{_PATH}: {advice}", violations=[Violation(_PATH, advice)])
+        stored = self._stored.value.get(name)
+        if stored is None:
+            raise not_found(name)
+        if stored.allowed is not None and identity not in stored.allowed:
+            who = f"the caller {identity!r}" if identity else "a caller that does not say who it is"
+            raise CredentialForbidden(f"the credential {name!r} is not for {who}")
+        return dict(stored.value)
+
+    def _files(self) -> Sequence[Path]:
+        """The files of credentials, in the order of their names. What begins with two dots is Kubernetes' own."""
+        found = sorted(
+            path
+            for path in self._directory.iterdir()
+            if path.suffix == _SUFFIX and not path.name.startswith(".") and path.is_file()
+        )
+        return found[:MAX_CREDENTIALS]
+
+    def _parse(self, found: Found) -> Mapping[str, _Stored]:
+        """All that can be used. A file that cannot leaves what it said before in force; others are not held up."""
+        stored: dict[str, _Stored] = {}
+        for path, raw in found.items():
+            name = path.name.removesuffix(_SUFFIX)
+            try:
+                stored[name] = _parsed(name, raw)
+            except (ValueError, OSError) as error:
+                self._log.error("credential.broken", name=name, error=str(error))
+                if name in self._good:
+                    stored[name] = self._good[name]
+        if len(found) >= MAX_CREDENTIALS:
+            self._log.error("credentials.too_many", most=MAX_CREDENTIALS)
+        self._good = stored
+        return stored
+
+
+def not_found(name: str) -> CredentialNotFound:
+    """The error for a name that nothing stands behind."""
+    advice = "the server holds no usable credential of this name; send the credential's value, or ask its operator"
+    return CredentialNotFound(f"{_PATH}: {name[:128]!r}: {advice}", violations=[Violation(_PATH, advice)])
+
+
+def _parsed(name: str, raw: bytes | OSError) -> _Stored:
+    """One file.
+
+    Raises:
+        ValueError: in words that hold nothing of its content.
+        OSError: it cannot be read.
+    """
+    if not _NAME.fullmatch(name):
+        raise ValueError("the name holds more than letters, digits, dots, underscores and hyphens, or is too long")
+    value = _object(readable(raw))
+    allowed = value.pop("allowed_callers", None)
+    try:
+        parse_credential(value)
+    except CredentialInvalid as error:
+        raise ValueError(error.message) from None
+    return _Stored(value, _names(allowed))
+
+
+def _object(raw: bytes) -> JsonObject:
+    try:
+        return msgspec.json.decode(raw, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise ValueError("is not a JSON object") from None
+
+
+def _names(value: JsonValue) -> frozenset[str] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(isinstance(name, str) and name for name in value):
+        raise ValueError("allowed_callers must be a list of names")
+    return frozenset(str(name) for name in value)

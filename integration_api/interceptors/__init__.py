@@ -1,1 +1,0 @@
-"""What stands around every call: errors become statuses here, once, and nowhere else."""

@@ -1,0 +1,1 @@
+"""The mirror of Rapida's UnifiedProviderService, whole: deletable in one piece."""

@@ -1,0 +1,290 @@
+"""One StreamChat stream of Rapida's contract: the machine of its turns.
+
+Three kinds of tasks, each with one job:
+
+* the reader reads frames for the stream's whole life, and decides at once what each means;
+* every turn has a task that asks its endpoint and lays frames into the outbox; cancelling it closes the endpoint's
+  connection, and can never break the stream, since it does not write;
+* the stream's own task takes frames from the outbox and is the only one that writes.
+
+The outbox is bounded: turns, and then the reader, wait for a client that does not read.
+"""
+
+import asyncio
+from collections import deque
+from contextlib import aclosing, suppress
+
+import structlog
+
+from caller.call import CallReport
+from caller.errors import CallerError, InternalError, RequestInvalid, ServiceOverloaded, ServiceStopped
+from caller.fold import Folder
+from integration_api import unified_provider_pb2 as pb
+from integration_api.rapida import response as unified_response
+from integration_api.rapida.calls import Calls, Configuration, now
+from integration_api.rapida.errors import NotConfigured, code_of
+from integration_api.rpc.rpc import ClientGoneError
+from integration_api.rpc.streams import OpenStream
+
+_MOST_FRAMES = 64
+_MOST_WAITING = 64
+_STOPPING = "this instance is stopping; connect again"
+
+
+class _Turn:
+    """One question and what is known of its answer. `muted`: nothing more of it may leave."""
+
+    __slots__ = ("calling", "configuration", "folder", "muted", "question", "report", "task")
+
+    def __init__(self, question: pb.StreamChatInput, configuration: Configuration, max_chars: int) -> None:
+        self.question = question
+        self.configuration = configuration
+        self.report = CallReport(started=now())
+        self.folder = Folder(max_chars)
+        self.calling = False
+        self.muted = False
+        self.task: asyncio.Task[None] | None = None
+
+
+class Conversation:
+    """One stream. Call `run` once, in the stream's own task."""
+
+    def __init__(self, stream: OpenStream[pb.StreamChatRequest], calls: Calls, idle_timeout: float) -> None:
+        self._stream = stream
+        self._calls = calls
+        self._idle_timeout = idle_timeout
+        self._log = structlog.get_logger("integration_api.turn")
+        self._configuration: Configuration | None = None
+        self._turn: _Turn | None = None  # the one that is being answered
+        self._waiting: deque[_Turn] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()  # of turns, those that still let go of their endpoint included
+        self._outbox: deque[tuple[_Turn | None, pb.StreamChatResponse]] = deque()
+        self._room = asyncio.Event()
+        self._news = asyncio.Event()
+        self._half_closed = False
+        self._closed = False
+        self._idle_due = now() + idle_timeout
+
+    async def run(self) -> None:
+        """Until the client or the server ends the stream.
+
+        Raises:
+            CallerError: the stream as a whole cannot go on.
+            ClientGoneError: the client hung up.
+        """
+        self._stream.when_draining(self._news.set)
+        reader = asyncio.create_task(self._read())
+        reader.add_done_callback(lambda _: self._news.set())
+        try:
+            while not self._over(reader):
+                if self._outbox:
+                    _, frame = self._outbox.popleft()
+                    self._room.set()
+                    await self._stream.rpc.write(frame)
+                else:
+                    await self._wait()
+        finally:
+            tasks = {reader, *self._tasks}
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+    def _over(self, reader: asyncio.Task[None]) -> bool:
+        """Whether nothing is left to do. What ends the stream from our side is said here first."""
+        if self._outbox:
+            return False
+        if self._closed:
+            return True
+        if reader.done() and not self._half_closed:
+            if reader.cancelled():  # not by us: grpc.aio ends the reads of a dead call so
+                raise ClientGoneError
+            reader.result()
+        if self._turn is not None:
+            return False
+        if self._half_closed:
+            return True
+        if self._stream.draining:
+            self._close(_STOPPING)
+        elif now() >= self._idle_due:
+            self._close(f"idle for {self._idle_timeout:g} s")
+        return False
+
+    async def _wait(self) -> None:
+        """Until something happens, or the stream was idle for too long."""
+        self._news.clear()
+        left = None if self._turn is not None else max(0.0, self._idle_due - now())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(left):
+                await self._news.wait()
+
+    # -- frames in ---------------------------------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        """The one reader. It never waits for an answer, only for a client that does not read what it is sent."""
+        while not self._closed:
+            frame = await self._stream.read()
+            if frame is None:
+                self._half_closed = True
+                return
+            self._idle_due = now() + self._idle_timeout
+            self._hear(frame)
+            await self._until_room()
+
+    def _hear(self, frame: pb.StreamChatRequest) -> None:
+        match frame.WhichOneof("request"):
+            case "chat":
+                self._chat(frame.chat)
+            case "configuration":
+                self._configure(frame.configuration)
+            case "close":
+                self._silence()
+                self._close(frame.close.reason)
+            case _:
+                self._refuse("", RequestInvalid("the frame holds none of configuration, chat and close"))
+
+    def _configure(self, wire: pb.StreamChatConfiguration) -> None:
+        """Take a configuration. One that fails leaves none: no turn uses a credential that was to be replaced."""
+        provider = wire.providerName.lower()
+        try:
+            self._configuration = self._calls.configuration(wire)
+        except CallerError as error:
+            self._configuration = None
+            self._note_failure("", error)
+            self._lay(None, unified_response.configured(provider, error))
+        else:
+            self._lay(None, unified_response.configured(provider))
+
+    def _chat(self, question: pb.StreamChatInput) -> None:
+        if self._configuration is None:
+            self._refuse(question.requestId, NotConfigured("the stream is not configured: send `configuration` first"))
+            return
+        turn = _Turn(question, self._configuration, self._calls.max_answer)
+        earlier = self._turn
+        if earlier is None:
+            self._start(turn)
+        elif not turn.configuration.turns_wait:
+            self._supersede(earlier)
+            self._start(turn)
+        elif len(self._waiting) < _MOST_WAITING:
+            self._waiting.append(turn)
+        else:
+            self._refuse(question.requestId, ServiceOverloaded(f"{_MOST_WAITING} turns of this stream are waiting"))
+
+    def _refuse(self, request_id: str, error: CallerError) -> None:
+        """Answer a turn that is not even begun."""
+        self._note_failure(request_id, error)
+        found = self._calls.measured(request_id, CallReport(started=now()), None)
+        self._lay(None, unified_response.failed_turn(request_id, error, found))
+
+    # -- turns -------------------------------------------------------------------------------------------------------
+
+    def _start(self, turn: _Turn) -> None:
+        self._turn = turn
+        turn.task = asyncio.create_task(self._answer(turn))
+        self._tasks.add(turn.task)
+        turn.task.add_done_callback(self._tasks.discard)
+
+    def _supersede(self, turn: _Turn) -> None:
+        """Barge-in: let go of the endpoint, take back what did not leave, and say what was said so far."""
+        self._mute(turn)
+        completion = turn.folder.completion()
+        request_id = turn.question.requestId
+        found = self._calls.measured(request_id, turn.report, completion.usage)
+        self._lay(None, unified_response.superseded(request_id, completion, found))
+        # Turns that waited in the older order come no more: the newest takes the place of all.
+        while self._waiting:
+            self._supersede(self._waiting.popleft())
+
+    def _silence(self) -> None:
+        """Stop whatever runs or waits, without a word."""
+        self._waiting.clear()
+        if self._turn is not None:
+            self._mute(self._turn)
+            self._turn = None
+
+    def _mute(self, turn: _Turn) -> None:
+        turn.muted = True
+        if turn.task is not None:
+            turn.task.cancel()
+        kept = [(owner, frame) for owner, frame in self._outbox if owner is not turn]
+        self._outbox.clear()
+        self._outbox.extend(kept)
+        self._room.set()
+
+    async def _answer(self, turn: _Turn) -> None:
+        """A turn's task: deltas, then the one final frame."""
+        request_id = turn.question.requestId
+        try:
+            with self._stream.turn():
+                last = await self._ask(turn)
+        except CallerError as error:
+            last = self._failed(turn, error)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if turn.muted or task is None or not self._stream.cutting:
+                raise
+            task.uncancel()
+            last = self._failed(turn, ServiceStopped("this instance stopped in the middle of the turn"))
+        except Exception as error:  # noqa: BLE001 -- a bug in one turn does not end the stream
+            self._log.error("turn.bug", request_id=request_id, exc_info=error)
+            last = self._failed(turn, InternalError(f"internal error, request id {self._stream.rpc.request_id}"))
+        await self._until_room()
+        if turn.muted:  # what runs at the end of a cancelled call may fail in ways of its own
+            return
+        self._lay(turn, last)
+        self._turn = None  # in one step with the final frame: a turn is superseded or ended, never both
+        self._idle_due = now() + self._idle_timeout
+        if self._waiting:
+            self._start(self._waiting.popleft())
+
+    async def _ask(self, turn: _Turn) -> pb.StreamChatResponse:
+        question, configuration = turn.question, turn.configuration
+        caller = self._calls.caller(question.providerName or configuration.provider)
+        call = self._calls.call(question, configuration.credential, self._stream.rpc)
+        async with self._calls.place(call), aclosing(caller.stream_chat(call, turn.report)) as batches:
+            async for batch in batches:
+                for event in batch:
+                    turn.folder.feed(event)
+                if not turn.calling:
+                    frame, turn.calling = unified_response.delta(question.requestId, batch)
+                    if frame is not None:
+                        await self._until_room()
+                        self._lay(turn, frame)
+        completion = turn.folder.completion()
+        found = self._calls.measured(question.requestId or call.request_id, turn.report, completion.usage)
+        last = unified_response.final(question.requestId, completion, found)
+        self._calls.bounded(last)
+        return last
+
+    def _failed(self, turn: _Turn, error: CallerError) -> pb.StreamChatResponse:
+        request_id = turn.question.requestId
+        self._note_failure(request_id, error)
+        found = self._calls.measured(request_id, turn.report, error.usage)
+        return unified_response.failed_turn(request_id, error, found)
+
+    def _note_failure(self, request_id: str, error: CallerError) -> None:
+        self._log.info(
+            "turn.failed",
+            request_id=request_id[:128],
+            kind=type(error).__name__,
+            code=code_of(error),
+            message=error.message,
+            attempts=error.attempts,
+            url=error.url,
+        )
+
+    # -- frames out --------------------------------------------------------------------------------------------------
+
+    def _lay(self, turn: _Turn | None, frame: pb.StreamChatResponse) -> None:
+        self._outbox.append((turn, frame))
+        self._news.set()
+
+    async def _until_room(self) -> None:
+        while len(self._outbox) >= _MOST_FRAMES:
+            self._room.clear()
+            await self._room.wait()
+
+    def _close(self, reason: str) -> None:
+        """Say the end, and end after it."""
+        self._lay(None, unified_response.closed(reason))
+        self._closed = True

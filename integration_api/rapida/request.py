@@ -1,0 +1,297 @@
+"""Requests of Rapida's contract to domain values. Pure; every fault of a request is one violation with its path.
+
+What the contract reads leniently is made strict here: names in any case, numbers and JSON as text, unknown keys of a
+credential. Whether a parameter's value is good is the domain's to say.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from google.protobuf import any_pb2
+
+from caller.call import ChatCall, Timeouts
+from caller.credentials import KEYS, KNOWN_KEYS, LEGACY_APIS, PATH, ApiCompatibility
+from caller.errors import CredentialInvalid, RequestInvalid, Violation, clipped
+from caller.json_types import JsonObject, JsonValue
+from caller.messages import (
+    AssistantMessage,
+    Message,
+    SystemMessage,
+    TextPart,
+    ToolCall,
+    ToolDefinition,
+    ToolMessage,
+    UserMessage,
+)
+from caller.parameters import KNOWN, NESTED, REFUSED, object_from_text
+from integration_api import unified_messages_pb2 as msg
+from integration_api import unified_provider_pb2 as pb
+from integration_api.codec.bounds import (
+    MAX_CREDENTIAL_VALUES,
+    MAX_MESSAGES,
+    MAX_PIECES,
+    MAX_SCHEMA_BYTES,
+    MAX_TOOLS,
+    Violations,
+    check_size,
+    refuse,
+)
+from integration_api.codec.structs import Budget, NotJsonError, value_to_json
+from integration_api.rapida.any_values import any_to_json, json_or_text
+
+TRANSPORT = "connection.transport"
+TURNS = "connection.turns"
+_NAMES = frozenset({*KNOWN, *REFUSED, "id", "name", "parameters"})
+_APIS = frozenset({*(api.value for api in ApiCompatibility), *LEGACY_APIS})
+# A function's parameters and the members of its lists nest in each other: three messages a level, and protobuf parsers
+# stop at a hundred.
+_MAX_SCHEMA_DEPTH = 24
+
+
+def chat_call(
+    request: pb.ChatRequest | pb.StreamChatInput,
+    request_id: str,
+    credential: Mapping[str, JsonValue],
+    timeouts: Timeouts,
+    max_attempts: int,
+    *,
+    identity: str,
+) -> ChatCall:
+    """The call that a request, or a turn of a stream, asks for.
+
+    Raises:
+        RequestInvalid: with one violation per fault.
+    """
+    violations = Violations()
+    call = ChatCall(
+        request_id=request_id,
+        credential=credential,
+        messages=_messages(request.conversations, violations),
+        parameters=_parameters(request.modelParameters, violations),
+        timeouts=timeouts,
+        tools=_tools(request.toolDefinitions, violations),
+        max_attempts=max_attempts,
+        identity=identity,
+    )
+    refuse(violations)
+    return call
+
+
+def credential_value(credential: msg.Credential, options: Mapping[str, str]) -> JsonObject:
+    """The credential's known fields, with the API compatibility that the connection options ask for.
+
+    Raises:
+        CredentialInvalid: a field that JSON cannot hold.
+        RequestInvalid: an unknown compatibility in the options.
+    """
+    fields = credential.value.fields
+    try:
+        check_size(credential.value)
+        budget = Budget(MAX_CREDENTIAL_VALUES)
+        value = {key: value_to_json(fields[key], 0, budget) for key in KNOWN_KEYS if key in fields}
+    except NotJsonError as fault:
+        raise CredentialInvalid(f"{PATH}: {fault}", violations=[Violation(PATH, str(fault))]) from None
+    transport = options.get(TRANSPORT, "").strip()
+    if transport:
+        if transport not in _APIS:
+            raise _bad_option(TRANSPORT, f"unsupported custom-llm transport option: {clipped(transport, 100)}")
+        for spelling in KEYS["apiCompatibility"]:
+            value.pop(spelling, None)
+        value["apiCompatibility"] = transport
+    return value
+
+
+def turns_wait(options: Mapping[str, str]) -> bool:
+    """Whether turns wait for each other instead of superseding each other.
+
+    Raises:
+        RequestInvalid: an unknown word.
+    """
+    match options.get(TURNS, "").strip().lower():
+        case "" | "supersede":
+            return False
+        case "queue":
+            return True
+        case _:
+            raise _bad_option(TURNS, f"unsupported {TURNS} option; known are supersede and queue")
+
+
+def _bad_option(option: str, text: str) -> RequestInvalid:
+    return RequestInvalid(text, violations=[Violation(f'connectionOptions["{option}"]', text)])
+
+
+# -- parameters ----------------------------------------------------------------------------------------------------
+
+
+def _parameters(wire: Mapping[str, any_pb2.Any], violations: Violations) -> JsonObject:
+    """`model.name`, and everything else as one `model.parameters`: there what an API shape lacks goes out as it is,
+    as this contract wants. Keys in the order of their names: a map has none, and a stable body helps caches."""
+    direct: JsonObject = {}
+    for key in sorted(wire):
+        prefix, _, name = key.partition(".")
+        if prefix.lower() != "model" or not name:
+            continue
+        name = _plain(name)
+        if name == "id":
+            continue
+        try:
+            direct[name] = any_to_json(wire[key], violations.budget)
+        except NotJsonError as fault:
+            violations.append(Violation(f'modelParameters["{key[:100]}"]', str(fault)))
+    model = direct.pop("name", None)
+    nested = _nested(direct.pop("parameters", None), violations)
+    given = {name: _spelled(name, value) for name, value in direct.items() if not _blank(value)}
+    return {"model.name": model, NESTED: given | nested}
+
+
+def _nested(value: JsonValue, violations: Violations) -> JsonObject:
+    if _blank(value):
+        return {}
+    fields = object_from_text(value) if isinstance(value, str) else value
+    if not isinstance(fields, dict):
+        violations.append(Violation(f'modelParameters["{NESTED}"]', "must be an object, or JSON text of one"))
+        return {}
+    # Exact names come last: of two spellings they win.
+    named = sorted(fields.items(), key=lambda field: field[0] == _plain(field[0]))
+    return {
+        _plain(name): _stop(member) if _plain(name) == "stop" else member
+        for name, member in named
+        if not (_plain(name) in KNOWN and _blank(member))
+    }
+
+
+def _plain(name: str) -> str:
+    """The name of a parameter: known ones in lower case, others as they are."""
+    return name.lower() if name.lower() in _NAMES else name
+
+
+def _blank(value: JsonValue) -> bool:
+    """Nothing, or the empty text that forms send for a field that was not filled in."""
+    return value is None or (isinstance(value, str) and not value.strip(" "))
+
+
+def _spelled(name: str, value: JsonValue) -> JsonValue:
+    """The value of a direct parameter. Of a known one the domain reads the text."""
+    if name == "stop":
+        return _stop(value)
+    return json_or_text(value) if isinstance(value, str) and name not in KNOWN else value
+
+
+def _stop(value: JsonValue) -> JsonValue:
+    """Comma-separated text as a list; JSON text stays for the domain to read. Line breaks are good stop sequences."""
+    if not isinstance(value, str) or value.lstrip().startswith("["):
+        return value
+    return [piece.strip(" ") for piece in value.split(",") if piece.strip(" ")]
+
+
+# -- history -------------------------------------------------------------------------------------------------------
+
+
+def _messages(wire: Sequence[msg.Message], violations: Violations) -> tuple[Message, ...]:
+    if len(wire) > MAX_MESSAGES:
+        violations.append(Violation("conversations", f"must be at most {MAX_MESSAGES}"))
+        return ()
+    if sum(map(_pieces, wire)) > MAX_PIECES:
+        violations.append(Violation("conversations", f"must hold at most {MAX_PIECES} contents and calls together"))
+        return ()
+    messages: list[Message] = []
+    for number, message in enumerate(wire):
+        messages += _message(f"conversations[{number}]", message, violations)
+    if not messages and not violations:
+        violations.append(Violation("conversations", "must hold at least one message that is not empty"))
+    return tuple(messages)
+
+
+def _pieces(wire: msg.Message) -> int:
+    """How much of it has a count of its own; each of these is empty in roles that have none."""
+    return len(wire.assistant.contents) + len(wire.assistant.toolCalls) + len(wire.tool.tools)
+
+
+def _message(path: str, wire: msg.Message, violations: Violations) -> Iterable[Message]:
+    match wire.WhichOneof("message"):
+        case "user":
+            return (UserMessage((TextPart(wire.user.content),)),)
+        case "assistant":
+            return _assistant(f"{path}.assistant", wire.assistant, violations)
+        case "system":
+            return (SystemMessage(wire.system.content),) if wire.system.content else ()
+        case "tool":
+            return [
+                _tool_message(f"{path}.tool.tools[{number}]", tool, violations)
+                for number, tool in enumerate(wire.tool.tools)
+            ]
+        case _:
+            violations.append(Violation(path, "must hold one of user, assistant, tool and system"))
+            return ()
+
+
+def _assistant(path: str, wire: msg.AssistantMessage, violations: Violations) -> Iterable[Message]:
+    text = "".join(wire.contents)
+    if not text and not wire.toolCalls:
+        return ()
+    calls = []
+    for number, call in enumerate(wire.toolCalls):
+        for name, value in (("id", call.id), ("function.name", call.function.name)):
+            if not value:
+                violations.append(Violation(f"{path}.toolCalls[{number}].{name}", "must not be empty"))
+        # Models call a tool without arguments with an empty text; replayed as it is, servers refuse it.
+        calls.append(ToolCall(call.id, call.function.name, call.function.arguments or "{}"))
+    return (AssistantMessage(text=text, tool_calls=tuple(calls)),)
+
+
+def _tool_message(path: str, wire: msg.ToolMessage.Tool, violations: Violations) -> Message:
+    if not wire.id:
+        violations.append(Violation(f"{path}.id", "must not be empty: it names the tool call that is answered"))
+    return ToolMessage(tool_call_id=wire.id, name=wire.name, content=(TextPart(wire.content),))
+
+
+# -- tools ---------------------------------------------------------------------------------------------------------
+
+
+def _tools(wire: Sequence[msg.ToolDefinition], violations: Violations) -> tuple[ToolDefinition, ...]:
+    if len(wire) > MAX_TOOLS:
+        violations.append(Violation("toolDefinitions", f"must be at most {MAX_TOOLS}"))
+        return ()
+    tools = []
+    for number, tool in enumerate(wire):
+        if tool.type != "function":
+            continue
+        path = f"toolDefinitions[{number}].functionDefinition"
+        function = tool.functionDefinition
+        if not function.name:
+            violations.append(Violation(f"{path}.name", "must not be empty"))
+        schema: JsonObject | None = None
+        if function.parameters.ByteSize() > MAX_SCHEMA_BYTES:
+            violations.append(Violation(f"{path}.parameters", f"must be at most {MAX_SCHEMA_BYTES} bytes"))
+        elif function.HasField("parameters"):
+            schema = _schema(f"{path}.parameters", function.parameters, violations, 0)
+        tools.append(ToolDefinition(function.name, function.description, schema))
+    return tuple(tools)
+
+
+def _schema(path: str, wire: msg.FunctionParameter, violations: Violations, depth: int) -> JsonObject:
+    if depth > _MAX_SCHEMA_DEPTH:
+        violations.append(Violation(path, f"is nested more than {_MAX_SCHEMA_DEPTH} levels deep"))
+        return {}
+    kind = wire.type or "object"
+    schema: JsonObject = {"type": kind}
+    if wire.properties or kind == "object":
+        schema["properties"] = {
+            name: _property(f"{path}.properties[{name[:64]!r}]", wire.properties[name], violations, depth)
+            for name in sorted(wire.properties)
+        }
+    if wire.required:
+        schema["required"] = list(wire.required)
+    return schema
+
+
+def _property(path: str, wire: msg.FunctionParameterProperty, violations: Violations, depth: int) -> JsonObject:
+    schema: JsonObject = {}
+    if wire.type:
+        schema["type"] = wire.type
+    if wire.description:
+        schema["description"] = wire.description
+    if wire.enum:
+        schema["enum"] = list(wire.enum)
+    if wire.HasField("items"):
+        schema["items"] = _schema(f"{path}.items", wire.items, violations, depth + 1)
+    return schema

@@ -1,0 +1,1 @@
+"""What stands around every RPC: the guard, statuses, streams, health, reflection."""

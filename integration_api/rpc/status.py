@@ -1,0 +1,148 @@
+"""Errors as gRPC statuses: the one table of kind to status and reason, and the details that go with it."""
+
+from dataclasses import dataclass
+
+import grpc
+from google.protobuf import any_pb2
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+
+from caller import errors
+from caller.errors import CallerError, Retry
+from integration_api.codec.common import seconds, usage
+from integration_api.v1 import messages_pb2 as msg
+
+DOMAIN = "integration-api"
+_MAX_VIOLATIONS = 16
+# What a client waits when we know that a retry helps and nobody said when.
+_DEFAULT_DELAY = 1.0
+_CODE = grpc.StatusCode
+
+TABLE: dict[type[CallerError], tuple[grpc.StatusCode, str]] = {
+    errors.UnknownProvider: (_CODE.INVALID_ARGUMENT, "UNKNOWN_PROVIDER"),
+    errors.CredentialInvalid: (_CODE.INVALID_ARGUMENT, "CREDENTIAL_INVALID"),
+    errors.RequestInvalid: (_CODE.INVALID_ARGUMENT, "REQUEST_INVALID"),
+    errors.NotSupportedByApi: (_CODE.INVALID_ARGUMENT, "NOT_SUPPORTED_BY_API"),
+    errors.CallerUnauthenticated: (_CODE.UNAUTHENTICATED, "CALLER_UNAUTHENTICATED"),
+    errors.CredentialNotFound: (_CODE.NOT_FOUND, "CREDENTIAL_NOT_FOUND"),
+    errors.CredentialForbidden: (_CODE.PERMISSION_DENIED, "CREDENTIAL_FORBIDDEN"),
+    errors.EgressDenied: (_CODE.PERMISSION_DENIED, "EGRESS_DENIED"),
+    errors.EndpointUnauthenticated: (_CODE.UNAUTHENTICATED, "ENDPOINT_UNAUTHENTICATED"),
+    errors.EndpointForbidden: (_CODE.PERMISSION_DENIED, "ENDPOINT_FORBIDDEN"),
+    errors.EndpointNotFound: (_CODE.NOT_FOUND, "ENDPOINT_NOT_FOUND"),
+    errors.ModelNotFound: (_CODE.NOT_FOUND, "MODEL_NOT_FOUND"),
+    errors.EndpointRejected: (_CODE.INVALID_ARGUMENT, "ENDPOINT_REJECTED"),
+    errors.EndpointPrecondition: (_CODE.FAILED_PRECONDITION, "ENDPOINT_REJECTED"),
+    errors.ContextLengthExceeded: (_CODE.INVALID_ARGUMENT, "CONTEXT_LENGTH_EXCEEDED"),
+    errors.ContentFiltered: (_CODE.INVALID_ARGUMENT, "CONTENT_FILTERED"),
+    errors.QuotaExhausted: (_CODE.RESOURCE_EXHAUSTED, "QUOTA_EXHAUSTED"),
+    errors.EndpointRateLimited: (_CODE.RESOURCE_EXHAUSTED, "ENDPOINT_RATE_LIMITED"),
+    errors.EndpointOverloaded: (_CODE.UNAVAILABLE, "ENDPOINT_OVERLOADED"),
+    errors.EndpointError: (_CODE.INTERNAL, "ENDPOINT_ERROR"),
+    errors.EndpointUnreachable: (_CODE.UNAVAILABLE, "ENDPOINT_UNREACHABLE"),
+    errors.ConnectTimeout: (_CODE.UNAVAILABLE, "CONNECT_TIMEOUT"),
+    errors.EndpointTls: (_CODE.FAILED_PRECONDITION, "ENDPOINT_TLS"),
+    errors.ProtocolError: (_CODE.INTERNAL, "ENDPOINT_PROTOCOL_ERROR"),
+    errors.StreamInterrupted: (_CODE.UNAVAILABLE, "STREAM_INTERRUPTED"),
+    errors.StreamCut: (_CODE.ABORTED, "STREAM_INTERRUPTED"),
+    errors.ResponseTooLarge: (_CODE.RESOURCE_EXHAUSTED, "RESPONSE_TOO_LARGE"),
+    errors.FirstOutputTimeout: (_CODE.DEADLINE_EXCEEDED, "FIRST_OUTPUT_TIMEOUT"),
+    errors.BetweenOutputsTimeout: (_CODE.DEADLINE_EXCEEDED, "BETWEEN_OUTPUTS_TIMEOUT"),
+    errors.TotalTimeout: (_CODE.DEADLINE_EXCEEDED, "TOTAL_TIMEOUT"),
+    errors.ServiceOverloaded: (_CODE.RESOURCE_EXHAUSTED, "SERVICE_OVERLOADED"),
+    errors.ServiceDraining: (_CODE.UNAVAILABLE, "SERVICE_DRAINING"),
+    errors.ServiceStopped: (_CODE.ABORTED, "SERVICE_DRAINING"),
+    errors.InternalError: (_CODE.INTERNAL, "INTERNAL"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StatusDetails:
+    """How a failed call ends on the wire."""
+
+    code: grpc.StatusCode
+    reason: str
+    message: str
+    trailers: tuple[tuple[str, str | bytes], ...]
+
+
+def reason_of(error: CallerError) -> tuple[grpc.StatusCode, str]:
+    """The status and the reason of an error, found by its class or the nearest of its parents."""
+    for kind in type(error).__mro__:
+        if kind in TABLE:
+            return TABLE[kind]
+    return TABLE[errors.InternalError]
+
+
+def status_details(error: CallerError, request_id: str) -> StatusDetails:
+    """The status, its text and its trailers."""
+    code, reason = reason_of(error)
+    delay = retry_delay(error)
+    details: list[Message] = [
+        error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=_metadata(error)),
+        error_details_pb2.RequestInfo(request_id=request_id),
+    ]
+    if error.violations:
+        details.append(_bad_request(error))
+    if delay is not None:
+        details.append(error_details_pb2.RetryInfo(retry_delay=seconds(delay)))
+    if error.usage is not None:
+        details.append(msg.PartialUsage(usage=usage(error.usage)))
+    status = status_pb2.Status(
+        code=code.value[0], message=error.message, details=[_packed(detail) for detail in details]
+    )
+    pushback = "-1" if delay is None else str(round(delay * 1000))
+    return StatusDetails(
+        code,
+        reason,
+        error.message,
+        (
+            ("grpc-status-details-bin", status.SerializeToString()),
+            ("grpc-retry-pushback-ms", pushback),
+            ("x-request-id", request_id),
+            ("x-attempts", str(error.attempts)),
+        ),
+    )
+
+
+def retry_delay(error: CallerError) -> float | None:
+    """Seconds after which the client's own retry makes sense; None where it does not."""
+    if error.after_output or error.final or error.retry is Retry.NEVER:
+        return None
+    if error.retry_after is not None:
+        return error.retry_after
+    if isinstance(error, errors.ServiceError):
+        return _DEFAULT_DELAY  # the endpoint is well, another instance of ours will do
+    return _DEFAULT_DELAY if error.attempts <= 1 else None  # our own attempts are used up
+
+
+def _metadata(error: CallerError) -> dict[str, str]:
+    known = {
+        "provider_id": error.provider_id,
+        "api": error.api,
+        "http_status": "" if error.http_status is None else str(error.http_status),
+        "endpoint_code": error.endpoint_code,
+        "endpoint_request_id": error.endpoint_request_id,
+        "url": error.url,
+        "attempts": str(error.attempts) if error.attempts else "",
+        "fault": error.fault.value,
+    }
+    return {key: value for key, value in known.items() if value}
+
+
+def _bad_request(error: CallerError) -> error_details_pb2.BadRequest:
+    shown = error.violations[:_MAX_VIOLATIONS]
+    return error_details_pb2.BadRequest(
+        field_violations=[
+            error_details_pb2.BadRequest.FieldViolation(
+                field=errors.clipped(violation.field, 200), description=errors.clipped(violation.description, 300)
+            )
+            for violation in shown
+        ]
+    )
+
+
+def _packed(detail: Message) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(detail)
+    return packed

@@ -1,1 +1,0 @@
-"""The gRPC services: thin faces over the callers. Codec in, caller, codec out."""

@@ -1,0 +1,123 @@
+import asyncio
+import time
+
+import pytest
+
+from caller.deadline import DeadlineTimer
+from caller.errors import BetweenOutputsTimeout, FirstOutputTimeout, TotalTimeout
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def expires(dog: DeadlineTimer, seconds: float = 0.02) -> None:
+    dog.arm(now() + seconds, lambda: TotalTimeout("late"))
+    await asyncio.Event().wait()
+
+
+async def test_a_block_that_takes_too_long_fails_with_the_armed_error() -> None:
+    """And its task goes on as if nothing had cancelled it."""
+    with pytest.raises(TotalTimeout) as raised:
+        async with DeadlineTimer() as dog:
+            await expires(dog)
+    task = asyncio.current_task()
+
+    assert isinstance(raised.value.__cause__, asyncio.CancelledError)
+    assert task is not None
+    assert task.cancelling() == 0
+    await asyncio.sleep(0)
+
+
+async def test_a_block_in_time_is_left_alone() -> None:
+    """Nothing fires behind it."""
+    async with DeadlineTimer() as dog:
+        dog.arm(now() + 0.01, lambda: TotalTimeout("late"))
+
+    assert await asyncio.sleep(0.03, "fine") == "fine"
+
+
+async def test_the_last_arming_counts() -> None:
+    """Later or earlier than the one before, with its own error."""
+
+    async def guarded(first: float, second: float) -> None:
+        async with DeadlineTimer() as dog:
+            dog.arm(now() + first, lambda: FirstOutputTimeout("first"))
+            dog.arm(now() + second, lambda: BetweenOutputsTimeout("second"))
+            await asyncio.Event().wait()
+
+    for first, second in ((0.01, 0.05), (5.0, 0.05)):
+        started = now()
+        with pytest.raises(BetweenOutputsTimeout):
+            await guarded(first, second)
+        assert 0.04 < now() - started < 1
+
+
+async def test_a_disarmed_block_takes_its_time() -> None:
+    """A timer that was set before fires into nothing; armed again, it counts again."""
+
+    async def guarded() -> None:
+        async with DeadlineTimer() as dog:
+            dog.arm(now() + 0.01, lambda: FirstOutputTimeout("first"))
+            dog.disarm()
+            await asyncio.sleep(0.03)
+            await expires(dog)
+
+    with pytest.raises(TotalTimeout):
+        await guarded()
+
+
+async def test_arming_again_and_again_is_cheap() -> None:
+    """Once per token: it has to cost next to nothing."""
+    async with DeadlineTimer() as dog:
+        started = time.process_time()
+        for _ in range(100_000):
+            dog.arm(now() + 60, lambda: TotalTimeout("late"))
+        took = time.process_time() - started
+
+    assert took < 2
+
+
+async def test_a_cancellation_from_outside_stays_one() -> None:
+    """Who cancels the task gets it cancelled, armed or not, even when both come at once."""
+
+    async def guarded(seconds: float) -> None:
+        async with DeadlineTimer() as dog:
+            await expires(dog, seconds)
+
+    for seconds in (5.0, 0.0):
+        task = asyncio.get_running_loop().create_task(guarded(seconds))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert task.cancelled()
+
+
+async def test_an_error_of_the_block_is_its_own() -> None:
+    """What the block raises in time is what comes out."""
+
+    async def guarded() -> None:
+        async with DeadlineTimer() as dog:
+            dog.arm(now() + 5, lambda: TotalTimeout("late"))
+            raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"):
+        await guarded()
+
+
+async def test_a_time_that_is_past_fires_at_the_next_wait() -> None:
+    """Also when it was past before it was armed."""
+    with pytest.raises(TotalTimeout):
+        async with DeadlineTimer() as dog:
+            await expires(dog, -1)
+
+
+async def test_dogs_may_be_nested() -> None:
+    """The inner one's error leaves the inner block only."""
+    async with DeadlineTimer() as outer:
+        outer.arm(now() + 5, lambda: TotalTimeout("outer"))
+        with pytest.raises(TotalTimeout, match="late"):
+            async with DeadlineTimer() as inner:
+                await expires(inner)
+        await asyncio.sleep(0)
