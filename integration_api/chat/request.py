@@ -66,6 +66,8 @@ def chat_call(
     if len(request.tools) > MAX_TOOLS:
         violations.append(Violation("tools", f"must be at most {MAX_TOOLS}"))
     parameters = _object("model_parameters", request.model_parameters, violations)
+    if request.HasField("model"):
+        parameters = {**_typed_parameters(request.model, parameters), **parameters}
     bounded = _timeouts(request.timeouts, timeouts, violations)
     attempts = max_attempts
     if request.options.HasField("max_attempts"):
@@ -86,12 +88,22 @@ def chat_call(
 
 
 def credential_value(credential: msg.Credential) -> JsonObject:
-    """The credential object of a request that carries it itself.
+    """The credential object of a request that carries it itself, in a Struct or in typed fields.
 
     Raises:
-        CredentialInvalid: there is none, or it is not JSON.
+        CredentialInvalid: there is none, it is empty, or it is not JSON.
     """
-    if credential.WhichOneof("source") != "value":
+    source = credential.WhichOneof("source")
+    if source == "endpoint":
+        return _typed_credential(credential.endpoint)
+    if source == "value" and not credential.value.fields:
+        # What a plain object becomes in JavaScript, where a Struct's entries stand under `fields`.
+        field = "credential.value.baseUrl"
+        advice = (
+            "is missing, and so is all else: a Struct's entries stand under `fields`; or give `credential.endpoint`"
+        )
+        raise CredentialInvalid(f"{field}: {advice}", violations=[Violation(field, advice)])
+    if source != "value":
         field = "credential.value"
         advice = 'is missing: give {"baseUrl": "http://…/v1", "headers": {…}} or the name of a stored credential'
         raise CredentialInvalid(f"{field}: {advice}", violations=[Violation(field, advice)])
@@ -101,6 +113,34 @@ def credential_value(credential: msg.Credential) -> JsonObject:
     except NotJsonError as fault:
         violation = Violation("credential.value", str(fault))
         raise CredentialInvalid(f"credential.value: {fault}", violations=[violation]) from None
+
+
+def _typed_credential(endpoint: msg.Endpoint) -> JsonObject:
+    """The typed fields under the names that a Struct has."""
+    given: JsonObject = {}
+    if endpoint.api_compatibility:
+        given["apiCompatibility"] = endpoint.api_compatibility
+    if endpoint.base_url:
+        given["baseUrl"] = endpoint.base_url
+    if endpoint.headers:
+        given["headers"] = dict(endpoint.headers)
+    if endpoint.exact_url:
+        given["exactUrl"] = True
+    if endpoint.key:
+        given["key"] = endpoint.key
+    return given
+
+
+def _typed_parameters(model: msg.ModelOptions, given: JsonObject) -> JsonObject:
+    """The typed fields under their bare names; the model's name only where the Struct gives none."""
+    typed: JsonObject = {
+        name: getattr(model, name) for name in ("temperature", "top_p", "max_tokens", "seed") if model.HasField(name)
+    }
+    if model.stop:
+        typed["stop"] = list(model.stop)
+    if model.HasField("name") and "model.name" not in given:
+        typed["model.name"] = model.name
+    return typed
 
 
 def _check_labels(labels: Mapping[str, str], violations: Violations) -> None:

@@ -196,10 +196,8 @@ def _logprobs(tokens: Iterable[TokenLogprob]) -> list[msg.TokenLogprob]:
         msg.TokenLogprob(
             token=token.token,
             logprob=token.logprob,
-            token_bytes=token.bytes,
-            top_logprobs=[
-                msg.TopLogprob(token=top.token, logprob=top.logprob, token_bytes=top.bytes) for top in token.top
-            ],
+            utf8=token.bytes,
+            top_logprobs=[msg.TopLogprob(token=top.token, logprob=top.logprob, utf8=top.bytes) for top in token.top],
         )
         for token in tokens
     ]

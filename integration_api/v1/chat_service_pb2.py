@@ -27,57 +27,58 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from integration_api.v1 import messages_pb2 as integration__api_dot_v1_dot_messages__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%integration_api/v1/chat_service.proto\x12\x12integration_api.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a!integration_api/v1/messages.proto\"\xcd\x03\n\x0b\x43hatRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x13\n\x0bprovider_id\x18\x02 \x01(\t\x12\x32\n\ncredential\x18\x03 \x01(\x0b\x32\x1e.integration_api.v1.Credential\x12-\n\x08messages\x18\x04 \x03(\x0b\x32\x1b.integration_api.v1.Message\x12\x31\n\x10model_parameters\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x31\n\x05tools\x18\x06 \x03(\x0b\x32\".integration_api.v1.ToolDefinition\x12.\n\x08timeouts\x18\x07 \x01(\x0b\x32\x1c.integration_api.v1.Timeouts\x12;\n\x06labels\x18\x08 \x03(\x0b\x32+.integration_api.v1.ChatRequest.LabelsEntry\x12\x30\n\x07options\x18\t \x01(\x0b\x32\x1f.integration_api.v1.CallOptions\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xc5\x01\n\x08Timeouts\x12*\n\x07\x63onnect\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0c\x66irst_output\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x32\n\x0f\x62\x65tween_outputs\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05total\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"S\n\x0b\x43\x61llOptions\x12\x19\n\x0cmax_attempts\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x18\n\x10parse_think_tags\x18\x02 \x01(\x08\x42\x0f\n\r_max_attempts\"\x92\x03\n\x0c\x43hatResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x13\n\x0bresponse_id\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12+\n\x07\x63hoices\x18\x04 \x03(\x0b\x32\x1a.integration_api.v1.Choice\x12(\n\x05usage\x18\x05 \x01(\x0b\x32\x19.integration_api.v1.Usage\x12*\n\x06timing\x18\x06 \x01(\x0b\x32\x1a.integration_api.v1.Timing\x12\x1b\n\x13\x65ndpoint_request_id\x18\x07 \x01(\t\x12\x45\n\x0brate_limits\x18\x08 \x03(\x0b\x32\x30.integration_api.v1.ChatResponse.RateLimitsEntry\x12\x30\n\x0fprovider_fields\x18\t \x01(\x0b\x32\x17.google.protobuf.Struct\x1a\x31\n\x0fRateLimitsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"}\n\x06Timing\x12\x37\n\x14time_to_first_output\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05total\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08\x61ttempts\x18\x03 \x01(\r\"\xf7\x02\n\x12StreamChatResponse\x12.\n\x07started\x18\x01 \x01(\x0b\x32\x1b.integration_api.v1.StartedH\x00\x12\x33\n\ntext_delta\x18\x02 \x01(\x0b\x32\x1d.integration_api.v1.TextDeltaH\x00\x12=\n\x0freasoning_delta\x18\x03 \x01(\x0b\x32\".integration_api.v1.ReasoningDeltaH\x00\x12<\n\x0ftool_call_delta\x18\x04 \x01(\x0b\x32!.integration_api.v1.ToolCallDeltaH\x00\x12\x39\n\rrefusal_delta\x18\x05 \x01(\x0b\x32 .integration_api.v1.RefusalDeltaH\x00\x12\x35\n\tcompleted\x18\x06 \x01(\x0b\x32 .integration_api.v1.ChatResponseH\x00\x42\x07\n\x05\x65ventJ\x04\x08\x07\x10\x08\"A\n\x07Started\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x13\n\x0bresponse_id\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\"c\n\tTextDelta\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x14\n\x0c\x63hoice_index\x18\x02 \x01(\r\x12\x32\n\x08logprobs\x18\x03 \x03(\x0b\x32 .integration_api.v1.TokenLogprob\"4\n\x0eReasoningDelta\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x14\n\x0c\x63hoice_index\x18\x02 \x01(\r\"2\n\x0cRefusalDelta\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x14\n\x0c\x63hoice_index\x18\x02 \x01(\r\"j\n\rToolCallDelta\x12\r\n\x05index\x18\x01 \x01(\r\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x1a\n\x12\x61rguments_fragment\x18\x04 \x01(\t\x12\x14\n\x0c\x63hoice_index\x18\x05 \x01(\r\"q\n\x17VerifyCredentialRequest\x12\x13\n\x0bprovider_id\x18\x01 \x01(\t\x12\x32\n\ncredential\x18\x02 \x01(\x0b\x32\x1e.integration_api.v1.Credential\x12\r\n\x05model\x18\x03 \x01(\t\"~\n\x18VerifyCredentialResponse\x12\n\n\x02ok\x18\x01 \x01(\x08\x12)\n\x06\x63hecks\x18\x02 \x03(\x0b\x32\x19.integration_api.v1.Check\x12\x15\n\rcompatibility\x18\x03 \x01(\t\x12\x14\n\x0c\x65ndpoint_url\x18\x04 \x01(\t\"\x8f\x01\n\x05\x43heck\x12\n\n\x02id\x18\x01 \x01(\t\x12/\n\x06status\x18\x02 \x01(\x0e\x32\x1f.integration_api.v1.CheckStatus\x12\x10\n\x08observed\x18\x03 \x01(\t\x12\x0e\n\x06remedy\x18\x04 \x01(\t\x12\'\n\x04took\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\\\n\x11ListModelsRequest\x12\x13\n\x0bprovider_id\x18\x01 \x01(\t\x12\x32\n\ncredential\x18\x02 \x01(\x0b\x32\x1e.integration_api.v1.Credential\"?\n\x12ListModelsResponse\x12)\n\x06models\x18\x01 \x03(\x0b\x32\x19.integration_api.v1.Model\"W\n\x05Model\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08owned_by\x18\x02 \x01(\t\x12\x30\n\x0fprovider_fields\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct*\x87\x01\n\x0b\x43heckStatus\x12\x1c\n\x18\x43HECK_STATUS_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43HECK_STATUS_PASS\x10\x01\x12\x15\n\x11\x43HECK_STATUS_WARN\x10\x02\x12\x15\n\x11\x43HECK_STATUS_FAIL\x10\x03\x12\x15\n\x11\x43HECK_STATUS_SKIP\x10\x04\x32\xfd\x02\n\x0b\x43hatService\x12I\n\x04\x43hat\x12\x1f.integration_api.v1.ChatRequest\x1a .integration_api.v1.ChatResponse\x12W\n\nStreamChat\x12\x1f.integration_api.v1.ChatRequest\x1a&.integration_api.v1.StreamChatResponse0\x01\x12m\n\x10VerifyCredential\x12+.integration_api.v1.VerifyCredentialRequest\x1a,.integration_api.v1.VerifyCredentialResponse\x12[\n\nListModels\x12%.integration_api.v1.ListModelsRequest\x1a&.integration_api.v1.ListModelsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%integration_api/v1/chat_service.proto\x12\x12integration_api.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a!integration_api/v1/messages.proto\"\xfe\x03\n\x0b\x43hatRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x13\n\x0bprovider_id\x18\x02 \x01(\t\x12\x32\n\ncredential\x18\x03 \x01(\x0b\x32\x1e.integration_api.v1.Credential\x12-\n\x08messages\x18\x04 \x03(\x0b\x32\x1b.integration_api.v1.Message\x12\x31\n\x10model_parameters\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x31\n\x05tools\x18\x06 \x03(\x0b\x32\".integration_api.v1.ToolDefinition\x12.\n\x08timeouts\x18\x07 \x01(\x0b\x32\x1c.integration_api.v1.Timeouts\x12;\n\x06labels\x18\x08 \x03(\x0b\x32+.integration_api.v1.ChatRequest.LabelsEntry\x12\x30\n\x07options\x18\t \x01(\x0b\x32\x1f.integration_api.v1.CallOptions\x12/\n\x05model\x18\x0b \x01(\x0b\x32 .integration_api.v1.ModelOptions\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xc5\x01\n\x08Timeouts\x12*\n\x07\x63onnect\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0c\x66irst_output\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x32\n\x0f\x62\x65tween_outputs\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05total\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"S\n\x0b\x43\x61llOptions\x12\x19\n\x0cmax_attempts\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x18\n\x10parse_think_tags\x18\x02 \x01(\x08\x42\x0f\n\r_max_attempts\"\x92\x03\n\x0c\x43hatResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x13\n\x0bresponse_id\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12+\n\x07\x63hoices\x18\x04 \x03(\x0b\x32\x1a.integration_api.v1.Choice\x12(\n\x05usage\x18\x05 \x01(\x0b\x32\x19.integration_api.v1.Usage\x12*\n\x06timing\x18\x06 \x01(\x0b\x32\x1a.integration_api.v1.Timing\x12\x1b\n\x13\x65ndpoint_request_id\x18\x07 \x01(\t\x12\x45\n\x0brate_limits\x18\x08 \x03(\x0b\x32\x30.integration_api.v1.ChatResponse.RateLimitsEntry\x12\x30\n\x0fprovider_fields\x18\t \x01(\x0b\x32\x17.google.protobuf.Struct\x1a\x31\n\x0fRateLimitsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"}\n\x06Timing\x12\x37\n\x14time_to_first_output\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05total\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08\x61ttempts\x18\x03 \x01(\r\"\xf7\x02\n\x12StreamChatResponse\x12.\n\x07started\x18\x01 \x01(\x0b\x32\x1b.integration_api.v1.StartedH\x00\x12\x33\n\ntext_delta\x18\x02 \x01(\x0b\x32\x1d.integration_api.v1.TextDeltaH\x00\x12=\n\x0freasoning_delta\x18\x03 \x01(\x0b\x32\".integration_api.v1.ReasoningDeltaH\x00\x12<\n\x0ftool_call_delta\x18\x04 \x01(\x0b\x32!.integration_api.v1.ToolCallDeltaH\x00\x12\x39\n\rrefusal_delta\x18\x05 \x01(\x0b\x32 .integration_api.v1.RefusalDeltaH\x00\x12\x35\n\tcompleted\x18\x06 \x01(\x0b\x32 .integration_api.v1.ChatResponseH\x00\x42\x07\n\x05\x65ventJ\x04\x08\x07\x10\x08\"A\n\x07Started\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x13\n\x0bresponse_id\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\"c\n\tTextDelta\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x14\n\x0c\x63hoice_index\x18\x02 \x01(\r\x12\x32\n\x08logprobs\x18\x03 \x03(\x0b\x32 .integration_api.v1.TokenLogprob\"4\n\x0eReasoningDelta\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x14\n\x0c\x63hoice_index\x18\x02 \x01(\r\"2\n\x0cRefusalDelta\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x14\n\x0c\x63hoice_index\x18\x02 \x01(\r\"j\n\rToolCallDelta\x12\r\n\x05index\x18\x01 \x01(\r\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x1a\n\x12\x61rguments_fragment\x18\x04 \x01(\t\x12\x14\n\x0c\x63hoice_index\x18\x05 \x01(\r\"q\n\x17VerifyCredentialRequest\x12\x13\n\x0bprovider_id\x18\x01 \x01(\t\x12\x32\n\ncredential\x18\x02 \x01(\x0b\x32\x1e.integration_api.v1.Credential\x12\r\n\x05model\x18\x03 \x01(\t\"~\n\x18VerifyCredentialResponse\x12\n\n\x02ok\x18\x01 \x01(\x08\x12)\n\x06\x63hecks\x18\x02 \x03(\x0b\x32\x19.integration_api.v1.Check\x12\x15\n\rcompatibility\x18\x03 \x01(\t\x12\x14\n\x0c\x65ndpoint_url\x18\x04 \x01(\t\"\x8f\x01\n\x05\x43heck\x12\n\n\x02id\x18\x01 \x01(\t\x12/\n\x06status\x18\x02 \x01(\x0e\x32\x1f.integration_api.v1.CheckStatus\x12\x10\n\x08observed\x18\x03 \x01(\t\x12\x0e\n\x06remedy\x18\x04 \x01(\t\x12\'\n\x04took\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\\\n\x11ListModelsRequest\x12\x13\n\x0bprovider_id\x18\x01 \x01(\t\x12\x32\n\ncredential\x18\x02 \x01(\x0b\x32\x1e.integration_api.v1.Credential\"?\n\x12ListModelsResponse\x12)\n\x06models\x18\x01 \x03(\x0b\x32\x19.integration_api.v1.Model\"W\n\x05Model\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08owned_by\x18\x02 \x01(\t\x12\x30\n\x0fprovider_fields\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct*\x87\x01\n\x0b\x43heckStatus\x12\x1c\n\x18\x43HECK_STATUS_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43HECK_STATUS_PASS\x10\x01\x12\x15\n\x11\x43HECK_STATUS_WARN\x10\x02\x12\x15\n\x11\x43HECK_STATUS_FAIL\x10\x03\x12\x15\n\x11\x43HECK_STATUS_SKIP\x10\x04\x32\xfd\x02\n\x0b\x43hatService\x12I\n\x04\x43hat\x12\x1f.integration_api.v1.ChatRequest\x1a .integration_api.v1.ChatResponse\x12W\n\nStreamChat\x12\x1f.integration_api.v1.ChatRequest\x1a&.integration_api.v1.StreamChatResponse0\x01\x12m\n\x10VerifyCredential\x12+.integration_api.v1.VerifyCredentialRequest\x1a,.integration_api.v1.VerifyCredentialResponse\x12[\n\nListModels\x12%.integration_api.v1.ListModelsRequest\x1a&.integration_api.v1.ListModelsResponseBe\n\x11integrationapi.v1P\x01Z:integration-api/gen/go/integration_api/v1;integrationapiv1\xaa\x02\x11IntegrationApi.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'integration_api.v1.chat_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\021integrationapi.v1P\001Z:integration-api/gen/go/integration_api/v1;integrationapiv1\252\002\021IntegrationApi.V1'
   _globals['_CHATREQUEST_LABELSENTRY']._loaded_options = None
   _globals['_CHATREQUEST_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_CHATRESPONSE_RATELIMITSENTRY']._loaded_options = None
   _globals['_CHATRESPONSE_RATELIMITSENTRY']._serialized_options = b'8\001'
-  _globals['_CHECKSTATUS']._serialized_start=2837
-  _globals['_CHECKSTATUS']._serialized_end=2972
+  _globals['_CHECKSTATUS']._serialized_start=2886
+  _globals['_CHECKSTATUS']._serialized_end=3021
   _globals['_CHATREQUEST']._serialized_start=159
-  _globals['_CHATREQUEST']._serialized_end=620
-  _globals['_CHATREQUEST_LABELSENTRY']._serialized_start=575
-  _globals['_CHATREQUEST_LABELSENTRY']._serialized_end=620
-  _globals['_TIMEOUTS']._serialized_start=623
-  _globals['_TIMEOUTS']._serialized_end=820
-  _globals['_CALLOPTIONS']._serialized_start=822
-  _globals['_CALLOPTIONS']._serialized_end=905
-  _globals['_CHATRESPONSE']._serialized_start=908
-  _globals['_CHATRESPONSE']._serialized_end=1310
-  _globals['_CHATRESPONSE_RATELIMITSENTRY']._serialized_start=1261
-  _globals['_CHATRESPONSE_RATELIMITSENTRY']._serialized_end=1310
-  _globals['_TIMING']._serialized_start=1312
-  _globals['_TIMING']._serialized_end=1437
-  _globals['_STREAMCHATRESPONSE']._serialized_start=1440
-  _globals['_STREAMCHATRESPONSE']._serialized_end=1815
-  _globals['_STARTED']._serialized_start=1817
-  _globals['_STARTED']._serialized_end=1882
-  _globals['_TEXTDELTA']._serialized_start=1884
-  _globals['_TEXTDELTA']._serialized_end=1983
-  _globals['_REASONINGDELTA']._serialized_start=1985
-  _globals['_REASONINGDELTA']._serialized_end=2037
-  _globals['_REFUSALDELTA']._serialized_start=2039
-  _globals['_REFUSALDELTA']._serialized_end=2089
-  _globals['_TOOLCALLDELTA']._serialized_start=2091
-  _globals['_TOOLCALLDELTA']._serialized_end=2197
-  _globals['_VERIFYCREDENTIALREQUEST']._serialized_start=2199
-  _globals['_VERIFYCREDENTIALREQUEST']._serialized_end=2312
-  _globals['_VERIFYCREDENTIALRESPONSE']._serialized_start=2314
-  _globals['_VERIFYCREDENTIALRESPONSE']._serialized_end=2440
-  _globals['_CHECK']._serialized_start=2443
-  _globals['_CHECK']._serialized_end=2586
-  _globals['_LISTMODELSREQUEST']._serialized_start=2588
-  _globals['_LISTMODELSREQUEST']._serialized_end=2680
-  _globals['_LISTMODELSRESPONSE']._serialized_start=2682
-  _globals['_LISTMODELSRESPONSE']._serialized_end=2745
-  _globals['_MODEL']._serialized_start=2747
-  _globals['_MODEL']._serialized_end=2834
-  _globals['_CHATSERVICE']._serialized_start=2975
-  _globals['_CHATSERVICE']._serialized_end=3356
+  _globals['_CHATREQUEST']._serialized_end=669
+  _globals['_CHATREQUEST_LABELSENTRY']._serialized_start=624
+  _globals['_CHATREQUEST_LABELSENTRY']._serialized_end=669
+  _globals['_TIMEOUTS']._serialized_start=672
+  _globals['_TIMEOUTS']._serialized_end=869
+  _globals['_CALLOPTIONS']._serialized_start=871
+  _globals['_CALLOPTIONS']._serialized_end=954
+  _globals['_CHATRESPONSE']._serialized_start=957
+  _globals['_CHATRESPONSE']._serialized_end=1359
+  _globals['_CHATRESPONSE_RATELIMITSENTRY']._serialized_start=1310
+  _globals['_CHATRESPONSE_RATELIMITSENTRY']._serialized_end=1359
+  _globals['_TIMING']._serialized_start=1361
+  _globals['_TIMING']._serialized_end=1486
+  _globals['_STREAMCHATRESPONSE']._serialized_start=1489
+  _globals['_STREAMCHATRESPONSE']._serialized_end=1864
+  _globals['_STARTED']._serialized_start=1866
+  _globals['_STARTED']._serialized_end=1931
+  _globals['_TEXTDELTA']._serialized_start=1933
+  _globals['_TEXTDELTA']._serialized_end=2032
+  _globals['_REASONINGDELTA']._serialized_start=2034
+  _globals['_REASONINGDELTA']._serialized_end=2086
+  _globals['_REFUSALDELTA']._serialized_start=2088
+  _globals['_REFUSALDELTA']._serialized_end=2138
+  _globals['_TOOLCALLDELTA']._serialized_start=2140
+  _globals['_TOOLCALLDELTA']._serialized_end=2246
+  _globals['_VERIFYCREDENTIALREQUEST']._serialized_start=2248
+  _globals['_VERIFYCREDENTIALREQUEST']._serialized_end=2361
+  _globals['_VERIFYCREDENTIALRESPONSE']._serialized_start=2363
+  _globals['_VERIFYCREDENTIALRESPONSE']._serialized_end=2489
+  _globals['_CHECK']._serialized_start=2492
+  _globals['_CHECK']._serialized_end=2635
+  _globals['_LISTMODELSREQUEST']._serialized_start=2637
+  _globals['_LISTMODELSREQUEST']._serialized_end=2729
+  _globals['_LISTMODELSRESPONSE']._serialized_start=2731
+  _globals['_LISTMODELSRESPONSE']._serialized_end=2794
+  _globals['_MODEL']._serialized_start=2796
+  _globals['_MODEL']._serialized_end=2883
+  _globals['_CHATSERVICE']._serialized_start=3024
+  _globals['_CHATSERVICE']._serialized_end=3405
 # @@protoc_insertion_point(module_scope)

@@ -26,7 +26,7 @@ CHECK_STATUS_FAIL: CheckStatus
 CHECK_STATUS_SKIP: CheckStatus
 
 class ChatRequest(_message.Message):
-    __slots__ = ("request_id", "provider_id", "credential", "messages", "model_parameters", "tools", "timeouts", "labels", "options")
+    __slots__ = ("request_id", "provider_id", "credential", "messages", "model_parameters", "tools", "timeouts", "labels", "options", "model")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -43,6 +43,7 @@ class ChatRequest(_message.Message):
     TIMEOUTS_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     provider_id: str
     credential: _messages_pb2.Credential
@@ -52,7 +53,8 @@ class ChatRequest(_message.Message):
     timeouts: Timeouts
     labels: _containers.ScalarMap[str, str]
     options: CallOptions
-    def __init__(self, request_id: _Optional[str] = ..., provider_id: _Optional[str] = ..., credential: _Optional[_Union[_messages_pb2.Credential, _Mapping]] = ..., messages: _Optional[_Iterable[_Union[_messages_pb2.Message, _Mapping]]] = ..., model_parameters: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., tools: _Optional[_Iterable[_Union[_messages_pb2.ToolDefinition, _Mapping]]] = ..., timeouts: _Optional[_Union[Timeouts, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., options: _Optional[_Union[CallOptions, _Mapping]] = ...) -> None: ...
+    model: _messages_pb2.ModelOptions
+    def __init__(self, request_id: _Optional[str] = ..., provider_id: _Optional[str] = ..., credential: _Optional[_Union[_messages_pb2.Credential, _Mapping]] = ..., messages: _Optional[_Iterable[_Union[_messages_pb2.Message, _Mapping]]] = ..., model_parameters: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., tools: _Optional[_Iterable[_Union[_messages_pb2.ToolDefinition, _Mapping]]] = ..., timeouts: _Optional[_Union[Timeouts, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., options: _Optional[_Union[CallOptions, _Mapping]] = ..., model: _Optional[_Union[_messages_pb2.ModelOptions, _Mapping]] = ...) -> None: ...
 
 class Timeouts(_message.Message):
     __slots__ = ("connect", "first_output", "between_outputs", "total")
