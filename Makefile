@@ -122,7 +122,7 @@ bench-rapida: $(STAMP) ## Measure barge-in, and a thousand idle bidirectional st
 	@$(BIN)/python bench/idle_streams.py
 
 .PHONY: readme
-readme: $(STAMP) ## Make the tables of README.md anew
+readme: $(STAMP) ## Make the tables of docs/ anew
 	@$(BIN)/python -m scripts.readme_tables
 
 # Real servers, installed once into $(CACHE)/live (LIVE_CACHE=… for another folder); see acceptance/live/README.md.

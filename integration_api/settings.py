@@ -1,7 +1,7 @@
 """Every setting: its name, its default, its meaning. Read once at start; nothing else reads the environment.
 
 The flag `--egress-policy` is the environment's `INTEGRATION_API_EGRESS_POLICY`. The command line, its help and the
-README's table are made from this class.
+table of docs/settings.md are made from this class.
 """
 
 from dataclasses import dataclass, field, fields

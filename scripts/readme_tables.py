@@ -1,13 +1,12 @@
-"""Writes the generated tables into README.md: between `<!-- table: name -->` and `<!-- /table -->`.
+"""Writes the generated tables into the pages of docs/: between `<!-- table: name -->` and `<!-- /table -->`.
 
 Rule: says nothing of its own. Each table is made from the one place that decides it: parameters from the table that
 requests are built from, settings from the class that the command line is made of.
 
-    readme_tables.py            update README.md; without one, print the tables
+    python -m scripts.readme_tables       update the pages
 """
 
 import re
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -16,7 +15,7 @@ from caller.credentials import ApiCompatibility
 from caller.custom_llm.parameter_table import TABLE
 from integration_api import settings
 
-README = Path(__file__).parent.parent / "README.md"
+DOCS = Path(__file__).parent.parent / "docs"
 REFUSED = "refused"
 _SECTION = re.compile(r"(<!-- table: (\S+) -->\n)(.*?)(<!-- /table -->)", re.DOTALL)
 
@@ -43,19 +42,20 @@ def setting_rows() -> str:
     return _markdown(["flag", "environment", "default", "meaning"], rows)
 
 
+# Each table stands on the page of its name.
 TABLES: Mapping[str, Callable[[], str]] = MappingProxyType({"parameters": parameters, "settings": setting_rows})
 
 
-def updated(text: str) -> str:
-    """The text with its tables made anew.
+def updated(name: str, text: str) -> str:
+    """The page of the table `name`, with the table made anew.
 
     Raises:
-        ValueError: a table without its section, a section without its table, or one that is there twice.
+        ValueError: the page has not just this table, once.
     """
-    found = [name for _, name, _, _ in _SECTION.findall(text)]
-    if sorted(found) != sorted(TABLES):
-        raise ValueError(f"the sections are {found}; they must be {list(TABLES)}, each once")
-    return _SECTION.sub(lambda section: f"{section[1]}{TABLES[section[2]]()}{section[4]}", text)
+    found = [section for _, section, _, _ in _SECTION.findall(text)]
+    if found != [name]:
+        raise ValueError(f"the sections are {found}; there must be {name}, once")
+    return _SECTION.sub(lambda section: f"{section[1]}{TABLES[name]()}{section[4]}", text)
 
 
 def _code(text: str) -> str:
@@ -73,11 +73,10 @@ def _markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def main() -> None:
-    """Updates the README, or prints the tables where there is none."""
-    if not README.exists():
-        sys.stdout.write("\n".join(table() for table in TABLES.values()))
-        return
-    README.write_text(updated(README.read_text(encoding="utf-8")), encoding="utf-8")
+    """Updates the pages."""
+    for name in TABLES:
+        page = DOCS / f"{name}.md"
+        page.write_text(updated(name, page.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The README's tables are those that the code makes."""
+"""The tables of docs/ are those that the code makes, and every link between the pages leads somewhere."""
 
 import re
 
@@ -7,17 +7,29 @@ import pytest
 from caller.custom_llm.apis import ADAPTERS
 from caller.custom_llm.parameter_table import TABLE
 from integration_api import settings
-from scripts.readme_tables import README, REFUSED, TABLES, parameters, setting_rows, updated
+from scripts.readme_tables import DOCS, REFUSED, TABLES, parameters, setting_rows, updated
 
-_EMPTY = "# x\n\n<!-- table: parameters -->\nSTALE\n<!-- /table -->\ny\n<!-- table: settings -->\n<!-- /table -->\n"
+ROOT = DOCS.parent
+_EMPTY = "# x\n\n<!-- table: parameters -->\nSTALE\n<!-- /table -->\ny\n"
+_LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
 
 
-@pytest.mark.skipif(not README.exists(), reason="there is no README")
-def test_the_tables_are_up_to_date() -> None:
+@pytest.mark.parametrize("name", TABLES)
+def test_the_tables_are_up_to_date(name: str) -> None:
     """`make readme` would change nothing."""
-    text = README.read_text(encoding="utf-8")
+    text = (DOCS / f"{name}.md").read_text(encoding="utf-8")
 
-    assert updated(text) == text, "run `make readme`"
+    assert updated(name, text) == text, "run `make readme`"
+
+
+def test_every_link_leads_somewhere() -> None:
+    """A link to a file of the project names one that is there."""
+    pages = [*ROOT.glob("*.md"), *DOCS.rglob("*.md")]
+    links = [(page, target) for page in pages for target in _LINK.findall(page.read_text(encoding="utf-8"))]
+    ours = [(page, target) for page, target in links if "://" not in target]
+
+    assert len(ours) > 8
+    assert [(page.name, target) for page, target in ours if not (page.parent / target).exists()] == []
 
 
 def _cells(table: str) -> list[list[str]]:
@@ -46,21 +58,27 @@ def test_every_setting_is_told() -> None:
     assert not re.search(r"(?<!\\)[<*]", setting_rows()), "Markdown would take it for its own"
 
 
-def test_only_the_sections_change() -> None:
-    """What stands around the tables is left alone, and doing it again changes nothing."""
-    once = updated(_EMPTY)
+def test_only_the_section_changes() -> None:
+    """What stands around a table is left alone, and doing it again changes nothing."""
+    once = updated("parameters", _EMPTY)
 
     assert once.startswith("# x\n\n<!-- table: parameters -->\n| parameter |")
     assert "STALE" not in once
-    assert "<!-- /table -->\ny\n<!-- table: settings -->\n" in once
-    assert updated(once) == once
-    assert updated(once.replace("`seed`", "`sead`")) == once
+    assert once.endswith("<!-- /table -->\ny\n")
+    assert updated("parameters", once) == once
+    assert updated("parameters", once.replace("`seed`", "`sead`")) == once
 
 
-@pytest.mark.parametrize("name", TABLES)
-def test_a_missing_section_is_an_error(name: str) -> None:
-    """A table cannot get lost with its marks."""
-    renamed = _EMPTY.replace(f"table: {name}", "table: other")
-    for text in (renamed, _EMPTY.replace(f"<!-- table: {name} -->", ""), _EMPTY.replace("<!-- /table -->", "", 1)):
-        with pytest.raises(ValueError, match="sections"):
-            updated(text)
+@pytest.mark.parametrize(
+    "text",
+    [
+        _EMPTY.replace("table: parameters", "table: other"),
+        _EMPTY.replace("<!-- table: parameters -->", ""),
+        _EMPTY.replace("<!-- /table -->", "", 1),
+        _EMPTY + _EMPTY,
+    ],
+)
+def test_a_missing_section_is_an_error(text: str) -> None:
+    """A table cannot get lost with its marks, nor stand twice."""
+    with pytest.raises(ValueError, match="sections"):
+        updated("parameters", text)
