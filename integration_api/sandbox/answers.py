@@ -1,6 +1,6 @@
-"""Scripts that answer well: from a request to a story.
+"""Scripts that answer well: from a request to a scenario.
 
-Rule: pure. What a story looks like in an API is told in the module of that API.
+Rule: pure. What a scenario looks like in an API stands in the module of that API.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,20 +9,20 @@ from types import MappingProxyType
 from typing import Final
 
 from integration_api.sandbox import schema
-from integration_api.sandbox.story import (
-    Ask,
+from integration_api.sandbox.building import Builder, Context, at_least, echoed, paced, scenario_of
+from integration_api.sandbox.scenario import (
     CallFragment,
     CallStart,
     Finish,
     Reasoning,
     Refusal,
     Reply,
+    Request,
     Step,
     Text,
     Usage,
     split_words,
 )
-from integration_api.sandbox.telling import Plot, Scene, at_least, echoed, paced, told
 from integration_api.sandbox.wire import dump
 
 # ruff: noqa: RUF001 # letters that look like others are the point of this text
@@ -36,16 +36,16 @@ UNICODE: Final = (
 )
 
 
-def _echo(scene: Scene) -> Reply:
-    return told(scene.ask, paced(echoed(scene.ask), scene.ask.script.seconds("gap")))
+def _echo(context: Context) -> Reply:
+    return scenario_of(context.request, paced(echoed(context.request), context.request.script.seconds("gap")))
 
 
-def _tokens(scene: Scene) -> Reply:
-    script = scene.ask.script
+def _tokens(context: Context) -> Reply:
+    script = context.request.script
     text, count = script.text("text"), script.count("n")
     words = [text] * count if text else [f"word{number}" for number in range(1, count + 1)]
     said = [Text(word if number == 0 else f" {word}") for number, word in enumerate(words)]
-    return told(scene.ask, paced(said, script.seconds("gap")))
+    return scenario_of(context.request, paced(said, script.seconds("gap")))
 
 
 _WEATHER: Final = ("weather", ('{"ci', 'ty":', '"Ro', 'me"}'))
@@ -58,73 +58,75 @@ def _calls(*calls: tuple[str, Sequence[str]]) -> list[Step]:
     return [*starts, *(CallFragment(number, text) for turn in turns for number, text in enumerate(turn))]
 
 
-def _with_results(ask: Ask, before: Sequence[Step], *calls: tuple[str, Sequence[str]], sealed: bool = False) -> Reply:
-    gap = ask.script.seconds("gap")
-    if ask.results:
-        said = split_words("The tool says: " + "; ".join(ask.results))
-        return told(ask, paced([Text(word) for word in said], gap), sealed=sealed)
-    return told(ask, paced([*before, *_calls(*calls)], gap), Finish.TOOL_CALLS, sealed=sealed)
+def _with_results(
+    request: Request, before: Sequence[Step], *calls: tuple[str, Sequence[str]], signed: bool = False
+) -> Reply:
+    gap = request.script.seconds("gap")
+    if request.results:
+        said = split_words("The tool says: " + "; ".join(request.results))
+        return scenario_of(request, paced([Text(word) for word in said], gap), signed=signed)
+    return scenario_of(request, paced([*before, *_calls(*calls)], gap), Finish.TOOL_CALLS, signed=signed)
 
 
-def _tool_call(scene: Scene) -> Reply:
-    return _with_results(scene.ask, (), _WEATHER)
+def _tool_call(context: Context) -> Reply:
+    return _with_results(context.request, (), _WEATHER)
 
 
-def _parallel_tool_calls(scene: Scene) -> Reply:
-    return _with_results(scene.ask, (), _WEATHER, _TIME)
+def _parallel_tool_calls(context: Context) -> Reply:
+    return _with_results(context.request, (), _WEATHER, _TIME)
 
 
 def _reasoned(text: str) -> list[Step]:
     return [Reasoning(word) for word in split_words(text)]
 
 
-def _reasoning(scene: Scene) -> Reply:
-    steps = [*_reasoned("The user wants to hear the same words again."), *at_least(scene.ask, 3)]
-    return told(scene.ask, paced(steps, scene.ask.script.seconds("gap")), sealed=True)
+def _reasoning(context: Context) -> Reply:
+    steps = [*_reasoned("The user wants to hear the same words again."), *at_least(context.request, 3)]
+    return scenario_of(context.request, paced(steps, context.request.script.seconds("gap")), signed=True)
 
 
-def _reasoning_tool_call(scene: Scene) -> Reply:
-    return _with_results(scene.ask, _reasoned("I must look at the weather first."), _WEATHER, sealed=True)
+def _reasoning_tool_call(context: Context) -> Reply:
+    return _with_results(context.request, _reasoned("I must look at the weather first."), _WEATHER, signed=True)
 
 
-def _refusal(scene: Scene) -> Reply:
+def _refusal(context: Context) -> Reply:
     words = split_words("I'm sorry, I cannot help with that.")
-    return told(scene.ask, [Refusal(word) for word in words], Finish.REFUSAL)
+    return scenario_of(context.request, [Refusal(word) for word in words], Finish.REFUSAL)
 
 
-def _structured(scene: Scene) -> Reply:
-    text = dump(schema.sample(scene.ask.schema if scene.ask.schema is not None else {"type": "object"}))
-    return told(scene.ask, [Text(text[at : at + 7]) for at in range(0, len(text), 7)])
+def _structured(context: Context) -> Reply:
+    text = dump(schema.sample(context.request.schema if context.request.schema is not None else {"type": "object"}))
+    return scenario_of(context.request, [Text(text[at : at + 7]) for at in range(0, len(text), 7)])
 
 
-def _unicode(scene: Scene) -> Reply:
+def _unicode(context: Context) -> Reply:
     text = UNICODE * 4
     steps = [Text(text[at : at + 5]) for at in range(0, len(text), 5)]
-    return told(scene.ask, paced(steps, scene.ask.script.seconds("gap")))
+    return scenario_of(context.request, paced(steps, context.request.script.seconds("gap")))
 
 
-def _length(scene: Scene) -> Reply:
-    return told(scene.ask, at_least(scene.ask, 5), Finish.LENGTH)
+def _length(context: Context) -> Reply:
+    return scenario_of(context.request, at_least(context.request, 5), Finish.LENGTH)
 
 
-def _content_filter(scene: Scene) -> Reply:
-    return told(scene.ask, at_least(scene.ask, 3), Finish.CONTENT_FILTER)
+def _content_filter(context: Context) -> Reply:
+    return scenario_of(context.request, at_least(context.request, 3), Finish.CONTENT_FILTER)
 
 
-def _empty(scene: Scene) -> Reply:
-    return told(scene.ask, ())
+def _empty(context: Context) -> Reply:
+    return scenario_of(context.request, ())
 
 
-def _usage(scene: Scene) -> Reply:
-    script = scene.ask.script
+def _usage(context: Context) -> Reply:
+    script = context.request.script
     cached, reasoning = script.count("cached"), script.count("reasoning")
     usage = Usage(
         max(script.count("input"), cached), max(script.count("output"), reasoning), cached=cached, reasoning=reasoning
     )
-    return replace(told(scene.ask, at_least(scene.ask, 3)), usage=usage)
+    return replace(scenario_of(context.request, at_least(context.request, 3)), usage=usage)
 
 
-PLOTS: Final[Mapping[str, Plot]] = MappingProxyType(
+BUILDERS: Final[Mapping[str, Builder]] = MappingProxyType(
     {
         "echo": _echo,
         "tokens": _tokens,

@@ -9,26 +9,26 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, assert_never
 
+from integration_api.sandbox.api_format import ApiFormat, alternatives
 from integration_api.sandbox.chat_request import read
-from integration_api.sandbox.form import Form, alternatives
 from integration_api.sandbox.openai_errors import error, headers
-from integration_api.sandbox.story import (
-    Alive,
-    Ask,
+from integration_api.sandbox.scenario import (
     Call,
     CallFragment,
     CallStart,
     Cut,
-    Fault,
     Finish,
     Garbage,
+    HttpError,
+    KeepAlive,
     Message,
     Open,
     Pause,
     Reasoning,
     Refusal,
+    Request,
+    Scenario,
     Step,
-    Story,
     Text,
     Usage,
     Wire,
@@ -65,10 +65,10 @@ def usage(counts: Usage, choices: int = 1) -> JsonObject:
     }
 
 
-def _logprobs(ask: Ask, tokens: Iterable[str]) -> Json:
-    if ask.logprobs is None:
+def _logprobs(request: Request, tokens: Iterable[str]) -> Json:
+    if request.logprobs is None:
         return None
-    return {"content": [_token(token, ask.logprobs) for token in tokens], "refusal": None}
+    return {"content": [_token(token, request.logprobs) for token in tokens], "refusal": None}
 
 
 def _token(token: str, top: int) -> JsonObject:
@@ -80,30 +80,30 @@ def _weighed(token: str, logprob: float) -> dict[str, Json]:
     return {"token": token, "logprob": logprob, "bytes": list(token.encode("utf-8", "surrogatepass"))}
 
 
-def whole(ask: Ask, story: Story) -> JsonObject:
+def whole(request: Request, scenario: Scenario) -> JsonObject:
     """The completion object."""
-    message = fold(story.steps)
+    message = fold(scenario.steps)
     return {
-        "id": f"chatcmpl-{ask.answer_id}",
+        "id": f"chatcmpl-{request.answer_id}",
         "object": "chat.completion",
-        "created": ask.created,
-        "model": ask.model,
+        "created": request.created,
+        "model": request.model,
         "choices": [
             {
                 "index": index,
-                "message": _message(ask, message, index),
-                "logprobs": _logprobs(ask, message.tokens) if message.tokens else None,
-                "finish_reason": _FINISH[story.finish],
+                "message": _message(request, message, index),
+                "logprobs": _logprobs(request, message.tokens) if message.tokens else None,
+                "finish_reason": _FINISH[scenario.finish],
             }
-            for index in range(ask.choices)
+            for index in range(request.choices)
         ],
-        "usage": usage(story.usage, ask.choices),
+        "usage": usage(scenario.usage, request.choices),
         "service_tier": "default",
         "system_fingerprint": "fp_sandbox",
     }
 
 
-def _message(ask: Ask, message: Message, index: int) -> JsonObject:
+def _message(request: Request, message: Message, index: int) -> JsonObject:
     silent = (message.calls or message.refusal) and not message.tokens
     result: dict[str, Json] = {
         "role": "assistant",
@@ -114,59 +114,59 @@ def _message(ask: Ask, message: Message, index: int) -> JsonObject:
     if message.reasoning:
         result["reasoning_content"] = message.reasoning
     if message.calls:
-        result["tool_calls"] = [_call(ask, call, index) for call in message.calls]
+        result["tool_calls"] = [_call(request, call, index) for call in message.calls]
     return result
 
 
-def _call(ask: Ask, call: Call, index: int) -> JsonObject:
+def _call(request: Request, call: Call, index: int) -> JsonObject:
     function: JsonObject = {"name": call.name, "arguments": call.arguments}
-    return {"id": _choice_call_id(ask, call.number, index), "type": "function", "function": function}
+    return {"id": _choice_call_id(request, call.number, index), "type": "function", "function": function}
 
 
-def _choice_call_id(ask: Ask, number: int, index: int) -> str:
-    call_id = ask.call_id(number)
+def _choice_call_id(request: Request, number: int, index: int) -> str:
+    call_id = request.call_id(number)
     return f"{call_id}_{index}" if index else call_id
 
 
 @dataclass(slots=True)
 class _Stream:
-    ask: Ask
-    story: Story
+    request: Request
+    scenario: Scenario
     opened: bool = False
     head: JsonObject = field(init=False)
 
     def __post_init__(self) -> None:
         self.head = {
-            "id": f"chatcmpl-{self.ask.answer_id}",
+            "id": f"chatcmpl-{self.request.answer_id}",
             "object": "chat.completion.chunk",
-            "created": self.ask.created,
-            "model": self.ask.model,
+            "created": self.request.created,
+            "model": self.request.model,
             "service_tier": "default",
             "system_fingerprint": "fp_sandbox",
         }
 
     def wires(self) -> Iterator[Wire]:
-        for step in self.story.steps:
+        for step in self.scenario.steps:
             yield from self._step(step)
-            if isinstance(step, Cut | Fault):
+            if isinstance(step, Cut | HttpError):
                 return
         yield from self._open()
-        if self.story.finish is None:
+        if self.scenario.finish is None:
             return
-        yield from self._chunks({}, _FINISH[self.story.finish])
-        if self.ask.stream_usage:
-            yield event(dump({**self.head, "choices": [], "usage": usage(self.story.usage, self.ask.choices)}))
+        yield from self._chunks({}, _FINISH[self.scenario.finish])
+        if self.request.stream_usage:
+            yield event(dump({**self.head, "choices": [], "usage": usage(self.scenario.usage, self.request.choices)}))
         yield event("[DONE]")
 
     def _step(self, step: Step) -> Iterator[Wire]:
         match step:
             case Pause() | Cut():
                 yield step
-            case Alive():
+            case KeepAlive():
                 yield comment("keep-alive")
             case Garbage():
                 yield event('{"choices": [{"index": 0, "delta": {"content": this is not JSON')
-            case Fault():
+            case HttpError():
                 yield event(dump(error(step, in_stream=True)))
                 yield event("[DONE]")
             case Open() | Text() | Refusal() | Reasoning() | CallStart() | CallFragment():
@@ -180,16 +180,16 @@ class _Stream:
             case Open():
                 pass
             case Text(text):
-                yield from self._chunks({"content": text}, logprobs=_logprobs(self.ask, (text,)))
+                yield from self._chunks({"content": text}, logprobs=_logprobs(self.request, (text,)))
             case Refusal(text):
                 yield from self._chunks({"refusal": text})
             case Reasoning(text):
                 yield from self._chunks({"reasoning_content": text})
             case CallStart(number, name):
-                for index in range(self.ask.choices):
+                for index in range(self.request.choices):
                     call: JsonObject = {
                         "index": number,
-                        "id": _choice_call_id(self.ask, number, index),
+                        "id": _choice_call_id(self.request, number, index),
                         "type": "function",
                         "function": {"name": name, "arguments": ""},
                     }
@@ -202,22 +202,22 @@ class _Stream:
     def _open(self) -> Iterator[bytes]:
         if not self.opened:
             self.opened = True
-            silent = any(isinstance(step, CallStart | Refusal) for step in self.story.steps)
+            silent = any(isinstance(step, CallStart | Refusal) for step in self.scenario.steps)
             yield from self._chunks({"role": "assistant", "content": None if silent else "", "refusal": None})
 
     def _chunks(self, delta: JsonObject, finish: str | None = None, logprobs: Json = None) -> Iterator[bytes]:
-        for index in range(self.ask.choices):
+        for index in range(self.request.choices):
             yield self._chunk(index, delta, finish, logprobs)
 
     def _chunk(self, index: int, delta: JsonObject, finish: str | None = None, logprobs: Json = None) -> bytes:
         choice: JsonObject = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
-        tail: JsonObject = {"usage": None} if self.ask.stream_usage else {}
+        tail: JsonObject = {"usage": None} if self.request.stream_usage else {}
         return event(dump({**self.head, "choices": [choice], **tail}))
 
 
-def stream(ask: Ask, story: Story) -> Iterator[Wire]:
+def stream(request: Request, scenario: Scenario) -> Iterator[Wire]:
     """The chunks of the completion."""
-    return _Stream(ask, story).wires()
+    return _Stream(request, scenario).wires()
 
 
-FORM: Final = Form("chat", ("authorization", "api-key"), read, stream, whole, error, headers)
+FORM: Final = ApiFormat("chat", ("authorization", "api-key"), read, stream, whole, error, headers)

@@ -8,9 +8,9 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
+from integration_api.sandbox.api_format import RawRequest, Turn, begin
 from integration_api.sandbox.check import Fields, refuse
-from integration_api.sandbox.form import Asked, Turn, begin
-from integration_api.sandbox.story import Ask
+from integration_api.sandbox.scenario import Request
 from integration_api.sandbox.wire import Json
 
 _ROLES: Final = ("developer", "system", "user", "assistant", "tool", "function")
@@ -19,7 +19,7 @@ _PARTS: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 
-def read(asked: Asked) -> Ask:
+def read(asked: RawRequest) -> Request:
     """The request. Raises RefusedError."""
     body = asked.body
     model = body.need_text("model")
@@ -32,9 +32,9 @@ def read(asked: Asked) -> Ask:
     top = body.whole("top_logprobs", 0, 20)
     if top is not None and not body.flag("logprobs"):
         raise body.bad("top_logprobs", "'top_logprobs' needs 'logprobs' set to true.")
-    ask = begin(model, turns, f"The model `{model}` does not exist or you do not have access to it.")
+    request = begin(model, turns, f"The model `{model}` does not exist or you do not have access to it.")
     return replace(
-        ask,
+        request,
         stream=stream,
         schema=_schema(body),
         choices=body.whole("n", 1, 128) or 1,

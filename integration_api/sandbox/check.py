@@ -7,21 +7,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from integration_api.sandbox.story import Fault
+from integration_api.sandbox.scenario import HttpError
 from integration_api.sandbox.wire import Json, JsonObject
 
 
 class RefusedError(Exception):
     """The request is answered with this error."""
 
-    def __init__(self, fault: Fault) -> None:
-        super().__init__(fault.message)
-        self.fault = fault
+    def __init__(self, http_error: HttpError) -> None:
+        super().__init__(http_error.message)
+        self.http_error = http_error
 
 
 def refuse(message: str, param: str | None = None, code: str | None = None, status: int = 400) -> RefusedError:
     """An error to raise."""
-    return RefusedError(Fault(status, message, code, param))
+    return RefusedError(HttpError(status, message, code, param))
 
 
 _NAMES: Final = (

@@ -1,6 +1,6 @@
 """How a reply travels: headers, bytes, pauses and closed connections.
 
-Rule: the only module besides `server` that knows the network; what the bytes say comes from the form.
+Rule: the only module besides `server` that knows the network; what the bytes say comes from the API format.
 """
 
 import asyncio
@@ -11,21 +11,21 @@ from typing import assert_never
 
 from aiohttp import web
 
-from integration_api.sandbox.form import Form
-from integration_api.sandbox.story import (
-    Alive,
-    Ask,
+from integration_api.sandbox.api_format import ApiFormat
+from integration_api.sandbox.scenario import (
     Cut,
     Delivery,
     Drop,
-    Fault,
     Garbage,
+    HttpError,
+    KeepAlive,
     Page,
     Pause,
     Redirect,
     Reply,
+    Request,
+    Scenario,
     Shape,
-    Story,
     Wire,
 )
 from integration_api.sandbox.wire import JsonObject, dump, encode
@@ -33,12 +33,12 @@ from integration_api.sandbox.wire import JsonObject, dump, encode
 _GZIP = 31  # zlib's window bits for the gzip format
 
 
-def faulty(form: Form, fault: Fault) -> web.Response:
+def error_response(api_format: ApiFormat, http_error: HttpError) -> web.Response:
     """An error, in the API's form."""
-    headers = dict(form.headers())
-    if fault.retry is not None:
-        headers["Retry-After"] = f"{fault.retry:g}"
-    return json_response(form.error(fault), fault.status, headers)
+    headers = dict(api_format.headers())
+    if http_error.retry is not None:
+        headers["Retry-After"] = f"{http_error.retry:g}"
+    return json_response(api_format.error(http_error), http_error.status, headers)
 
 
 def json_response(body: JsonObject, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
@@ -47,19 +47,19 @@ def json_response(body: JsonObject, status: int = 200, headers: Mapping[str, str
     return web.Response(body=raw, status=status, headers=headers, content_type="application/json")
 
 
-async def deliver(request: web.Request, form: Form, ask: Ask, reply: Reply) -> web.StreamResponse:
+async def deliver(request: web.Request, api_format: ApiFormat, parsed: Request, reply: Reply) -> web.StreamResponse:
     """Answers the request. Raises ConnectionError when the client is gone."""
     match reply:
-        case Fault():
-            return faulty(form, reply)
+        case HttpError():
+            return error_response(api_format, reply)
         case Page(html):
             return web.Response(text=html, content_type="text/html")
         case Redirect(to):
             return web.Response(status=307, headers={"Location": to})
         case Drop():
             return _close(request, web.Response())
-        case Story():
-            return await _tell(request, form, ask, reply)
+        case Scenario():
+            return await _send(request, api_format, parsed, reply)
         case _:
             assert_never(reply)
 
@@ -73,17 +73,17 @@ class _Body:
     wires: Iterator[Wire]
 
 
-async def _tell(request: web.Request, form: Form, ask: Ask, story: Story) -> web.StreamResponse:
-    delivery = story.delivery
+async def _send(request: web.Request, api_format: ApiFormat, parsed: Request, scenario: Scenario) -> web.StreamResponse:
+    delivery = scenario.delivery
     await _sleep(delivery.headers_after)
-    if delivery.shape is Shape.STREAM or (delivery.shape is Shape.AS_ASKED and ask.stream):
-        body = _streamed(form, ask, story)
+    if delivery.shape is Shape.STREAM or (delivery.shape is Shape.AS_ASKED and parsed.stream):
+        body = _streamed(api_format, parsed, scenario)
     else:
         if not delivery.headers_first:
-            for step in story.steps:
+            for step in scenario.steps:
                 if isinstance(step, Pause):
                     await _sleep(step.seconds)
-        body = _whole(form, ask, story)
+        body = _whole(api_format, parsed, scenario)
     if delivery.headers_gap:
         return await _raw(request, body, delivery.headers_gap)
     response = web.StreamResponse(headers=body.headers)
@@ -104,8 +104,8 @@ async def _tell(request: web.Request, form: Form, ask: Ask, story: Story) -> web
     return response
 
 
-def _headers(form: Form, content_type: str, delivery: Delivery) -> dict[str, str]:
-    headers = {**form.headers(), "Content-Type": content_type}
+def _headers(api_format: ApiFormat, content_type: str, delivery: Delivery) -> dict[str, str]:
+    headers = {**api_format.headers(), "Content-Type": content_type}
     if delivery.header_bytes:
         headers["X-Sandbox-Padding"] = "x" * delivery.header_bytes
     if delivery.gzip:
@@ -113,30 +113,30 @@ def _headers(form: Form, content_type: str, delivery: Delivery) -> dict[str, str
     return headers
 
 
-def _streamed(form: Form, ask: Ask, story: Story) -> _Body:
-    content_type = "application/json" if ask.json_array else "text/event-stream"
-    headers = {**_headers(form, content_type, story.delivery), "Cache-Control": "no-cache"}
-    return _Body(headers, None, form.stream(ask, story))
+def _streamed(api_format: ApiFormat, parsed: Request, scenario: Scenario) -> _Body:
+    content_type = "application/json" if parsed.json_array else "text/event-stream"
+    headers = {**_headers(api_format, content_type, scenario.delivery), "Cache-Control": "no-cache"}
+    return _Body(headers, None, api_format.stream(parsed, scenario))
 
 
-def _whole(form: Form, ask: Ask, story: Story) -> _Body:
+def _whole(api_format: ApiFormat, parsed: Request, scenario: Scenario) -> _Body:
     """An answer in one piece. Where the headers go first, what happens before it is seen: pauses and blank lines."""
-    headers = _headers(form, "application/json", story.delivery)
-    raw = encode(dump(form.whole(ask, story)))
-    if any(isinstance(step, Garbage) for step in story.steps):
+    headers = _headers(api_format, "application/json", scenario.delivery)
+    raw = encode(dump(api_format.whole(parsed, scenario)))
+    if any(isinstance(step, Garbage) for step in scenario.steps):
         raw = b"{this is not JSON" + raw
-    if any(isinstance(step, Cut) for step in story.steps):
+    if any(isinstance(step, Cut) for step in scenario.steps):
         return _Body(headers, len(raw), iter((raw[: len(raw) // 2], Cut())))
-    if story.delivery.headers_first:
-        return _Body(headers, None, _waited(story, raw))
-    return _Body(headers, None if story.delivery.gzip else len(raw), iter((raw,)))
+    if scenario.delivery.headers_first:
+        return _Body(headers, None, _waited(scenario, raw))
+    return _Body(headers, None if scenario.delivery.gzip else len(raw), iter((raw,)))
 
 
-def _waited(story: Story, raw: bytes) -> Iterator[Wire]:
-    for step in story.steps:
+def _waited(scenario: Scenario, raw: bytes) -> Iterator[Wire]:
+    for step in scenario.steps:
         if isinstance(step, Pause):
             yield step
-        elif isinstance(step, Alive):
+        elif isinstance(step, KeepAlive):
             yield b"\n"  # white space before JSON, as DeepSeek keeps connections alive
     yield raw
 

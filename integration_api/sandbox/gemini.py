@@ -11,32 +11,32 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, assert_never
 
-from integration_api.sandbox.form import Form
+from integration_api.sandbox.api_format import ApiFormat
 from integration_api.sandbox.gemini_request import read
-from integration_api.sandbox.seal import seal
-from integration_api.sandbox.story import (
-    Alive,
-    Ask,
+from integration_api.sandbox.scenario import (
     Call,
     CallFragment,
     CallStart,
     Cut,
-    Fault,
     Finish,
     Garbage,
+    HttpError,
+    KeepAlive,
     Message,
     Open,
     Pause,
     Reasoning,
     Refusal,
+    Request,
+    Scenario,
     Step,
-    Story,
     Text,
     Usage,
     Wire,
     count_words,
     fold,
 )
+from integration_api.sandbox.signature import sign
 from integration_api.sandbox.wire import JsonObject, comment, dump, encode, event
 
 _EOL: Final = "\r\n"
@@ -66,18 +66,18 @@ _STATUS: Final[Mapping[int, str]] = MappingProxyType(
 )
 
 
-def error(fault: Fault) -> JsonObject:
+def error(http_error: HttpError) -> JsonObject:
     """The body of an error: google.rpc.Status as JSON. A code given by the script becomes the reason in the details."""
     details: list[JsonObject] = []
-    if fault.code and fault.param is None:
+    if http_error.code and http_error.param is None:
         info = "type.googleapis.com/google.rpc.ErrorInfo"
-        details.append({"@type": info, "reason": fault.code, "domain": "googleapis.com"})
-    if fault.retry is not None:
+        details.append({"@type": info, "reason": http_error.code, "domain": "googleapis.com"})
+    if http_error.retry is not None:
         info = "type.googleapis.com/google.rpc.RetryInfo"
-        details.append({"@type": info, "retryDelay": f"{fault.retry:g}s"})
-    status = _STATUS.get(fault.status, "INVALID_ARGUMENT" if fault.status < 500 else "UNAVAILABLE")
+        details.append({"@type": info, "retryDelay": f"{http_error.retry:g}s"})
+    status = _STATUS.get(http_error.status, "INVALID_ARGUMENT" if http_error.status < 500 else "UNAVAILABLE")
     tail: JsonObject = {"details": details} if details else {}
-    return {"error": {"code": fault.status, "message": fault.message, "status": status, **tail}}
+    return {"error": {"code": http_error.status, "message": http_error.message, "status": status, **tail}}
 
 
 def headers() -> Mapping[str, str]:
@@ -102,7 +102,7 @@ def _final_usage(counts: Usage) -> JsonObject:
     return _usage(counts, counts.output - counts.reasoning, counts.reasoning)
 
 
-def _body(ask: Ask, parts: list[JsonObject], usage: JsonObject, finish: Finish | None = None) -> JsonObject:
+def _body(request: Request, parts: list[JsonObject], usage: JsonObject, finish: Finish | None = None) -> JsonObject:
     content: JsonObject = {"parts": parts, "role": "model"} if parts else {"role": "model"}
     reason: JsonObject = {"finishReason": _FINISH[finish]} if finish else {}
     if finish in (Finish.CONTENT_FILTER, Finish.REFUSAL):
@@ -111,35 +111,39 @@ def _body(ask: Ask, parts: list[JsonObject], usage: JsonObject, finish: Finish |
     return {
         "candidates": [{"content": content, **reason, "index": 0}],
         "usageMetadata": usage,
-        "modelVersion": ask.model,
-        "responseId": ask.answer_id,
+        "modelVersion": request.model,
+        "responseId": request.answer_id,
     }
 
 
-def _call(ask: Ask, call: Call, story: Story, thought: str) -> JsonObject:
-    function: JsonObject = {"id": ask.call_id(call.number), "name": call.name, "args": json.loads(call.arguments)}
+def _call(request: Request, call: Call, scenario: Scenario, thought: str) -> JsonObject:
+    function: JsonObject = {"id": request.call_id(call.number), "name": call.name, "args": json.loads(call.arguments)}
     # Only the first of parallel calls carries the signature.
-    signed: JsonObject = {"thoughtSignature": seal(thought)} if story.sealed and call.number == 0 else {}
+    signed: JsonObject = {"thoughtSignature": sign(thought)} if scenario.signed and call.number == 0 else {}
     return {"functionCall": function, **signed}
 
 
-def _parts(ask: Ask, story: Story, message: Message) -> list[JsonObject]:
+def _parts(request: Request, scenario: Scenario, message: Message) -> list[JsonObject]:
     parts: list[JsonObject] = [{"text": message.reasoning, "thought": True}] if message.reasoning else []
     if message.tokens or not (message.calls or message.refusal):
-        signed: JsonObject = {"thoughtSignature": seal(message.reasoning)} if story.sealed and not message.calls else {}
+        signed: JsonObject = (
+            {"thoughtSignature": sign(message.reasoning)} if scenario.signed and not message.calls else {}
+        )
         parts.append({"text": message.text, **signed})
-    return [*parts, *(_call(ask, call, story, message.reasoning) for call in message.calls)]
+    return [*parts, *(_call(request, call, scenario, message.reasoning) for call in message.calls)]
 
 
-def whole(ask: Ask, story: Story) -> JsonObject:
+def whole(request: Request, scenario: Scenario) -> JsonObject:
     """The GenerateContentResponse."""
-    return _body(ask, _parts(ask, story, fold(story.steps)), _final_usage(story.usage), story.finish)
+    return _body(
+        request, _parts(request, scenario, fold(scenario.steps)), _final_usage(scenario.usage), scenario.finish
+    )
 
 
 @dataclass(slots=True)
 class _Stream:
-    ask: Ask
-    story: Story
+    request: Request
+    scenario: Scenario
     written: int = 0
     candidates: int = 0
     thoughts: int = 0
@@ -147,28 +151,28 @@ class _Stream:
     calls: dict[int, tuple[str, list[str]]] = field(default_factory=dict)
 
     def wires(self) -> Iterator[Wire]:
-        for step in self.story.steps:
+        for step in self.scenario.steps:
             if self.calls and not isinstance(step, CallStart | CallFragment | Pause):
                 yield self._calls()
             yield from self._step(step)
-            if isinstance(step, Cut | Fault):
+            if isinstance(step, Cut | HttpError):
                 return
         if self.calls:
             yield self._calls()
-        if self.story.finish is not None:
+        if self.scenario.finish is not None:
             yield self._frame(dump(self._last()))
-        if self.ask.json_array:
+        if self.request.json_array:
             yield b"]" if self.written else b"[]"
 
     def _step(self, step: Step) -> Iterator[Wire]:
         match step:
             case Pause() | Cut():
                 yield step
-            case Alive():
+            case KeepAlive():
                 yield self._alive()
             case Garbage():
                 yield self._frame('{"candidates": [this is not JSON')
-            case Fault():
+            case HttpError():
                 yield self._error(step)
             case Open() | Text() | Refusal() | Reasoning() | CallStart() | CallFragment():
                 yield from self._output(step)
@@ -177,11 +181,11 @@ class _Stream:
 
     def _last(self) -> JsonObject:
         parts: list[JsonObject] = []
-        if not any(isinstance(step, Refusal) for step in self.story.steps):
-            spoke = any(isinstance(step, Text) for step in self.story.steps)
-            signed: JsonObject = {"thoughtSignature": seal(self.thought)} if self.story.sealed and spoke else {}
+        if not any(isinstance(step, Refusal) for step in self.scenario.steps):
+            spoke = any(isinstance(step, Text) for step in self.scenario.steps)
+            signed: JsonObject = {"thoughtSignature": sign(self.thought)} if self.scenario.signed and spoke else {}
             parts = [{"text": "", **signed}]
-        return _body(self.ask, parts, _final_usage(self.story.usage), self.story.finish)
+        return _body(self.request, parts, _final_usage(self.scenario.usage), self.scenario.finish)
 
     def _output(self, step: Open | Text | Refusal | Reasoning | CallStart | CallFragment) -> Iterator[bytes]:
         match step:
@@ -208,33 +212,33 @@ class _Stream:
         calls = [Call(number, name, "".join(said)) for number, (name, said) in self.calls.items()]
         self.calls = {}
         self.candidates += sum(1 + count_words(call.arguments) for call in calls)
-        return self._chunk(*(_call(self.ask, call, self.story, self.thought) for call in calls))
+        return self._chunk(*(_call(self.request, call, self.scenario, self.thought) for call in calls))
 
     def _chunk(self, *parts: JsonObject) -> bytes:
-        counts = self.story.usage
+        counts = self.scenario.usage
         thoughts = min(self.thoughts, counts.reasoning)
         candidates = min(self.candidates, counts.output - counts.reasoning)
-        return self._frame(dump(_body(self.ask, list(parts), _usage(counts, candidates, thoughts))))
+        return self._frame(dump(_body(self.request, list(parts), _usage(counts, candidates, thoughts))))
 
     def _frame(self, data: str) -> bytes:
-        if not self.ask.json_array:
+        if not self.request.json_array:
             return event(data, eol=_EOL)
         self.written += 1
         return encode(f"{',' + _EOL if self.written > 1 else '['}{data}")
 
-    def _error(self, fault: Fault) -> bytes:
-        block = json.dumps(error(fault), indent=2, ensure_ascii=False)
-        if not self.ask.json_array:
+    def _error(self, http_error: HttpError) -> bytes:
+        block = json.dumps(error(http_error), indent=2, ensure_ascii=False)
+        if not self.request.json_array:
             return encode(f"{block}\n")
         return self._frame(block) + b"]"
 
     def _alive(self) -> bytes:
-        return b"\n" if self.ask.json_array else comment("keep-alive", _EOL)
+        return b"\n" if self.request.json_array else comment("keep-alive", _EOL)
 
 
-def stream(ask: Ask, story: Story) -> Iterator[Wire]:
+def stream(request: Request, scenario: Scenario) -> Iterator[Wire]:
     """The chunks of the answer."""
-    return _Stream(ask, story).wires()
+    return _Stream(request, scenario).wires()
 
 
-FORM: Final = Form("gemini", ("x-goog-api-key", "authorization"), read, stream, whole, error, headers)
+FORM: Final = ApiFormat("gemini", ("x-goog-api-key", "authorization"), read, stream, whole, error, headers)

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
+from integration_api.sandbox.api_format import RawRequest, Turn, begin
 from integration_api.sandbox.check import Fields, refuse
-from integration_api.sandbox.form import Asked, Turn, begin
-from integration_api.sandbox.seal import is_sealed
-from integration_api.sandbox.story import Ask
+from integration_api.sandbox.scenario import Request
+from integration_api.sandbox.signature import is_signed
 from integration_api.sandbox.wire import Json, dump
 
 _DATA: Final = (
@@ -26,7 +26,7 @@ _DATA: Final = (
 _ANY_SIGNATURE: Final = frozenset({"skip_thought_signature_validator", "context_engineering_is_the_way_to_go"})
 
 
-def read(asked: Asked) -> Ask:
+def read(asked: RawRequest) -> Request:
     """The request. Raises RefusedError."""
     body = asked.body
     if not asked.model:
@@ -37,16 +37,16 @@ def read(asked: Asked) -> Ask:
     turns += _conversation(contents)
     schema = _config(body.object("generationConfig"))
     _tools(body)
-    ask = begin(
+    request = begin(
         asked.model,
         turns,
         f"models/{asked.model} is not found for API version v1beta, or is not supported for generateContent. "
         "Call ListModels to see the list of available models and their supported methods.",
     )
-    if ask.script.name == "reasoning-tool-call":
+    if request.script.name == "reasoning-tool-call":
         _current_turn_is_signed(contents)
     array = asked.stream and asked.query.get("alt") != "sse"
-    return replace(ask, stream=asked.stream, schema=schema, json_array=array)
+    return replace(request, stream=asked.stream, schema=schema, json_array=array)
 
 
 def _config(config: Fields | None) -> Json:
@@ -117,7 +117,7 @@ def _text(part: Fields) -> str:
     signature = part.text("thoughtSignature")
     if len(kinds) != 1:
         raise refuse("Unable to submit request because it must have exactly one data field in each part.", part.path)
-    if signature and signature not in _ANY_SIGNATURE and not is_sealed(signature):
+    if signature and signature not in _ANY_SIGNATURE and not is_signed(signature):
         raise refuse("Corrupted thought signature.", part.param("thoughtSignature"))
     if kinds[0] == "text":
         return "" if part.flag("thought") else part.text("text")

@@ -10,29 +10,29 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, assert_never
 
-from integration_api.sandbox.form import Form
+from integration_api.sandbox.api_format import ApiFormat
 from integration_api.sandbox.messages_request import read
-from integration_api.sandbox.seal import seal
-from integration_api.sandbox.story import (
-    Alive,
-    Ask,
+from integration_api.sandbox.scenario import (
     CallFragment,
     CallStart,
     Cut,
-    Fault,
     Finish,
     Garbage,
+    HttpError,
+    KeepAlive,
     Open,
     Pause,
     Reasoning,
     Refusal,
+    Request,
+    Scenario,
     Step,
-    Story,
     Text,
     Usage,
     Wire,
     fold,
 )
+from integration_api.sandbox.signature import sign
 from integration_api.sandbox.wire import Json, JsonObject, dump, event
 
 _STOP: Final[Mapping[Finish | None, str | None]] = MappingProxyType(
@@ -60,13 +60,13 @@ _ERRORS: Final[Mapping[int, str]] = MappingProxyType(
 )
 
 
-def error(fault: Fault) -> JsonObject:
+def error(http_error: HttpError) -> JsonObject:
     """The body of an error; a code given by the script takes the place of the type."""
-    default = "invalid_request_error" if fault.status < 500 else "api_error"
+    default = "invalid_request_error" if http_error.status < 500 else "api_error"
     # A code that comes with a parameter is OpenAI's word, from the check of the request.
-    kind = _ERRORS.get(fault.status, default) if fault.param or fault.code is None else fault.code
+    kind = _ERRORS.get(http_error.status, default) if http_error.param or http_error.code is None else http_error.code
     request_id = f"req_{secrets.token_hex(12)}"
-    return {"type": "error", "error": {"type": kind, "message": fault.message}, "request_id": request_id}
+    return {"type": "error", "error": {"type": kind, "message": http_error.message}, "request_id": request_id}
 
 
 def headers() -> Mapping[str, str]:
@@ -102,41 +102,41 @@ def _output(counts: Usage) -> JsonObject:
     return {"output_tokens": counts.output, **details}
 
 
-def _stop(story: Story) -> JsonObject:
+def _stop(scenario: Scenario) -> JsonObject:
     details: JsonObject | None = None
-    if story.finish in (Finish.REFUSAL, Finish.CONTENT_FILTER):
+    if scenario.finish in (Finish.REFUSAL, Finish.CONTENT_FILTER):
         details = {"type": "refusal", "category": None, "explanation": "The sandbox was asked to refuse."}
-    return {"stop_reason": _STOP[story.finish], "stop_sequence": None, "stop_details": details}
+    return {"stop_reason": _STOP[scenario.finish], "stop_sequence": None, "stop_details": details}
 
 
-def _head(ask: Ask, story: Story, content: Json) -> JsonObject:
+def _head(request: Request, scenario: Scenario, content: Json) -> JsonObject:
     return {
-        "id": f"msg_{ask.answer_id}",
+        "id": f"msg_{request.answer_id}",
         "type": "message",
         "role": "assistant",
-        "model": ask.model,
+        "model": request.model,
         "content": content,
         "stop_reason": None,
         "stop_sequence": None,
         "stop_details": None,
-        "usage": _usage(story.usage, 1),
+        "usage": _usage(scenario.usage, 1),
     }
 
 
-def whole(ask: Ask, story: Story) -> JsonObject:
+def whole(request: Request, scenario: Scenario) -> JsonObject:
     """The message object."""
-    message = fold(story.steps)
+    message = fold(scenario.steps)
     blocks: list[JsonObject] = []
     if message.reasoning:
-        blocks.append({"type": "thinking", "thinking": message.reasoning, "signature": seal(message.reasoning)})
+        blocks.append({"type": "thinking", "thinking": message.reasoning, "signature": sign(message.reasoning)})
     if message.text or message.refusal:
         blocks.append({"type": "text", "text": message.text or message.refusal})
     blocks += [
-        {"type": "tool_use", "id": ask.call_id(call.number), "name": call.name, "input": json.loads(call.arguments)}
+        {"type": "tool_use", "id": request.call_id(call.number), "name": call.name, "input": json.loads(call.arguments)}
         for call in message.calls
     ]
-    counts = {**_usage(story.usage, story.usage.output), **_output(story.usage)}
-    return {**_head(ask, story, blocks), **_stop(story), "usage": counts}
+    counts = {**_usage(scenario.usage, scenario.usage.output), **_output(scenario.usage)}
+    return {**_head(request, scenario, blocks), **_stop(scenario), "usage": counts}
 
 
 def _one_call_at_a_time(steps: Sequence[Step]) -> list[Step]:
@@ -151,8 +151,8 @@ def _one_call_at_a_time(steps: Sequence[Step]) -> list[Step]:
 
 @dataclass(slots=True)
 class _Stream:
-    ask: Ask
-    story: Story
+    request: Request
+    scenario: Scenario
     opened: bool = False
     pinged: bool = False
     index: int = -1
@@ -160,15 +160,15 @@ class _Stream:
     thought: str = ""
 
     def wires(self) -> Iterator[Wire]:
-        for step in _one_call_at_a_time(self.story.steps):
+        for step in _one_call_at_a_time(self.scenario.steps):
             match step:
                 case Pause() | Cut():
                     yield step
                 case Garbage():
                     yield event('{"type": "content_block_delta", this is not JSON', "content_block_delta")
-                case Fault():
+                case HttpError():
                     yield event(dump(error(step)), "error")
-                case Alive():
+                case KeepAlive():
                     yield from self._open()
                     yield _ping()
                 case Open() | Text() | Refusal() | Reasoning() | CallStart() | CallFragment():
@@ -176,20 +176,20 @@ class _Stream:
                     yield from self._output(step)
                 case _:
                     assert_never(step)
-            if isinstance(step, Cut | Fault):
+            if isinstance(step, Cut | HttpError):
                 return
         yield from self._open()
-        if self.story.finish is None:
+        if self.scenario.finish is None:
             return
         yield from self._close()
-        counts = {**_input(self.story.usage), **_output(self.story.usage)}
-        yield _event("message_delta", delta=_stop(self.story), usage=counts)
+        counts = {**_input(self.scenario.usage), **_output(self.scenario.usage)}
+        yield _event("message_delta", delta=_stop(self.scenario), usage=counts)
         yield _event("message_stop")
 
     def _open(self) -> Iterator[bytes]:
         if not self.opened:
             self.opened = True
-            yield _event("message_start", message=_head(self.ask, self.story, []))
+            yield _event("message_start", message=_head(self.request, self.scenario, []))
 
     def _output(self, step: Open | Text | Refusal | Reasoning | CallStart | CallFragment) -> Iterator[bytes]:
         match step:
@@ -203,7 +203,7 @@ class _Stream:
                 self.thought += text
                 yield self._delta({"type": "thinking_delta", "thinking": text})
             case CallStart(number, name):
-                call: JsonObject = {"type": "tool_use", "id": self.ask.call_id(number), "name": name, "input": {}}
+                call: JsonObject = {"type": "tool_use", "id": self.request.call_id(number), "name": name, "input": {}}
                 yield from self._begin(f"call {number}", call)
                 yield self._delta({"type": "input_json_delta", "partial_json": ""})
             case CallFragment(_, text):
@@ -227,7 +227,7 @@ class _Stream:
 
     def _close(self) -> Iterator[bytes]:
         if self.block == "thinking":
-            yield self._delta({"type": "signature_delta", "signature": seal(self.thought)})
+            yield self._delta({"type": "signature_delta", "signature": sign(self.thought)})
         if self.block:
             yield _event("content_block_stop", index=self.index)
         self.block = ""
@@ -241,9 +241,9 @@ def _ping() -> bytes:
     return _event("ping")
 
 
-def stream(ask: Ask, story: Story) -> Iterator[Wire]:
+def stream(request: Request, scenario: Scenario) -> Iterator[Wire]:
     """The events of the message."""
-    return _Stream(ask, story).wires()
+    return _Stream(request, scenario).wires()
 
 
-FORM: Final = Form("messages", ("x-api-key", "authorization"), read, stream, whole, error, headers)
+FORM: Final = ApiFormat("messages", ("x-api-key", "authorization"), read, stream, whole, error, headers)

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
 
+from integration_api.sandbox.api_format import RawRequest, Turn, begin
 from integration_api.sandbox.check import Fields, RefusedError, refuse
-from integration_api.sandbox.form import Asked, Turn, begin
-from integration_api.sandbox.seal import is_sealed
-from integration_api.sandbox.story import Ask
+from integration_api.sandbox.scenario import Request
+from integration_api.sandbox.signature import is_signed
 from integration_api.sandbox.wire import Json
 
 # The blocks a message may hold, each with the field that must be there.
@@ -28,7 +28,7 @@ _BLOCKS: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 
-def read(asked: Asked) -> Ask:
+def read(asked: RawRequest) -> Request:
     """The request. Raises RefusedError."""
     body = asked.body
     if not asked.headers.get("anthropic-version"):
@@ -38,8 +38,8 @@ def read(asked: Asked) -> Ask:
         raise body.missing("max_tokens")
     turns = [*_system(body), *_Conversation(_thinks(body)).turns(body)]
     _parameters(body)
-    ask = begin(model, turns, f"model: {model}")
-    return replace(ask, stream=body.flag("stream"), schema=_schema(body))
+    request = begin(model, turns, f"model: {model}")
+    return replace(request, stream=body.flag("stream"), schema=_schema(body))
 
 
 def _thinks(body: Fields) -> bool:
@@ -194,6 +194,6 @@ def _kind(block: Fields) -> str:
         raise block.missing(_BLOCKS[kind])
     if kind == "thinking":
         block.text("thinking")
-    if kind in ("thinking", "redacted_thinking") and not is_sealed(block.text(_BLOCKS[kind])):
+    if kind in ("thinking", "redacted_thinking") and not is_signed(block.text(_BLOCKS[kind])):
         raise refuse(f"{block.path}: Invalid `{_BLOCKS[kind]}` in `{kind}` block", block.path)
     return kind

@@ -7,28 +7,30 @@ sends it, because nothing else there says it.
 import secrets
 from collections.abc import Mapping
 
-from integration_api.sandbox.story import Fault
+from integration_api.sandbox.scenario import HttpError
 from integration_api.sandbox.wire import Json, JsonObject
 
 
-def kind(fault: Fault) -> str:
+def kind(http_error: HttpError) -> str:
     """The word in an error's `type`."""
-    if fault.code == "insufficient_quota":
+    if http_error.code == "insufficient_quota":
         return "insufficient_quota"
-    if fault.status == 429:
+    if http_error.status == 429:
         return "requests"
-    return "server_error" if fault.status >= 500 else "invalid_request_error"
+    return "server_error" if http_error.status >= 500 else "invalid_request_error"
 
 
-def code(fault: Fault) -> str | None:
+def code(http_error: HttpError) -> str | None:
     """The word in an error's `code`."""
-    return fault.code or {401: "invalid_api_key", 429: "rate_limit_exceeded"}.get(fault.status)
+    return http_error.code or {401: "invalid_api_key", 429: "rate_limit_exceeded"}.get(http_error.status)
 
 
-def error(fault: Fault, *, in_stream: bool = False) -> JsonObject:
+def error(http_error: HttpError, *, in_stream: bool = False) -> JsonObject:
     """The body of an error."""
-    number: Json = fault.status if in_stream and fault.code is None else code(fault)
-    return {"error": {"message": fault.message, "type": kind(fault), "param": fault.param, "code": number}}
+    number: Json = http_error.status if in_stream and http_error.code is None else code(http_error)
+    return {
+        "error": {"message": http_error.message, "type": kind(http_error), "param": http_error.param, "code": number}
+    }
 
 
 def headers() -> Mapping[str, str]:

@@ -9,29 +9,29 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, assert_never
 
-from integration_api.sandbox.form import Form, alternatives
+from integration_api.sandbox.api_format import ApiFormat, alternatives
 from integration_api.sandbox.openai_errors import code, error, headers
 from integration_api.sandbox.responses_request import read
-from integration_api.sandbox.seal import seal
-from integration_api.sandbox.story import (
-    Alive,
-    Ask,
+from integration_api.sandbox.scenario import (
     CallFragment,
     CallStart,
     Cut,
-    Fault,
     Finish,
     Garbage,
+    HttpError,
+    KeepAlive,
     Open,
     Pause,
     Reasoning,
     Refusal,
+    Request,
+    Scenario,
     Step,
-    Story,
     Text,
     Usage,
     Wire,
 )
+from integration_api.sandbox.signature import sign
 from integration_api.sandbox.wire import Json, JsonObject, comment, dump, event
 
 # The codes that a response object may hold; an `error` event may say any word.
@@ -74,8 +74,8 @@ def usage(counts: Usage) -> JsonObject:
 class _Events:
     """The events of one response, as JSON objects between what is not JSON."""
 
-    ask: Ask
-    story: Story
+    request: Request
+    scenario: Scenario
     number: int = 0
     opened: bool = False
     items: list[_Item] = field(default_factory=list)
@@ -83,11 +83,11 @@ class _Events:
     calls: dict[int, _Item] = field(default_factory=dict)
 
     def events(self) -> Iterator[JsonObject | Step]:
-        for step in self.story.steps:
+        for step in self.scenario.steps:
             match step:
-                case Pause() | Cut() | Alive() | Garbage():
+                case Pause() | Cut() | KeepAlive() | Garbage():
                     yield step
-                case Fault():
+                case HttpError():
                     yield from self._open()
                     yield from self._failed(step)
                 case Open() | Text() | Refusal() | Reasoning() | CallStart() | CallFragment():
@@ -95,10 +95,10 @@ class _Events:
                     yield from self._output(step)
                 case _:
                     assert_never(step)
-            if isinstance(step, Cut | Fault):
+            if isinstance(step, Cut | HttpError):
                 return
         yield from self._open()
-        if self.story.finish is not None:
+        if self.scenario.finish is not None:
             yield from self._close()
 
     def _event(self, kind: str, **fields: Json) -> JsonObject:
@@ -128,7 +128,7 @@ class _Events:
                 yield self._delta("response.reasoning_summary_text.delta", text, summary_index=0)
             case CallStart(number, name):
                 yield from self._quiet()
-                item = self._new("function_call", "fc", name=name, call_id=self.ask.call_id(number))
+                item = self._new("function_call", "fc", name=name, call_id=self.request.call_id(number))
                 self.calls[number] = item
                 yield self._added(item)
             case CallFragment(number, text):
@@ -141,7 +141,7 @@ class _Events:
 
     def _new(self, kind: str, prefix: str, name: str = "", call_id: str = "", part: str = "output_text") -> _Item:
         index = len(self.items)
-        item = _Item(kind, index, f"{prefix}_{self.ask.answer_id}{index:02d}", name, call_id, part)
+        item = _Item(kind, index, f"{prefix}_{self.request.answer_id}{index:02d}", name, call_id, part)
         self.items.append(item)
         return item
 
@@ -192,7 +192,7 @@ class _Events:
 
     @property
     def ending(self) -> str:
-        return "incomplete" if self.story.finish in _INCOMPLETE else "completed"
+        return "incomplete" if self.scenario.finish in _INCOMPLETE else "completed"
 
     def _close(self) -> Iterator[JsonObject]:
         if not self.items:
@@ -204,43 +204,43 @@ class _Events:
             yield self._done(item)
         yield self._event(f"response.{self.ending}", response=self.response(self.ending))
 
-    def _failed(self, fault: Fault) -> Iterator[JsonObject]:
-        word = code(fault) or ("overloaded_error" if fault.status in (503, 529) else "server_error")
-        yield self._event("error", code=word, message=fault.message, param=None)
+    def _failed(self, http_error: HttpError) -> Iterator[JsonObject]:
+        word = code(http_error) or ("overloaded_error" if http_error.status in (503, 529) else "server_error")
+        yield self._event("error", code=word, message=http_error.message, param=None)
         known = word if word in _FAILED else "server_error"
-        failure: JsonObject = {"code": known, "message": fault.message}
+        failure: JsonObject = {"code": known, "message": http_error.message}
         yield self._event("response.failed", response={**self.response("failed"), "error": failure})
 
     def response(self, status: str) -> JsonObject:
         """The response object as it is now."""
         ended = status in ("completed", "incomplete")
-        reason = _INCOMPLETE.get(self.story.finish) if status == "incomplete" else None
+        reason = _INCOMPLETE.get(self.scenario.finish) if status == "incomplete" else None
         return {
-            "id": f"resp_{self.ask.answer_id}",
+            "id": f"resp_{self.request.answer_id}",
             "object": "response",
-            "created_at": self.ask.created,
+            "created_at": self.request.created,
             "status": status,
             "background": False,
             "error": None,
             "incomplete_details": {"reason": reason} if reason else None,
-            "model": self.ask.model,
+            "model": self.request.model,
             "output": [self._json(item, self.ending) for item in self.items] if self.number > 1 else [],
             "service_tier": "default",
-            "usage": usage(self.story.usage) if ended else None,
-            **dict(self.ask.echoed),
+            "usage": usage(self.scenario.usage) if ended else None,
+            **dict(self.request.echoed),
         }
 
     def _json(self, item: _Item, status: str) -> JsonObject:
         done = status != "in_progress"
         match item.kind:
             case "reasoning":
-                sealed: JsonObject = (
-                    {"encrypted_content": seal(item.text)}
-                    if done and self.ask.sealed_wanted and self.story.sealed
+                signed: JsonObject = (
+                    {"encrypted_content": sign(item.text)}
+                    if done and self.request.signed_wanted and self.scenario.signed
                     else {}
                 )
                 summary = [self._content(item, item.text)] if done else []
-                return {"id": item.item_id, "type": "reasoning", "summary": summary, **sealed}
+                return {"id": item.item_id, "type": "reasoning", "summary": summary, **signed}
             case "function_call":
                 call: JsonObject = {"arguments": item.text if done else "", "call_id": item.call_id, "name": item.name}
                 return {"id": item.item_id, "type": "function_call", "status": status, **call}
@@ -265,7 +265,7 @@ class _Events:
                 return {"type": "summary_text", "text": text}
 
     def _logprobs(self, tokens: Iterable[str]) -> Json:
-        top = self.ask.logprobs
+        top = self.request.logprobs
         return [] if top is None else [_token(token, top) for token in tokens]
 
 
@@ -277,21 +277,21 @@ def _token(token: str, top: int) -> JsonObject:
     return {**listed[0], "top_logprobs": listed[:top]}
 
 
-def whole(ask: Ask, story: Story) -> JsonObject:
+def whole(request: Request, scenario: Scenario) -> JsonObject:
     """The response object."""
-    told = _Events(ask, story)
-    for _ in told.events():
+    scenario_of = _Events(request, scenario)
+    for _ in scenario_of.events():
         pass
-    return told.response(told.ending if story.finish is not None else "in_progress")
+    return scenario_of.response(scenario_of.ending if scenario.finish is not None else "in_progress")
 
 
-def stream(ask: Ask, story: Story) -> Iterator[Wire]:
+def stream(request: Request, scenario: Scenario) -> Iterator[Wire]:
     """The events of the response."""
-    for item in _Events(ask, story).events():
+    for item in _Events(request, scenario).events():
         match item:
             case Pause() | Cut():
                 yield item
-            case Alive():
+            case KeepAlive():
                 yield comment("keep-alive")
             case Garbage():
                 yield event('{"type": "response.output_text.delta", this is not JSON', "response.output_text.delta")
@@ -301,4 +301,4 @@ def stream(ask: Ask, story: Story) -> Iterator[Wire]:
                 raise TypeError(f"a step that became no event: {item}")
 
 
-FORM: Final = Form("responses", ("authorization", "api-key"), read, stream, whole, error, headers)
+FORM: Final = ApiFormat("responses", ("authorization", "api-key"), read, stream, whole, error, headers)

@@ -8,10 +8,10 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
+from integration_api.sandbox.api_format import RawRequest, Turn, begin
 from integration_api.sandbox.check import Fields, refuse
-from integration_api.sandbox.form import Asked, Turn, begin
-from integration_api.sandbox.seal import is_sealed
-from integration_api.sandbox.story import Ask
+from integration_api.sandbox.scenario import Request
+from integration_api.sandbox.signature import is_signed
 from integration_api.sandbox.wire import Json, JsonObject
 
 _PARTS: Final[Mapping[str, str]] = MappingProxyType(
@@ -26,7 +26,7 @@ _PARTS: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 
-def read(asked: Asked) -> Ask:
+def read(asked: RawRequest) -> Request:
     """The request. Raises RefusedError."""
     body = asked.body
     model = body.need_text("model")
@@ -34,13 +34,13 @@ def read(asked: Asked) -> Ask:
     _parameters(body)
     include = body.texts("include")
     top = body.whole("top_logprobs", 0, 20)
-    ask = begin(model, turns, f"The requested model '{model}' does not exist.")
+    request = begin(model, turns, f"The requested model '{model}' does not exist.")
     return replace(
-        ask,
+        request,
         stream=body.flag("stream"),
         schema=_schema(body),
         logprobs=(top or 0) if "message.output_text.logprobs" in include else None,
-        sealed_wanted="reasoning.encrypted_content" in include,
+        signed_wanted="reasoning.encrypted_content" in include,
         echoed=tuple(_echoed(body).items()),
     )
 
@@ -154,7 +154,7 @@ def _output(item: Fields, waiting: set[str]) -> Turn:
 def _sealed(item: Fields) -> None:
     item.objects("summary")
     content = item.text("encrypted_content")
-    if content and not is_sealed(content):
+    if content and not is_signed(content):
         raise refuse(
             "The encrypted content for item could not be verified.",
             item.param("encrypted_content"),

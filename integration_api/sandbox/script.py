@@ -6,7 +6,7 @@
 Durations are `20ms`, `1.5s` or a plain number of seconds; a value is percent-decoded, so a comma in it is written
 `%2C`.
 
-Rule: names and options only. What a script does is told in `plots`; the CLI's help and the model lists are made from
+Rule: names and options only. What a script does stands in `builders`; the help and the model lists are made from
 the table here.
 """
 

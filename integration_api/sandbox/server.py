@@ -1,6 +1,6 @@
 """The sandbox on the network: an aiohttp.web application that records what it is asked and notices who hangs up.
 
-Rule: routes, keys and connections. What is answered is decided in `plots` and written by the forms.
+Rule: routes, keys and connections. What is answered is decided in `builders` and written by the forms.
 """
 
 import asyncio
@@ -16,14 +16,14 @@ from typing import Final, Self
 from aiohttp import web
 
 from integration_api.sandbox import chat, gemini, messages, models, responses
+from integration_api.sandbox.api_format import ApiFormat, RawRequest
+from integration_api.sandbox.builders import build
+from integration_api.sandbox.building import Context
 from integration_api.sandbox.check import Fields, RefusedError, refuse
-from integration_api.sandbox.delivery import deliver, faulty, json_response
-from integration_api.sandbox.form import Asked, Form
-from integration_api.sandbox.plots import tell
+from integration_api.sandbox.delivery import deliver, error_response, json_response
 from integration_api.sandbox.record import Feed, Recorded
+from integration_api.sandbox.scenario import HttpError
 from integration_api.sandbox.script import help_text
-from integration_api.sandbox.story import Fault
-from integration_api.sandbox.telling import Scene
 from integration_api.sandbox.wire import JsonObject
 
 _MOST_BODY: Final = 64 * 1024 * 1024
@@ -139,7 +139,7 @@ class Sandbox:
             await self._record(request, started)
             return await handler(request)
         except web.HTTPException as error:
-            return faulty(_form_of(request), _routing_fault(request, error))
+            return error_response(_format_of(request), _routing_http_error_of(request, error))
         except asyncio.CancelledError:
             if not self._closing:
                 self._hangups.put(loop.time())
@@ -166,9 +166,9 @@ class Sandbox:
         self.requests.append(recorded)
         self._arrivals.put(recorded)
 
-    def _posted(self, form: Form) -> _Handler:
+    def _posted(self, api_format: ApiFormat) -> _Handler:
         async def handle(request: web.Request) -> web.StreamResponse:
-            return await self._answer(form, request)
+            return await self._answer(api_format, request)
 
         return handle
 
@@ -179,21 +179,21 @@ class Sandbox:
         return await self._answer(gemini.FORM, request, model, stream=method == "streamGenerateContent")
 
     async def _answer(
-        self, form: Form, request: web.Request, model: str = "", *, stream: bool = False
+        self, api_format: ApiFormat, request: web.Request, model: str = "", *, stream: bool = False
     ) -> web.StreamResponse:
         try:
-            self._check_key(form, request, self._require_key)
+            self._check_key(api_format, request, self._require_key)
             body = Fields(_parsed(await request.read()))
-            ask = form.read(Asked(body, request.headers, request.query, model, stream))
-            if ask.script.name == "key":
-                self._check_key(form, request, ask.script.text("value"))
+            parsed = api_format.read(RawRequest(body, request.headers, request.query, model, stream))
+            if parsed.script.name == "key":
+                self._check_key(api_format, request, parsed.script.text("value"))
         except RefusedError as refused:
-            return faulty(form, refused.fault)
-        earlier = self._count(_key(form, request), ask.model)
-        return await deliver(request, form, ask, tell(Scene(ask, earlier, self._random.random())))
+            return error_response(api_format, refused.http_error)
+        earlier = self._count(_key(api_format, request), parsed.model)
+        return await deliver(request, api_format, parsed, build(Context(parsed, earlier, self._random.random())))
 
-    def _check_key(self, form: Form, request: web.Request, wanted: str) -> None:
-        given = _key(form, request)
+    def _check_key(self, api_format: ApiFormat, request: web.Request, wanted: str) -> None:
+        given = _key(api_format, request)
         if wanted and not hmac.compare_digest(_bytes(given), _bytes(wanted)):
             raise refuse("Incorrect API key provided." if given else "You didn't provide an API key.", status=401)
 
@@ -207,25 +207,27 @@ class Sandbox:
         return earlier
 
     async def _list(self, request: web.Request) -> web.StreamResponse:
-        form = _form_of(request)
-        page: _List = {"gemini": models.gemini, "messages": models.anthropic}.get(form.name, models.openai)
+        api_format = _format_of(request)
+        page: _List = {"gemini": models.gemini, "messages": models.anthropic}.get(api_format.name, models.openai)
         try:
-            self._check_key(form, request, self._require_key)
-            return json_response(page(request.query), headers=form.headers())
+            self._check_key(api_format, request, self._require_key)
+            return json_response(page(request.query), headers=api_format.headers())
         except RefusedError as refused:
-            return faulty(form, refused.fault)
+            return error_response(api_format, refused.http_error)
 
     async def _model(self, request: web.Request) -> web.StreamResponse:
-        form, name = _form_of(request), request.match_info["model"]
-        shape = {"gemini": models.gemini_model, "messages": models.anthropic_model}.get(form.name, models.openai_model)
+        api_format, name = _format_of(request), request.match_info["model"]
+        shape = {"gemini": models.gemini_model, "messages": models.anthropic_model}.get(
+            api_format.name, models.openai_model
+        )
         try:
-            self._check_key(form, request, self._require_key)
+            self._check_key(api_format, request, self._require_key)
         except RefusedError as refused:
-            return faulty(form, refused.fault)
+            return error_response(api_format, refused.http_error)
         if not models.known(name):
-            fault = Fault(404, f"The model '{name}' does not exist.", "model_not_found", "model")
-            return faulty(form, fault)
-        return json_response(shape(name), headers=form.headers())
+            http_error = HttpError(404, f"The model '{name}' does not exist.", "model_not_found", "model")
+            return error_response(api_format, http_error)
+        return json_response(shape(name), headers=api_format.headers())
 
     async def _health(self, _: web.Request) -> web.StreamResponse:
         return json_response({"status": "ok"})
@@ -258,19 +260,19 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def _key(form: Form, request: web.Request) -> str:
+def _key(api_format: ApiFormat, request: web.Request) -> str:
     """The key that a request carries, '' for none."""
-    for name in form.key_headers:
+    for name in api_format.key_headers:
         value = request.headers.get(name, "")
         if name == "authorization":
             scheme, _, value = value.partition(" ")
             value = value.strip() if scheme.lower() == "bearer" else ""
         if value:
             return value
-    return request.query.get("key", "") if form.name == "gemini" else ""
+    return request.query.get("key", "") if api_format.name == "gemini" else ""
 
 
-def _form_of(request: web.Request) -> Form:
+def _format_of(request: web.Request) -> ApiFormat:
     """The API that a path belongs to, where no route says it."""
     gemini_call = request.path.startswith("/v1/models/") and request.method == "POST"
     if request.path.startswith("/v1beta") or gemini_call or "x-goog-api-key" in request.headers:
@@ -280,9 +282,9 @@ def _form_of(request: web.Request) -> Form:
     return chat.FORM
 
 
-def _routing_fault(request: web.Request, error: web.HTTPException) -> Fault:
+def _routing_http_error_of(request: web.Request, error: web.HTTPException) -> HttpError:
     if error.status == 404:
-        return Fault(404, f"Invalid URL ({request.method} {request.path})")
+        return HttpError(404, f"Invalid URL ({request.method} {request.path})")
     if error.status == 405:
-        return Fault(405, f"Not allowed to {request.method} on {request.path}.")
-    return Fault(error.status, error.reason)
+        return HttpError(405, f"Not allowed to {request.method} on {request.path}.")
+    return HttpError(error.status, error.reason)

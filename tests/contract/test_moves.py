@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from integration_api.sandbox import Sandbox
-from integration_api.sandbox.seal import seal
+from integration_api.sandbox.signature import sign
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.contract.routers import CALL_ID, CALL_SIGNATURE, DETAIL_SIGNATURE, DETAILS, EXTRA, TEXT, Router
@@ -81,7 +81,7 @@ async def begin(sandbox: Sandbox, stub: ChatServiceStub, shape: str, *, call: bo
         changes["parameters"] = {"reasoning_effort": "low"}
     model = "reasoning-tool-call" if call else "reasoning"
     answer = await answer_of(stub, asking(sandbox.url, shape, model, **changes), streamed=streamed)
-    return Origin(shape, answer, (seal(_CALL_THOUGHT if call else _THOUGHT),), streamed)
+    return Origin(shape, answer, (sign(_CALL_THOUGHT if call else _THOUGHT),), streamed)
 
 
 def _native(origin: Origin, shape: str, *, call: bool) -> list[Json]:

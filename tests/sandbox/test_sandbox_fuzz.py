@@ -6,16 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from integration_api.sandbox import SCRIPTS, chat, gemini, messages, responses
+from integration_api.sandbox.api_format import ApiFormat, RawRequest
+from integration_api.sandbox.builders import build
+from integration_api.sandbox.building import Context
 from integration_api.sandbox.check import Fields, RefusedError
-from integration_api.sandbox.form import Asked, Form
-from integration_api.sandbox.plots import tell
+from integration_api.sandbox.scenario import Scenario
 from integration_api.sandbox.schema import sample
-from integration_api.sandbox.story import Story
-from integration_api.sandbox.telling import Scene
 from integration_api.sandbox.wire import dump
 from tests.sandbox.sandbox_client import FORMS, hear, request
 
-FORM: dict[str, Form] = {form.name: form for form in (chat.FORM, responses.FORM, messages.FORM, gemini.FORM)}
+FORM: dict[str, ApiFormat] = {form.name: form for form in (chat.FORM, responses.FORM, messages.FORM, gemini.FORM)}
 HEADERS = {"anthropic-version": "2023-06-01"}
 
 # Words that the forms look for, so that a mutation reaches deep into the checks.
@@ -60,12 +60,12 @@ def test_any_request_is_answered_or_refused(name: str, change: Any, data: st.Dat
     _, body = request(name, "structured", stream=stream)
     body = mutated(body, change, data)
     try:
-        ask = form.read(Asked(Fields(body), HEADERS, {"alt": "sse"}, "structured", stream))
+        ask = form.read(RawRequest(Fields(body), HEADERS, {"alt": "sse"}, "structured", stream))
     except RefusedError as refused:
-        fault = refused.fault
+        fault = refused.http_error
     else:
-        reply = tell(Scene(ask, 0, 0.5))
-        assert isinstance(reply, Story)
+        reply = build(Context(ask, 0, 0.5))
+        assert isinstance(reply, Scenario)
         json.loads(dump(form.whole(ask, reply)))
         assert all(isinstance(wire, bytes) for wire in form.stream(ask, reply))
         return
@@ -88,9 +88,9 @@ def test_an_echo_is_exact(name: str, prompt: str, stream: bool) -> None:
     """Every text comes back as it was, half surrogate pairs included."""
     form = FORM[name]
     _, body = request(name, "echo", stream=stream, prompt=prompt)
-    ask = form.read(Asked(Fields(body), HEADERS, {"alt": "sse"}, "echo", stream))
-    reply = tell(Scene(ask, 0, 0.5))
-    assert isinstance(reply, Story)
+    ask = form.read(RawRequest(Fields(body), HEADERS, {"alt": "sse"}, "echo", stream))
+    reply = build(Context(ask, 0, 0.5))
+    assert isinstance(reply, Scenario)
     if stream:
         raw = b"".join(wire for wire in form.stream(ask, reply) if isinstance(wire, bytes))
     else:
@@ -106,8 +106,8 @@ def test_every_script_can_be_written_in_every_form(name: str, luck: float) -> No
     for script in SCRIPTS:
         for stream in (False, True):
             _, body = request(name, script, stream=stream)
-            ask = form.read(Asked(Fields(body), HEADERS, {"alt": "sse"}, script, stream))
-            reply = tell(Scene(ask, 0, luck))
-            if isinstance(reply, Story):
+            ask = form.read(RawRequest(Fields(body), HEADERS, {"alt": "sse"}, script, stream))
+            reply = build(Context(ask, 0, luck))
+            if isinstance(reply, Scenario):
                 assert form.whole(ask, reply)
                 assert list(form.stream(ask, reply)), script

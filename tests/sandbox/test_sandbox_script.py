@@ -4,10 +4,10 @@ from typing import Any
 import pytest
 
 from integration_api.sandbox import SCRIPTS, help_text
+from integration_api.sandbox.scenario import split_words
 from integration_api.sandbox.schema import sample
 from integration_api.sandbox.script import ScriptError, UnknownScriptError, duration, parse
-from integration_api.sandbox.seal import is_sealed, seal
-from integration_api.sandbox.story import split_words
+from integration_api.sandbox.signature import is_signed, sign
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -80,14 +80,14 @@ def test_words_joined_again_are_the_text(text: str) -> None:
 
 def test_a_seal_notices_every_changed_character() -> None:
     """Opaque state that was altered, cut or made up is not the sandbox's."""
-    made = seal("Grüße, 世界")
-    assert is_sealed(made)
-    assert not is_sealed("")
-    assert not is_sealed("bm90IG91cnM=")
+    made = sign("Grüße, 世界")
+    assert is_signed(made)
+    assert not is_signed("")
+    assert not is_signed("bm90IG91cnM=")
     for at in range(len(made)):
-        assert not is_sealed(made[:at])
+        assert not is_signed(made[:at])
         other = "A" if made[at] != "A" else "B"
-        assert not is_sealed(made[:at] + other + made[at + 1 :]), at
+        assert not is_signed(made[:at] + other + made[at + 1 :]), at
 
 
 @pytest.mark.parametrize(

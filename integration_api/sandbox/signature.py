@@ -10,13 +10,13 @@ import hashlib
 _SUM = 16
 
 
-def seal(payload: str) -> str:
+def sign(payload: str) -> str:
     """Opaque text for a payload."""
     raw = payload.encode("utf-8", "surrogatepass")
     return base64.b64encode(hashlib.sha256(b"sandbox" + raw).digest()[:_SUM] + raw).decode()
 
 
-def is_sealed(text: str) -> bool:
+def is_signed(text: str) -> bool:
     """Whether the sandbox made this text and nobody changed it."""
     try:
         raw = base64.b64decode(text, validate=True)

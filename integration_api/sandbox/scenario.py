@@ -15,7 +15,7 @@ from integration_api.sandbox.wire import Json
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class Request:
     """A request, whichever API it came through.
 
     `prompt` is the last user text; `words` counts the words of every text in the conversation; `results` are the tool
@@ -36,7 +36,7 @@ class Ask:
     choices: int = 1
     logprobs: int | None = None
     stream_usage: bool = False
-    sealed_wanted: bool = False
+    signed_wanted: bool = False
     json_array: bool = False
     echoed: tuple[tuple[str, Json], ...] = ()
 
@@ -84,7 +84,7 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True)
-class Alive:
+class KeepAlive:
     """A sign of life that is no output."""
 
 
@@ -99,7 +99,7 @@ class Cut:
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class HttpError:
     """An error in the API's own form; inside a stream it is a step, instead of an answer a reply.
 
     `retry` is the Retry-After in seconds.
@@ -112,7 +112,9 @@ class Fault:
     retry: float | None = None
 
 
-Step: TypeAlias = Open | Text | Refusal | Reasoning | CallStart | CallFragment | Pause | Alive | Garbage | Cut | Fault
+Step: TypeAlias = (
+    Open | Text | Refusal | Reasoning | CallStart | CallFragment | Pause | KeepAlive | Garbage | Cut | HttpError
+)
 # What a form's renderer gives to the network: bytes to write, time to wait, or the end of the connection.
 Wire: TypeAlias = bytes | Pause | Cut
 
@@ -157,13 +159,13 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
-    """An answer. Without a `finish` it stops without its terminal sign; `sealed`: opaque state goes with it."""
+class Scenario:
+    """An answer. Without a `finish` it stops without its terminal sign; `signed`: opaque state goes with it."""
 
     steps: Sequence[Step]
     usage: Usage
     finish: Finish | None = Finish.STOP
-    sealed: bool = False
+    signed: bool = False
     delivery: Delivery = field(default_factory=Delivery)
 
 
@@ -184,7 +186,7 @@ class Drop:
     """The connection closes without an answer."""
 
 
-Reply: TypeAlias = Story | Fault | Page | Redirect | Drop
+Reply: TypeAlias = Scenario | HttpError | Page | Redirect | Drop
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +198,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """The whole of a story: what an answer without streaming holds."""
+    """The whole of a scenario: what an answer without streaming holds."""
 
     tokens: tuple[str, ...]
     refusal: str
@@ -209,7 +211,7 @@ class Message:
 
 
 def fold(steps: Iterable[Step]) -> Message:
-    """The message that the steps tell."""
+    """The message that the steps build."""
     tokens: list[str] = []
     refusal: list[str] = []
     reasoning: list[str] = []
@@ -227,7 +229,7 @@ def fold(steps: Iterable[Step]) -> Message:
                 names[number], arguments[number] = name, []
             case CallFragment(number, text):
                 arguments[number].append(text)
-            case Open() | Pause() | Alive() | Garbage() | Cut() | Fault():
+            case Open() | Pause() | KeepAlive() | Garbage() | Cut() | HttpError():
                 pass
     calls = tuple(Call(number, name, "".join(arguments[number])) for number, name in names.items())
     return Message(tuple(tokens), "".join(refusal), "".join(reasoning), calls)

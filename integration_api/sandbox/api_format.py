@@ -1,6 +1,6 @@
 """What one API is to the sandbox: a way to read a request, and ways to write an answer.
 
-Rule: a form is a value made of pure functions. The network stands in `server` and `delivery`.
+Rule: an API format is a value made of pure functions. The network stands in `server` and `delivery`.
 """
 
 import secrets
@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from integration_api.sandbox.check import Fields, refuse
+from integration_api.sandbox.scenario import HttpError, Request, Scenario, Wire, count_words
 from integration_api.sandbox.script import ScriptError, UnknownScriptError, parse
-from integration_api.sandbox.story import Ask, Fault, Story, Wire, count_words
 from integration_api.sandbox.wire import JsonObject
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RawRequest:
     """A request before it is understood; Gemini has the model and the wish for a stream in the path."""
 
     body: Fields
@@ -26,7 +26,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class ApiFormat:
     """An API.
 
     `read` raises RefusedError. `stream` gives what goes over the wire; `whole` the body of an answer without streaming;
@@ -35,10 +35,10 @@ class Form:
 
     name: str
     key_headers: tuple[str, ...]
-    read: Callable[[Asked], Ask]
-    stream: Callable[[Ask, Story], Iterator[Wire]]
-    whole: Callable[[Ask, Story], JsonObject]
-    error: Callable[[Fault], JsonObject]
+    read: Callable[[RawRequest], Request]
+    stream: Callable[[Request, Scenario], Iterator[Wire]]
+    whole: Callable[[Request, Scenario], JsonObject]
+    error: Callable[[HttpError], JsonObject]
     headers: Callable[[], Mapping[str, str]]
 
 
@@ -54,7 +54,7 @@ class Turn:
     result: bool = False
 
 
-def begin(model: str, turns: Iterable[Turn], not_found: str) -> Ask:
+def begin(model: str, turns: Iterable[Turn], not_found: str) -> Request:
     """The request for a model after a conversation. Raises RefusedError for a model that is no script."""
     try:
         script = parse(model)
@@ -70,7 +70,7 @@ def begin(model: str, turns: Iterable[Turn], not_found: str) -> Ask:
         results.append(turn.text)
     prompt = next((turn.text for turn in reversed(conversation) if turn.asked), "")
     return replace(
-        Ask(model=model, script=script, answer_id=secrets.token_hex(12), created=int(time.time())),
+        Request(model=model, script=script, answer_id=secrets.token_hex(12), created=int(time.time())),
         prompt=prompt,
         words=sum(count_words(turn.text) for turn in conversation),
         results=tuple(reversed(results)),
