@@ -101,9 +101,16 @@ proto-release: $(STAMP) ## Take the protos as they are now as the baseline for b
 
 grpcurl: $(GRPCURL) ## Install grpcurl into .cache/bin (needs Go), for the tests that use it
 
-$(GRPCURL):
+# Built once per machine and version, and kept outside of the checkout.
+KEPT := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/integration-api/grpcurl-$(GRPCURL_VERSION)
+
+$(GRPCURL): $(KEPT)/grpcurl
+	@mkdir -p $(@D)
+	@cp $< $@
+
+$(KEPT)/grpcurl:
 	@command -v go >/dev/null || { echo 'grpcurl is a Go program, and there is no Go here' >&2; exit 1; }
-	GOBIN=$(abspath $(CACHE)/bin) go install github.com/fullstorydev/grpcurl/cmd/grpcurl@$(GRPCURL_VERSION)
+	GOBIN=$(KEPT) go install github.com/fullstorydev/grpcurl/cmd/grpcurl@$(GRPCURL_VERSION)
 
 container: ## Build the image, bring up service and sandbox, stream tokens through them, take them down
 	@scripts/container-check
