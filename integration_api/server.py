@@ -13,6 +13,7 @@ from typing import Self
 import grpc
 import structlog
 
+from caller.custom_llm.body.silence import SilenceLimits
 from caller.custom_llm.caller import CustomLLMCaller, Limits
 from caller.custom_llm.http.egress_policy import EgressPolicy
 from caller.custom_llm.http.transport import Transport, TransportSettings
@@ -48,7 +49,11 @@ class Server:
         self.admission = Admission(AdmissionLimits.of(settings))
         self._log = structlog.get_logger("integration_api.server")
         self._transport = transport or Transport(transport_settings(settings))
-        limits = Limits(max_event_bytes=settings.max_event_bytes, max_answer_chars=settings.max_answer_bytes)
+        limits = Limits(
+            max_event_bytes=settings.max_event_bytes,
+            max_answer_chars=settings.max_answer_bytes,
+            silence=SilenceLimits(settings.max_silent_bytes, settings.max_silent_events),
+        )
         self._registry = Registry({"custom-llm": CustomLLMCaller(self._transport, limits)})
         self.guard = Guard(settings.write_timeout, settings.max_open_streams, identify=self._access.identify)
         self._server = grpc.aio.server(options=_options(settings))

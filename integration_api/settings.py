@@ -86,6 +86,8 @@ class Settings:
     stream_idle_timeout: float = _setting(600.0, "Longest time that a bidirectional stream may be open without a turn.")
     max_request_bytes: int = _setting(16 * MIB, "Largest gRPC request.")
     max_event_bytes: int = _setting(16 * MIB, "Largest single event, or whole JSON answer, of an endpoint.")
+    max_silent_bytes: int = _setting(8 * MIB, "Most bytes of an endpoint from one output to the next.")
+    max_silent_events: int = _setting(50_000, "Most events and comment lines from one output to the next.")
     max_answer_bytes: int = _setting(
         int(3.5 * MIB), "Largest answer as an encoded ChatResponse: gRPC clients refuse frames above 4 MiB by default."
     )

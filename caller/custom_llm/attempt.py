@@ -6,6 +6,7 @@ it leaves no trace.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,8 +16,10 @@ import msgspec
 from caller.call import CallReport, Timeouts
 from caller.custom_llm.adapter import Adapter, Frame, ResolvedCall, StreamDecoder
 from caller.custom_llm.base_url import without_query
+from caller.custom_llm.body.silence import DEFAULT_SILENCE, Silence, SilenceLimits
 from caller.custom_llm.body.sniff import BodyDecoder, BodyKind
 from caller.custom_llm.body.think_tags import ThinkTags
+from caller.custom_llm.body.turn import LEAST, TurnBudget
 from caller.custom_llm.errors.endpoint_errors import PROTOCOL_REMEDY, endpoint_error, in_band_body_error
 from caller.custom_llm.errors.retry_hints import rate_limit_headers, request_id_of
 from caller.custom_llm.http.transport import Response, Transport
@@ -46,6 +49,7 @@ class Work:
     started: float
     deadline: float
     max_event_bytes: int
+    silence: SilenceLimits = DEFAULT_SILENCE
 
     @property
     def first_output_due(self) -> float:
@@ -72,6 +76,7 @@ class Attempt:
         self._body = BodyDecoder(work.max_event_bytes)
         self._tags = ThinkTags() if work.call.parse_think_tags else None
         self._held: list[Event] | None = []  # None once there was output
+        self._silence = Silence(work.silence)
         self._usage: Usage | None = None
         self._failure: CallerError | None = None
         self._output_started = False  # there is output in what leaves now
@@ -100,7 +105,7 @@ class Attempt:
                         raise endpoint_error(response.status, response.headers, self.refusal, url=self.request.url)
                     while True:
                         chunk = b"" if self._decoder.done else await response.read()
-                        batch = self._decoded(chunk) if chunk else self._closed()
+                        batch = self._decoded(chunk, response.turn) if chunk else self._closed()
                         if batch:
                             timer.disarm()  # the reader takes its own time
                             yield batch
@@ -116,20 +121,35 @@ class Attempt:
         finally:
             self._failure = None  # its traceback leads back here
 
-    def _decoded(self, chunk: bytes) -> Sequence[Event]:
+    def _decoded(self, chunk: bytes, turn: TurnBudget) -> Sequence[Event]:
         """The events of one read. An error behind events is kept until those have left."""
+        begun = time.perf_counter() if turn.given >= LEAST else 0.0
         events: list[Event] = []
-        frames: Iterator[Frame] = iter(())
+        found: Sequence[Frame] = ()
+        frames: Iterator[Frame] | None = None
         try:
-            frames = iter(self._body.feed(chunk))
+            found = self._body.feed(chunk)
+            frames = iter(found)
             for frame in frames:
                 events += self._decoder.feed(frame)
                 if self._decoder.done:
                     break
         except CallerError as error:
             self._failure = error
-            self._note_usage_behind(frames)
-        return self._released(events, last=self._failure is not None)
+            if frames is not None:
+                self._note_usage_behind(frames)
+        released = self._released(events, last=self._failure is not None)
+        if begun:
+            turn.worked(time.perf_counter() - begun)
+        silence = self._silence
+        if silence.broken:
+            silence.broken = False
+            silence.bytes = silence.events = 0
+        else:
+            silence.bytes += turn.given
+            if silence.bytes > LEAST and self._failure is None:
+                silence.check(chunk, self._body, len(found))
+        return released
 
     def _note_usage_behind(self, frames: Iterator[Frame]) -> None:
         """SGLang reports the usage behind an error. Nothing else counts any more."""
@@ -173,7 +193,7 @@ class Attempt:
             events = self._tags.feed(events, last=last)
         for event in events:
             if isinstance(event, OUTPUT):
-                self._output_started = True
+                self._output_started = self._silence.broken = True
             elif isinstance(event, UsageReported):
                 self._usage = self._report.usage = merge_usage(self._usage, event.usage)
         held = self._held

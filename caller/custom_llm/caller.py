@@ -13,6 +13,7 @@ from caller.credentials import ApiCompatibility, parse_credential
 from caller.custom_llm.adapter import Adapter, ResolvedCall
 from caller.custom_llm.apis import ADAPTERS
 from caller.custom_llm.attempt import Attempt, Work
+from caller.custom_llm.body.silence import DEFAULT_SILENCE, SilenceLimits
 from caller.custom_llm.check import Discovery
 from caller.custom_llm.errors.redaction import redacted
 from caller.custom_llm.http.transport import Transport
@@ -26,10 +27,11 @@ from caller.parameters import merge_parameters
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds on what is read of one answer: one event, and all its text together (characters)."""
+    """Bounds on what is read of one answer: one event, all its text together (characters), what holds no output."""
 
     max_event_bytes: int
     max_answer_chars: int
+    silence: SilenceLimits = DEFAULT_SILENCE
 
 
 class CustomLLMCaller:
@@ -107,6 +109,7 @@ class CustomLLMCaller:
             started=report.started,
             deadline=report.started + call.timeouts.total,
             max_event_bytes=self._limits.max_event_bytes,
+            silence=self._limits.silence,
         )
         try:
             async with aclosing(self._attempts(work, call.max_attempts, report)) as batches:

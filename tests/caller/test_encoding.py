@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caller.custom_llm.body.encoding import Inflater
+from caller.custom_llm.body.turn import MOST, TurnBudget
 from caller.errors import ProtocolError, ResponseTooLarge, StreamInterrupted
 
 PLAIN = b'data: {"text":"hello"}\n\n' * 400
@@ -28,7 +29,7 @@ ENCODED = [
 
 
 def inflate(encoding: str, *chunks: bytes, limit: int = MAX) -> bytes:
-    inflater = Inflater(encoding, limit)
+    inflater = Inflater(encoding, limit, TurnBudget())
     plain = b"".join(piece for chunk in chunks for piece in inflater.feed(chunk))
     inflater.close()
     return plain
@@ -46,7 +47,7 @@ def test_a_compressed_body_is_read_however_it_is_cut(encoding: str, data: bytes)
 def test_a_flushed_event_is_read_at_once() -> None:
     """A proxy that flushes behind each event is not waited for."""
     compressor = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
-    inflater = Inflater("gzip", MAX)
+    inflater = Inflater("gzip", MAX, TurnBudget())
     for number in range(20):
         event = b"data: %d\n\n" % number
         wire = compressor.compress(event) + compressor.flush(zlib.Z_SYNC_FLUSH)
@@ -77,28 +78,39 @@ def test_a_cut_body_is_an_interrupted_stream(encoding: str, data: bytes) -> None
 def test_other_encodings_are_refused(encoding: str) -> None:
     """We ask for none; what we cannot read in bounds is a protocol error."""
     with pytest.raises(ProtocolError, match="not asked for"):
-        Inflater(encoding, MAX)
+        Inflater(encoding, MAX, TurnBudget())
 
 
 def test_a_bomb_is_inflated_in_pieces_and_up_to_the_bound() -> None:
     """64 MB of zeros in 64 kB of gzip: pieces stay small, and past the bound it ends."""
     bomb = gzip.compress(b"\0" * (64 << 20))
     pieces: list[int] = []
-    inflater = Inflater("gzip", MAX)
+    inflater = Inflater("gzip", MAX, TurnBudget())
 
     with pytest.raises(ResponseTooLarge):
         pieces.extend(len(piece) for piece in inflater.feed(bomb))
 
-    assert max(pieces) <= 256 * 1024
+    assert max(pieces) <= MOST
     assert sum(pieces) <= MAX
 
 
 def test_what_is_not_asked_for_is_not_inflated() -> None:
     """The pieces of a chunk are made one by one."""
-    inflater = Inflater("gzip", MAX)
+    inflater = Inflater("gzip", MAX, TurnBudget())
     pieces = inflater.feed(gzip.compress(b"\0" * (64 << 20)))
 
-    assert len(next(pieces)) == 256 * 1024
+    assert len(next(pieces)) <= MOST
+
+
+def test_a_ratio_that_only_a_bomb_has_ends_it() -> None:
+    """Beyond 8 MB, when more than 500 : 1 came out, long before a large bound."""
+    inflater = Inflater("gzip", 1 << 30, TurnBudget())
+    pieces: list[int] = []
+
+    with pytest.raises(ResponseTooLarge):
+        pieces.extend(len(piece) for piece in inflater.feed(gzip.compress(b"\0" * (64 << 20))))
+
+    assert 8 << 20 <= sum(pieces) <= 33 << 20
 
 
 @given(st.sampled_from(["gzip", "deflate"]), st.binary(max_size=200))

@@ -74,6 +74,22 @@ class BodyDecoder:
             chunk, self._held = bytes(first), bytearray()
         return self._feed_known(chunk)
 
+    @property
+    def pending(self) -> int:
+        """How many bytes of an event, or of a whole answer, are held because its end has not come."""
+        if self.kind is BodyKind.SSE:
+            return self._sse.pending
+        return self._array.pending if self.kind is BodyKind.ARRAY else len(self._held)
+
+    @property
+    def pending_lines(self) -> int:
+        """How many lines an event has that is not complete."""
+        return self._sse.pending_lines
+
+    def lines(self, chunk: bytes) -> int:
+        """How many lines ended in a chunk, where a line costs something: in an event stream."""
+        return max(chunk.count(b"\n"), chunk.count(b"\r")) if self.kind is BodyKind.SSE else 0
+
     def _feed_known(self, chunk: bytes) -> list[Frame]:
         if self.kind is BodyKind.SSE:
             return self._sse.feed(chunk)
@@ -109,7 +125,7 @@ class BodyDecoder:
 class _ArrayDecoder:
     """A JSON array that is streamed: each object in it is a frame. Cuts between objects by counting braces.
 
-    `empty` is True until an object began.
+    `empty` is True until an object began. An array of anything but objects is none of ours.
     """
 
     __slots__ = ("_depth", "_held", "_limit", "_skip", "_string", "empty")
@@ -126,6 +142,10 @@ class _ArrayDecoder:
         self._string = False
         self._skip = 0  # 1: the chunk ended behind a backslash
 
+    @property
+    def pending(self) -> int:
+        return len(self._held)
+
     def feed(self, chunk: bytes) -> list[Frame]:
         frames: list[Frame] = []
         start = 0
@@ -137,14 +157,16 @@ class _ArrayDecoder:
             if mark == b"\\":
                 at += 1
                 self._skip = 1 if at > len(chunk) else 0
-            elif mark == b'"':
-                self._string = not self._string and self._depth > 0
             elif mark == b"{":
                 if self._depth == 0:
                     start = at - 1
                     self.empty = False
                 self._depth += 1
-            elif self._depth:
+            elif self._depth == 0:
+                raise ProtocolError(_FOREIGN)
+            elif mark == b'"':
+                self._string = not self._string
+            else:
                 self._depth -= 1
                 if self._depth == 0:
                     self._hold(chunk[start:at])

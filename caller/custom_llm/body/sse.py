@@ -43,6 +43,16 @@ class SseDecoder:
         self._data: list[bytes] = []
         self._raw = False
 
+    @property
+    def pending(self) -> int:
+        """How many bytes are held of an event that is not complete."""
+        return self._size + len(self._partial)
+
+    @property
+    def pending_lines(self) -> int:
+        """How many lines it has so far."""
+        return len(self._data)
+
     def feed(self, chunk: bytes) -> list[Frame]:
         """Take bytes as they came; returns the frames that are complete.
 

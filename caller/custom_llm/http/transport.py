@@ -21,6 +21,7 @@ from yarl import URL
 from caller.custom_llm.adapter import HttpRequest
 from caller.custom_llm.base_url import without_query
 from caller.custom_llm.body.encoding import Inflater
+from caller.custom_llm.body.turn import TurnBudget
 from caller.custom_llm.http.egress import denied_by, make_connector
 from caller.custom_llm.http.egress_policy import EgressPolicy
 from caller.errors import (
@@ -59,22 +60,36 @@ class TransportSettings:
 
 
 class Response:
-    """An answer whose headers are here. An async context manager: leaving it releases the connection."""
+    """An answer whose headers are here. An async context manager: leaving it releases the connection.
 
-    __slots__ = ("_complete", "_inflater", "_pieces", "_response", "_room", "_transport", "_unreadable", "reused")
+    `turn` says how many bytes may be worked on before others run; who reads tells it what they took.
+    """
+
+    __slots__ = (
+        "_complete",
+        "_inflater",
+        "_pieces",
+        "_response",
+        "_room",
+        "_transport",
+        "_unreadable",
+        "reused",
+        "turn",
+    )
 
     def __init__(self, transport: "Transport", response: aiohttp.ClientResponse, reused: bool, max_bytes: int) -> None:
         self._transport = transport
         self._response = response
         self._complete = False
         self._room = max_bytes
-        self._pieces: Iterator[bytes] = iter(())
+        self._pieces: Iterator[bytes] | None = None  # of what was read and is more than one turn's
+        self.turn = TurnBudget()
         self._inflater: Inflater | None = None
         self._unreadable: ProtocolError | None = None
         encoding = response.headers.get("Content-Encoding", "").strip().lower()
         if encoding not in ("", "identity"):
             try:
-                self._inflater = Inflater(encoding, max_bytes)
+                self._inflater = Inflater(encoding, max_bytes, self.turn)
             except ProtocolError as error:
                 self._unreadable = error  # the status may say enough
         self.reused = reused
@@ -88,7 +103,7 @@ class Response:
         return self._response.headers
 
     async def read(self) -> bytes:
-        """The next bytes, as they came; empty at the end.
+        """The next bytes, as they came, at most what one turn of the loop may have; empty at the end.
 
         Raises:
             StreamInterrupted: the connection was lost.
@@ -98,22 +113,30 @@ class Response:
         if self._unreadable is not None:
             raise self._unreadable
         while True:
-            if self._inflater is not None:
+            if self._pieces is not None:
+                await asyncio.sleep(0)  # what waits for no socket would run for as long as there is something
                 piece = next(self._pieces, b"")
                 if piece:
+                    self.turn.given = len(piece)
                     return piece
+                self._pieces = None
             chunk = await self._next()
             if not chunk:
                 if self._inflater is not None and not self._complete:
                     self._inflater.close()
                 self._complete = True
                 return b""
-            self._room -= len(chunk)
+            size = len(chunk)
+            self._room -= size
             if self._room < 0:
                 raise ResponseTooLarge("the endpoint's answer is larger than our bounds")
-            if self._inflater is None:
+            if self._inflater is not None:
+                self._pieces = self._inflater.feed(chunk)
+            elif size > self.turn.size:
+                self._pieces = self.turn.pieces(chunk)
+            else:
+                self.turn.given = size
                 return chunk
-            self._pieces = self._inflater.feed(chunk)
 
     async def _next(self) -> bytes:
         content = self._response.content

@@ -1,0 +1,32 @@
+from caller.custom_llm.body.turn import LEAST, MOST, TurnBudget
+
+
+def test_a_chunk_is_cut_into_pieces_of_the_budget() -> None:
+    """Nothing is lost, and what was learned meanwhile counts at once."""
+    turn = TurnBudget()
+    chunk = bytes(range(256)) * 1024
+    found = []
+    for piece in turn.pieces(chunk):
+        assert len(piece) <= turn.size
+        turn.given = len(piece)
+        turn.worked(0.0001)
+        found.append(piece)
+
+    assert b"".join(found) == chunk
+    assert len(found[-1]) <= MOST
+    assert turn.size == MOST
+
+
+def test_dear_bytes_make_small_pieces() -> None:
+    """A piece that took ten times too long is followed by one of a tenth, within bounds; cheap ones grow again."""
+    turn = TurnBudget()
+    turn.given = turn.size
+    turn.worked(0.008)
+    assert turn.size < 10_000
+    turn.given = turn.size
+    turn.worked(10)
+    assert turn.size == LEAST
+    for _ in range(20):
+        turn.given = turn.size
+        turn.worked(0)
+    assert turn.size == MOST
