@@ -357,20 +357,13 @@ def test_a_failed_response_object_is_read_by_the_same_tables() -> None:
     assert type(failure({"status": "failed", "error": None})) is e.EndpointError
 
 
-def test_finish_reasons_that_mean_failure_fail() -> None:
-    """An answer that ended in an error is not passed off as a good one."""
-    kinds = {
-        "error": e.EndpointError,
-        "parse_error": e.EndpointError,
-        "abort": e.StreamInterrupted,
-        "insufficient_system_resource": e.EndpointOverloaded,
-    }
-    for raw, kind in kinds.items():
-        error = finish_reason_error(raw)
-        assert type(error) is kind
-        assert f'"{raw}"' in error.message
-    for raw in ("stop", "length", "tool_calls", "", "repetition", "STOP"):
-        assert finish_reason_error(raw) is None
+def test_a_finish_reason_that_means_failure_is_told_with_its_words() -> None:
+    """What happened, the endpoint's word, what it adds to it, and what to do; a word as long as a page is clipped."""
+    error = finish_reason_error(e.EndpointError, "malformed_function_call", "no JSON.")
+    assert type(error) is e.EndpointError
+    assert error.endpoint_code == "malformed_function_call"
+    assert '"malformed_function_call": no JSON. Look' in error.message
+    assert len(finish_reason_error(e.StreamInterrupted, "x" * 9000, "y" * 9000).message) < 1000
 
 
 def test_the_text_says_what_to_do() -> None:

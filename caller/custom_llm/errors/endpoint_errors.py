@@ -81,13 +81,6 @@ _TEXTS: Final[Mapping[Kind, tuple[str, str]]] = {
     StreamInterrupted: ("the endpoint stopped in the middle of its answer", "Try again."),
 }
 
-# Words of `finish_reason` that say that the answer failed.
-_FINISHES: Final[Mapping[str, Kind]] = {
-    "error": EndpointError,  # Mistral, OpenRouter, vLLM, lmdeploy
-    "parse_error": EndpointError,  # lmdeploy
-    "abort": StreamInterrupted,  # vLLM, SGLang, lmdeploy: given up on in the middle
-    "insufficient_system_resource": EndpointOverloaded,  # DeepSeek
-}
 _MAX_URL_BYTES = 200
 
 
@@ -149,13 +142,12 @@ def failure(value: JsonValue, *, url: str = "") -> CallerError:
     )
 
 
-def finish_reason_error(raw: str) -> CallerError | None:
-    """The error that a finish reason means, or None for one that ends a good answer."""
-    kind = _FINISHES.get(raw.lower())
-    if kind is None:
-        return None
+def finish_reason_error(kind: Kind, raw: str, said: str = "") -> CallerError:
+    """The error that a finish reason means; `said` is what the endpoint adds to it."""
     lead, remedy = _TEXTS[kind]
-    return kind(f'{lead}: it ended with the finish reason "{raw}". {remedy}', http_status=200, endpoint_code=raw)
+    words = f": {clipped(sanitized(said), 600).removesuffix('.')}" if said else ""
+    text = f'{lead}: it ended with the finish reason "{clipped(one_line(raw), 100)}"{words}. {remedy}'
+    return kind(text, http_status=200, endpoint_code=raw)
 
 
 def _is_error(frame: JsonObject) -> bool:

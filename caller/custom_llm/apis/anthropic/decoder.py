@@ -6,13 +6,14 @@ look-ups and one small event. Unknown events are ignored, as Anthropic's docs as
 Source of the wire facts: Anthropic's API reference and SDK; deviations name the server.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from caller.custom_llm.adapter import Frame, ResolvedCall
 from caller.custom_llm.apis.anthropic.blocks import ContentBlocks
 from caller.custom_llm.apis.anthropic.usage import UsageTracker
+from caller.custom_llm.apis.finish_words import finish_reason, finish_word
 from caller.custom_llm.apis.shared import parse_document, parse_frame
-from caller.custom_llm.errors.endpoint_errors import finish_reason_error, in_band_error
+from caller.custom_llm.errors.endpoint_errors import in_band_error
 from caller.errors import CallerError, ProtocolError, StreamInterrupted
 from caller.events import Event, Finished, FinishReason, ProviderFields, Started
 from caller.json_types import JsonObject, list_of, object_of, text_of, without
@@ -21,14 +22,6 @@ _REMEDY = "If the server does not speak the Anthropic Messages API, choose the a
 _STOP_KEYS = frozenset({"stop_reason", "stop_sequence", "stop_details"})
 _MESSAGE_KEYS = frozenset({"id", "type", "role", "model", "content", "usage", "error"}) | _STOP_KEYS
 _EVENT_KEYS = frozenset({"type", "delta", "usage", "message", "error"})
-_REASONS: Mapping[str, FinishReason] = {
-    "end_turn": FinishReason.STOP,
-    "stop_sequence": FinishReason.STOP,
-    "max_tokens": FinishReason.LENGTH,
-    "model_context_window_exceeded": FinishReason.LENGTH,
-    "tool_use": FinishReason.TOOL_CALLS,
-    "refusal": FinishReason.CONTENT_FILTER,
-}
 
 
 class AnthropicDecoder:
@@ -157,13 +150,10 @@ class AnthropicDecoder:
         details = {key: fields[key] for key in ("stop_sequence", "stop_details") if fields.get(key)}
         if details:
             events.append(ProviderFields(details, 0))
-        raw = text_of(fields.get("stop_reason"))
+        raw = finish_word(fields.get("stop_reason"))
         if not raw:
             return
-        error = finish_reason_error(raw)
-        if error is not None:
-            raise error
-        reason = _REASONS.get(raw, FinishReason.OTHER)
+        reason = finish_reason(raw)
         if reason is FinishReason.STOP and self._content.called:
             reason = FinishReason.TOOL_CALLS
         self._finished = True

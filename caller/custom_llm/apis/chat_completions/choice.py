@@ -4,9 +4,9 @@ Source of the wire facts: OpenAI's API reference; deviations name the server.
 """
 
 from caller.custom_llm.apis.chat_completions.request import STATE_SHAPE
+from caller.custom_llm.apis.finish_words import finish_reason
 from caller.custom_llm.apis.shared import arguments_text
 from caller.custom_llm.apis.tool_calls import ToolCallTracker
-from caller.custom_llm.errors.endpoint_errors import finish_reason_error
 from caller.events import (
     Event,
     Finished,
@@ -35,16 +35,7 @@ _DELTA_KEYS = frozenset(
 )
 # What most deltas hold and nothing else: such a delta is text.
 PLAIN_DELTA = frozenset({"role", "content"})
-_REASONS = {
-    "stop": FinishReason.STOP,
-    "eos_token": FinishReason.STOP,  # TGI
-    "stop_sequence": FinishReason.STOP,  # TGI
-    "length": FinishReason.LENGTH,
-    "model_length": FinishReason.LENGTH,  # Mistral
-    "tool_calls": FinishReason.TOOL_CALLS,
-    "function_call": FinishReason.TOOL_CALLS,  # LocalAI, and OpenAI's legacy
-    "content_filter": FinishReason.CONTENT_FILTER,
-}
+_MAX_DIGITS = 6
 
 
 class OpenChoice:
@@ -93,10 +84,7 @@ class OpenChoice:
         Raises:
             CallerError: it is one that means failure.
         """
-        error = finish_reason_error(raw)
-        if error is not None:
-            raise error
-        reason = _REASONS.get(raw.lower(), FinishReason.OTHER)
+        reason = finish_reason(raw)
         if reason is FinishReason.STOP and self._calls.seen:
             reason = FinishReason.TOOL_CALLS  # vLLM with a named tool, Gemini's compatible route
         self.finished = True
@@ -150,12 +138,12 @@ class OpenChoice:
 
     def _tool_calls(self, delta: JsonObject, events: list[Event]) -> None:
         calls = objects_of(delta.get("tool_calls"))
+        self._calls.delta += 1
         for wire in calls:
             function, custom = object_of(wire.get("function")), object_of(wire.get("custom"))
-            wire_id = text_of(wire.get("id"))
             events += self._calls.feed(
-                count_of(wire.get("index")),
-                "" if wire_id == "null" else wire_id,  # Mistral's library writes null as a word
+                _position(wire.get("index")),
+                text_of(wire.get("id")),
                 text_of(function.get("name")) or text_of(custom.get("name")),
                 arguments_text(function.get("arguments")) or text_of(custom.get("input")),
             )
@@ -168,6 +156,13 @@ class OpenChoice:
             self._legacy = not calls  # llama-cpp-python sends both: counted once
         if self._legacy and (name or arguments):
             events += self._calls.feed(0, "", name, arguments)
+
+
+def _position(index: JsonValue) -> int | None:
+    """The index of a call; some gateways write it as text."""
+    if isinstance(index, str):
+        return int(index) if index.isascii() and index.isdigit() and len(index) < _MAX_DIGITS else None
+    return count_of(index)
 
 
 def _joined(details: list[JsonObject]) -> list[JsonValue]:

@@ -11,6 +11,7 @@ from collections.abc import KeysView, Sequence
 from caller.custom_llm.adapter import Frame, ResolvedCall
 from caller.custom_llm.apis.chat_completions.choice import PLAIN_DELTA, OpenChoice
 from caller.custom_llm.apis.chat_completions.usage import other_usage, usage_of
+from caller.custom_llm.apis.finish_words import finish_word
 from caller.custom_llm.apis.logprobs import logprobs_of
 from caller.custom_llm.apis.shared import parse, parse_document, parse_frame
 from caller.custom_llm.errors.endpoint_errors import PROTOCOL_REMEDY, failure, in_band_error
@@ -225,8 +226,9 @@ class ChatDecoder:
         if not choice.keys() <= _CHOICE_KEYS:
             _extra_of(choice, index, events)
         reason = choice.get("finish_reason")
-        if reason:
-            state.finish(text_of(reason), events)
+        word = finish_word(reason) if reason else ""
+        if word:
+            state.finish(word, events)
 
     def _usage(self, wire: JsonValue, events: list[Event]) -> None:
         if not isinstance(wire, dict):

@@ -5,14 +5,13 @@ Source of the wire facts: Gemini API reference; deviations name the server.
 
 from dataclasses import dataclass
 
+from caller.custom_llm.apis.finish_words import finish_reason, finish_word
 from caller.custom_llm.apis.gemini.model import API
 from caller.custom_llm.apis.gemini.partial_args import PartialArgs
 from caller.custom_llm.apis.gemini.state import KeptParts
 from caller.custom_llm.apis.gemini.usage import logprobs_of
 from caller.custom_llm.apis.shared import arguments_text, json_text, new_call_id
-from caller.custom_llm.errors.endpoint_errors import finish_reason_error
-from caller.custom_llm.errors.redaction import sanitized
-from caller.errors import EndpointError, ResponseTooLarge, clipped
+from caller.errors import ResponseTooLarge
 from caller.events import (
     Event,
     Finished,
@@ -31,31 +30,6 @@ _KEYS = frozenset({"content", "index", "finishReason", "logprobsResult"})
 _COMMON_KEYS = frozenset({"content", "index"})
 _TEXT_KEYS = frozenset({"text", "thought"})
 _SAID = frozenset({"text", "functionCall", "thoughtSignature"})
-_REASONS = {
-    "STOP": FinishReason.STOP,
-    "MAX_TOKENS": FinishReason.LENGTH,
-    "SAFETY": FinishReason.CONTENT_FILTER,
-    "RECITATION": FinishReason.CONTENT_FILTER,
-    "LANGUAGE": FinishReason.CONTENT_FILTER,
-    "BLOCKLIST": FinishReason.CONTENT_FILTER,
-    "PROHIBITED_CONTENT": FinishReason.CONTENT_FILTER,
-    "SPII": FinishReason.CONTENT_FILTER,
-    "IMAGE_SAFETY": FinishReason.CONTENT_FILTER,
-    "IMAGE_PROHIBITED_CONTENT": FinishReason.CONTENT_FILTER,
-    "IMAGE_RECITATION": FinishReason.CONTENT_FILTER,
-    "MODEL_ARMOR": FinishReason.CONTENT_FILTER,  # Vertex AI
-}
-# The answer failed; taken for an end they would be empty successes.
-_FAILED = frozenset(
-    {
-        "MALFORMED_FUNCTION_CALL",
-        "UNEXPECTED_TOOL_CALL",
-        "TOO_MANY_TOOL_CALLS",
-        "MISSING_THOUGHT_SIGNATURE",
-        "MALFORMED_RESPONSE",
-    }
-)
-_NO_REASON = "FINISH_REASON_UNSPECIFIED"
 
 
 @dataclass(slots=True)
@@ -102,8 +76,8 @@ class Candidate:
                 events.append(TextDelta("", self._index, tokens))
         if not wire.keys() <= _KEYS:
             self._fields(wire, events)
-        raw = text_of(wire.get("finishReason"))
-        if raw and raw != _NO_REASON:
+        raw = finish_word(wire.get("finishReason"))
+        if raw:
             self._finish(raw, text_of(wire.get("finishMessage")), events)
 
     def block(self, raw: str, events: list[Event]) -> None:
@@ -210,14 +184,7 @@ class Candidate:
 
     def _finish(self, raw: str, message: str, events: list[Event]) -> None:
         self._end_streamed(events)
-        if raw in _FAILED:
-            said = clipped(sanitized(message), 600) or "it gave no reason"
-            text = f"the endpoint failed: the model ended with the finish reason {raw}: {said}. Try again."
-            raise EndpointError(text, http_status=200, endpoint_code=raw)
-        error = finish_reason_error(raw)  # words of other APIs, from gateways
-        if error is not None:
-            raise error
-        reason = _REASONS.get(raw, FinishReason.OTHER)
+        reason = finish_reason(raw, message)
         if reason is FinishReason.STOP and self._calls:
             reason = FinishReason.TOOL_CALLS  # Gemini says STOP for calls too
         self._end(reason, raw, events)
