@@ -158,3 +158,8 @@ fuzz: $(STAMP) ## A hundred thousand broken streams per API shape (STREAMS=…) 
 
 bench-floor: $(STAMP) ## Measure the cost above a bare pipe: CPU per call and per token (ARGS='--quick')
 	@$(BIN)/python bench/floor.py $(ARGS)
+
+.PHONY: hostile
+
+hostile: $(STAMP) ## Attack a server process in every way that we know; honest calls beside it must not notice (ARGS='--only NAME')
+	@$(BIN)/python -m acceptance.hostile $(ARGS)

@@ -1,0 +1,213 @@
+"""The hostile suite: every attack against a server process of its own, honest calls beside each, and a table.
+
+    python -m acceptance.hostile [--project PATH] [--only NAME]… [--factor 1]
+
+`--project` is the checkout whose server is attacked (with its `.venv`); `--factor` stretches the bounds of time for a
+machine that has other work. Exit code 0 when every row passes.
+"""
+
+import argparse
+import asyncio
+import hashlib
+import json
+import logging
+import os
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+
+from acceptance.hostile import answers, clients, connections, strangers, surroundings
+from acceptance.hostile.rows import GREEDY, HONEST, MIB, Bounds, Honest, Row, World
+from acceptance.hostile.server import Server, start
+from bench.processes import ROOT, raise_descriptor_limit
+
+ROWS: Sequence[Row] = (*answers.ROWS, *connections.ROWS, *clients.ROWS, *strangers.ROWS, *surroundings.ROWS)
+_LONGEST = 50.0  # seconds for one attack
+_NICE = 5  # attackers come after the server and the honest client
+_COLUMNS = "{:18} {:>5}  {:58} {:>8} {:>8} {:>6} {:>10} {:>11} {:>6}  {:4}  {}"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one attack cost. Memory in MiB above what was before."""
+
+    honest: Honest
+    cpu: float
+    peak: float
+    after: float
+    descriptors: int
+    stop: float
+    code: int | None
+    ended: str
+    faults: Sequence[str]
+
+    def judged(self, bounds: Bounds, factor: float) -> list[str]:
+        """Everything that is not as it must be."""
+        honest = self.honest
+        found = [
+            *self.faults,
+            *(f"honest: {failure}" for failure in honest.failures[:2]),
+            # What the honest process was away itself may all be in its longest call.
+            *_above("an honest call waited", honest.longest - honest.own, bounds.wait * factor, "ms"),
+            *_above("CPU", self.cpu, bounds.cpu * factor, "s"),
+            *_above("peak", self.peak, bounds.peak, "MiB"),
+            *_above("memory that stays", self.after, bounds.after, "MiB"),
+            *_above("descriptors that stay", self.descriptors, bounds.descriptors, ""),
+            *_above("SIGTERM to the end", self.stop, bounds.stop * factor, "s"),
+        ]
+        if not honest.calls:
+            found.append("no honest call ended")
+        if self.code != 0:
+            found.append("had to be killed" if self.code is None else f"exit code {self.code}")
+        return found
+
+
+def _above(what: str, found: float, most: float, unit: str) -> list[str]:
+    return [f"{what} {found:.3g} {unit} > {most:g}"] if found > most else []
+
+
+class HonestClient:
+    """The honest client's process."""
+
+    def __init__(self, process: asyncio.subprocess.Process, endpoint: int) -> None:
+        self._process = process
+        self._seen: Honest | None = None
+        self.endpoint = endpoint
+
+    @classmethod
+    async def start(cls, server: Server, row: Row) -> "HonestClient":
+        """Start it; its calls run when this returns."""
+        command = [sys.executable, "-m", "acceptance.hostile.honest", "--port", str(server.port)]
+        command += ["--token", HONEST] if row.auth else []
+        command += ["--host", surroundings.GOOD_NAME] if row.names else []
+        process = await asyncio.create_subprocess_exec(
+            *command, cwd=ROOT, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        )
+        assert process.stdout is not None
+        async with asyncio.timeout(40):
+            first = await process.stdout.readline()
+        return cls(process, int(json.loads(first)["endpoint"]))
+
+    async def finish(self) -> Honest:
+        """End it, and hear what it saw. Asked twice it says the same."""
+        if self._seen is None:
+            assert self._process.stdin is not None
+            assert self._process.stdout is not None
+            self._process.stdin.close()
+            async with asyncio.timeout(40):
+                self._seen = Honest(**json.loads(await self._process.stdout.readline()))
+                await self._process.wait()
+        return self._seen
+
+    def kill(self) -> None:
+        if self._process.returncode is None:
+            self._process.kill()
+
+
+def _flags(row: Row, folder: Path) -> list[str]:
+    flags = list(row.flags)
+    if row.auth:
+        tokens = folder / "tokens"
+        named = (("honest", HONEST), ("greedy", GREEDY))
+        lines = (f"{name} sha256:{hashlib.sha256(token.encode()).hexdigest()}\n" for name, token in named)
+        tokens.write_text("".join(lines), "ascii")
+        flags += ["--auth-tokens-file", str(tokens)]
+    if row.certificate:
+        flags += ["--endpoint-ca-file", str(connections.make_certificate(folder))]
+    return flags
+
+
+@asynccontextmanager
+async def _started(row: Row, project: Path) -> AsyncIterator[tuple[Server, HonestClient]]:
+    folder = Path(tempfile.mkdtemp(prefix=f"hostile-{row.name}-"))
+    async with AsyncExitStack() as stack:
+        if row.names:
+            await stack.enter_async_context(surroundings.name_server())
+        resolver = surroundings.RESOLVER if row.names else ""
+        server = await start(project, folder, _flags(row, folder), pipe=row.pipe, resolver=resolver)
+        stack.callback(server.kill)
+        honest = await HonestClient.start(server, row)
+        stack.callback(honest.kill)
+        yield server, honest
+
+
+async def run(row: Row, project: Path) -> Measured:
+    """One row: start, attack, look, stop."""
+    options = [
+        ("grpc.use_local_subchannel_pool", 1),
+        ("grpc.enable_retries", 0),
+        ("grpc.max_receive_message_length", -1),
+    ]
+    async with _started(row, project) as (server, honest):
+        server.reset_peak()
+        cpu, resident, descriptors = server.cpu, server.resident, server.descriptors
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}", options=options) as channel:
+            world = World(server, channel, f"http://127.0.0.1:{honest.endpoint}", honest.finish)
+            try:
+                async with asyncio.timeout(_LONGEST):
+                    ended = await row.attack(world)
+            except TimeoutError:
+                ended = "did not end"
+                world.faults.append(f"the attack did not end within {_LONGEST:g} s")
+        if server.process.returncode is not None:  # an attack that ends the server itself
+            seen = await honest.finish()
+            return Measured(seen, 0, 0, 0, 0, server.ended, server.process.returncode, ended, world.faults)
+        used, peak = server.cpu - cpu, server.peak - resident
+        await asyncio.sleep(row.settle)
+        after, left = server.resident - resident, server.descriptors - descriptors
+        try:
+            seen = await honest.finish()
+        except TimeoutError:
+            seen = Honest(0, 0, 0, 0, ["the honest client did not come back"])
+        code = await server.stop(15.0)
+        return Measured(seen, used, peak / MIB, after / MIB, left, server.ended, code, ended, world.faults)
+
+
+async def main(project: Path, rows: Sequence[Row], factor: float) -> int:
+    """Print the table; the exit code."""
+    raise_descriptor_limit()
+    os.nice(_NICE)
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # endpoints here break every rule
+    began, failed = time.monotonic(), 0
+    heads = ("row", "fault", "what was sent", "wait ms", "own ms", "CPU s", "peak MiB", "after MiB", "stop s")
+    print(_COLUMNS.format(*heads, "", "how it ended"), flush=True)
+    for row in rows:
+        try:
+            measured = await run(row, project)
+        except (OSError, TimeoutError, ValueError) as error:
+            skipped = isinstance(error, PermissionError)
+            failed += not skipped
+            print(f"{row.name:18} {'SKIP' if skipped else 'FAIL'}: {error.__class__.__name__} {error}", flush=True)
+            continue
+        faults = measured.judged(row.bounds, factor)
+        failed += bool(faults)
+        numbers = (
+            f"{measured.honest.longest:.0f}",
+            f"{measured.honest.own:.0f}",
+            f"{measured.cpu:.1f}",
+            f"{measured.peak:+.0f}",
+            f"{measured.after:+.0f}",
+            f"{measured.stop:.1f}",
+        )
+        verdict = "FAIL" if faults else "PASS"
+        print(_COLUMNS.format(row.name, row.fault, row.sent, *numbers, verdict, measured.ended), flush=True)
+        for fault in faults:
+            print(f"{'':25}- {fault}", flush=True)
+    print(f"{len(rows) - failed} of {len(rows)} rows pass, {time.monotonic() - began:.0f} s", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m acceptance.hostile")
+    parser.add_argument("--project", type=Path, default=ROOT)
+    parser.add_argument("--only", action="append", default=[], metavar="NAME", choices=[row.name for row in ROWS])
+    parser.add_argument("--factor", type=float, default=1.0)
+    given = parser.parse_args()
+    chosen = [row for row in ROWS if not given.only or row.name in given.only]
+    sys.exit(asyncio.run(main(given.project.resolve(), chosen, given.factor)))
