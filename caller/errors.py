@@ -8,7 +8,8 @@
     + EgressDenied, CredentialForbidden
   x EndpointRefused                  the endpoint answered that the client must change something (fault: client)
     + EndpointUnauthenticated, EndpointForbidden, EndpointNotFound, ModelNotFound
-    + EndpointRejected, EndpointPrecondition, ContextLengthExceeded, ContentFiltered, QuotaExhausted
+    + EndpointRejected, RequestTooLarge, EndpointPrecondition, ContextLengthExceeded, ContentFiltered
+    + QuotaExhausted
   x EndpointFailed                   the endpoint must get well (fault: endpoint)
     + EndpointRateLimited, EndpointOverloaded, EndpointError
     + EndpointUnreachable, ConnectTimeout, EndpointTls
@@ -28,6 +29,7 @@ from typing import ClassVar
 from caller.events import Usage
 
 MAX_MESSAGE_BYTES = 1024
+_MAX_RECEIVED = 2048
 
 
 class Fault(Enum):
@@ -175,6 +177,10 @@ class EndpointRejected(EndpointRefused):
     """400, 413, 422."""
 
 
+class RequestTooLarge(EndpointRejected):
+    """One request is larger than what a whole minute allows: no waiting lets it pass."""
+
+
 class EndpointPrecondition(EndpointRefused):
     """Another 4xx."""
 
@@ -238,6 +244,14 @@ class EndpointTls(EndpointFailed):
 
 class ProtocolError(EndpointFailed):
     """The answer is not what its API shape promises: a redirect, not JSON, `choices` missing."""
+
+
+class ForeignAnswer(ProtocolError):
+    """What came is neither JSON nor an event stream, or an event of it is no JSON. `received` is its beginning."""
+
+    def __init__(self, message: str, received: bytes) -> None:
+        super().__init__(message)
+        self.received = received[:_MAX_RECEIVED]
 
 
 class StreamInterrupted(EndpointFailed):

@@ -102,7 +102,13 @@ class Attempt:
                     self._note_headers(response)
                     if not 200 <= response.status < 300:
                         self.refusal = await response.read_error()
-                        raise endpoint_error(response.status, response.headers, self.refusal, url=self.request.url)
+                        raise endpoint_error(
+                            response.status,
+                            response.headers,
+                            self.refusal,
+                            url=self.request.url,
+                            sent=self.request.body,
+                        )
                     while True:
                         chunk = b"" if self._decoder.done else await response.read()
                         batch = self._decoded(chunk, response.turn) if chunk else self._closed()

@@ -240,7 +240,7 @@ def test_a_conversation_that_is_too_long_is_known_by_its_words(text: str) -> Non
     assert type(in_band_error({"error": text})) is e.ContextLengthExceeded
     for status, kind in ((429, e.EndpointRateLimited), (503, e.EndpointOverloaded), (401, e.EndpointUnauthenticated)):
         assert type(said(status, {"error": text})) is kind
-    assert type(said(400, {"error": f"Rate limit reached: {text}"})) is e.EndpointRejected
+    assert type(said(400, {"error": f"Rate limit reached: {text}"})) is e.EndpointRateLimited
 
 
 IN_BAND: list[tuple[str, JsonObject, type[e.CallerError], str, str]] = [

@@ -8,7 +8,7 @@ from multidict import CIMultiDict
 from caller.custom_llm.errors.redaction import redacted, sanitized
 from caller.custom_llm.errors.retry_hints import rate_limit_headers, request_id_of, retry_after_of, should_retry_of
 from caller.custom_llm.errors.url_hints import url_hint
-from caller.json_types import JsonValue
+from caller.json_types import JsonObject, JsonValue
 
 DATE = "Sat, 21 Nov 2026 20:00:00 GMT"
 LATER = "Sat, 21 Nov 2026 20:00:30 GMT"
@@ -41,6 +41,26 @@ def test_the_wish_to_wait_is_read_in_every_form(
 ) -> None:
     """Milliseconds, seconds, a date or Gemini's body become seconds from 0 to 3600, or nothing."""
     assert seconds == retry_after_of(CIMultiDict(headers), body)
+
+
+@pytest.mark.parametrize(
+    ("body", "seconds"),
+    [
+        ({"error": {"message": "Please try again in 22m46.848s. Need more?"}}, 1366.848),
+        ({"error": {"message": "Please retry after 26 seconds."}}, 26.0),
+        ({"message": "Try again in 20ms"}, 0.02),
+        ({"message": "try again in 3 hours"}, 3600.0),
+        ({"error": {"message": "limited", "resets_in_seconds": 90}}, 90.0),
+        ({"retry_after": 2.5}, 2.5),
+        ({"retry_after": True}, None),
+        ({"message": "please try again in 5"}, None),
+        ({"message": "try again later"}, None),
+    ],
+)
+def test_the_wish_to_wait_is_read_from_the_body_where_no_header_has_it(body: JsonObject, seconds: float | None) -> None:
+    """As a field or in words; a header is believed first."""
+    assert retry_after_of({}, body) == (None if seconds is None else pytest.approx(seconds))
+    assert retry_after_of({"retry-after": "7"}, body) == 7.0
 
 
 def test_a_date_is_read_against_a_clock_where_the_endpoint_names_none() -> None:

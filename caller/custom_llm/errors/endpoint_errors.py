@@ -5,13 +5,15 @@ made: what happened, the endpoint's own words, and what to do about it. The text
 that looks like a key; it cannot know the caller's own header values (see `redaction.redacted`).
 """
 
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
 
 from caller.custom_llm.base_url import without_query
+from caller.custom_llm.errors.code_table import Kind
 from caller.custom_llm.errors.error_body import ErrorBody, parsed, read_body, read_value
-from caller.custom_llm.errors.error_codes import Kind, kind_of
+from caller.custom_llm.errors.error_codes import kind_of
 from caller.custom_llm.errors.redaction import one_line, sanitized
 from caller.custom_llm.errors.retry_hints import request_id_of, retry_after_of, should_retry_of
 from caller.custom_llm.errors.url_hints import url_hint
@@ -31,6 +33,7 @@ from caller.errors import (
     ModelNotFound,
     ProtocolError,
     QuotaExhausted,
+    RequestTooLarge,
     Retry,
     StreamInterrupted,
     clipped,
@@ -53,7 +56,7 @@ _TEXTS: Final[Mapping[Kind, tuple[str, str]]] = {
     EndpointUnauthenticated: ("the endpoint refused the credential", _KEY_REMEDY),
     EndpointForbidden: (
         "the endpoint does not allow this with this credential",
-        "Ask for the right at the provider, or use another key.",
+        "Ask for the right at the provider, look at its plan and regions, or use another key.",
     ),
     EndpointNotFound: ("the endpoint found nothing at the called URL", ""),
     ModelNotFound: (
@@ -61,6 +64,10 @@ _TEXTS: Final[Mapping[Kind, tuple[str, str]]] = {
         "Check the model's name; ListModels shows the names that the endpoint knows.",
     ),
     EndpointRejected: ("the endpoint rejected the request", "Change what it names and try again."),
+    RequestTooLarge: (
+        "the request is larger than the endpoint's limit for a whole minute",
+        "Send fewer or shorter messages, or ask for fewer tokens; trying again does not help.",
+    ),
     EndpointPrecondition: (
         "the endpoint cannot do what was asked",
         "Check the base URL and what the endpoint supports.",
@@ -82,9 +89,11 @@ _TEXTS: Final[Mapping[Kind, tuple[str, str]]] = {
 }
 
 _MAX_URL_BYTES = 200
+_MAX_READ = 4096
+_NEGATIVE: Final = re.compile(r"-\d{1,9}")
 
 
-def endpoint_error(status: int, headers: Mapping[str, str], body: bytes, *, url: str) -> CallerError:
+def endpoint_error(status: int, headers: Mapping[str, str], body: bytes, *, url: str, sent: bytes = b"") -> CallerError:
     """The error that an answer with an error status means. Returns it; never raises.
 
     Args:
@@ -92,12 +101,15 @@ def endpoint_error(status: int, headers: Mapping[str, str], body: bytes, *, url:
         headers: any mapping that finds names whatever their case.
         body: as it came, decompressed; may be cut.
         url: the full URL that was called; its query is not shown.
+        sent: the request's body. A negative number of tokens that stands in it is the client's own; one that does not
+            was computed by the endpoint, out of a conversation that is too long.
 
     """
     if 300 <= status < 400:
         return _redirect(status, headers, url)
     said = read_body(body)
-    kind = kind_of(status, said.words, said.message)
+    message = _NEGATIVE.sub(lambda found: "" if found[0].encode() in sent else found[0], said.message[:_MAX_READ])
+    kind = kind_of(status, (*said.words, _amazon_code(headers)), message)
     error = kind(
         _text(kind, str(status), said.message or _phrase(status), _remedy(kind, status, url)),
         http_status=status,
@@ -164,6 +176,11 @@ def _is_error(frame: JsonObject) -> bool:
 def _says_something(error: JsonValue) -> bool:
     """Servers written in Go send an empty object where there is no error."""
     return any(error.values()) if isinstance(error, dict) else bool(error)
+
+
+def _amazon_code(headers: Mapping[str, str]) -> str:
+    """AWS names the error in a header; the body has the text only: `ThrottlingException:http://…`."""
+    return headers.get("x-amzn-errortype", "").partition(":")[0]
 
 
 def _redirect(status: int, headers: Mapping[str, str], url: str) -> CallerError:

@@ -3,7 +3,9 @@
 Seen forms: `{"error": {…}}` (OpenAI and most), `{"error": "text"}` (vLLM's 401, Ollama, LM Studio, Xinference),
 `{"object": "error", …}` (older vLLM, FastChat, Mistral), `{"detail": …}` (FastAPI: text, list or object),
 `{"type": "error", …}` (Anthropic, nested; Responses, nested and flat), a list around any of them (Gemini),
-`{"base_resp": {…}}` (MiniMax), `{"text", "error_code"}` (FastChat), plain text, HTML, SSE with an error event, nothing.
+`{"errors": …}` (Cloudflare, GraphQL gateways), `{"fault": …}` (Apigee), `{"code", "msg"}` (Chinese gateways),
+`{"base_resp": {…}}` (MiniMax), `{"text", "error_code"}` (FastChat), JSON as text inside of any of these (Ollama's
+runner, gateways), plain text, HTML, SSE with an error event, nothing.
 
 It never raises. It does not know what the codes mean.
 """
@@ -14,7 +16,14 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from caller.custom_llm.errors.error_codes import FLAGGED_INPUT, MINIMAX, QUOTA_PER_DAY
+from caller.custom_llm.errors.code_table import (
+    FLAGGED_INPUT,
+    MINIMAX,
+    QUOTA_PER_DAY,
+    QUOTA_PER_MINUTE,
+    SILICONFLOW,
+    ZHIPU,
+)
 from caller.json_types import JsonObject, JsonValue, list_of, object_of, objects_of, text_of
 
 _MAX_TEXT = 16 * 1024
@@ -26,6 +35,16 @@ _HTML: Final = re.compile(r"<!doctype|<html|<head|<body", re.IGNORECASE)
 _NO_TEXT: Final = re.compile(r"<(script|style)\b.*?(?:</\1\s*>|\Z)|<!--.*?(?:-->|\Z)", re.IGNORECASE | re.DOTALL)
 _TAG: Final = re.compile(r"<[^<>]*>")
 _STATUS_WORD: Final = re.compile(r"[A-Z][A-Z_]+")
+_FOUR_DIGITS: Final = re.compile(r"1\d{3}")
+
+# Where a text stands that says what is wrong, in the order of preference.
+_MESSAGES: Final = (
+    *("msg", "error_message", "errorMessage", "error_msg", "errorMsg", "errmsg", "error_description", "Message"),
+    *("faultstring", "reason", "title", "description"),
+)
+_CODES: Final = ("code", "error_code", "errorCode", "errcode", "Code", "errorcode")
+_TYPES: Final = ("type", "error_type", "errorType", "__type")
+_STATUSES: Final = ("code", "status_code", "http_status_code", "statusCode", "status", "http_code", "error_code")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +98,12 @@ def read_value(value: JsonValue) -> ErrorBody:
     layers = _layers(top)
     message = next(filter(None, map(_message, layers)), "")
     codes = [code for layer in layers for code in _codes(layer)]
+    whole = " ".join(filter(None, [message, *map(_upstream, layers)]))
+    structural = [word for layer in layers for word in _reasons(layer)] + _structural(layers)
     return ErrorBody(
-        message=" ".join(filter(None, [message, *map(_upstream, layers)])),
+        message=whole,
         code=codes[0] if codes else "",
-        words=(*(word for layer in layers for word in _reasons(layer)), *codes),
+        words=(*structural, *codes),
         status=next((status for layer in layers if (status := _status(layer)) is not None), None),
         request_id=text_of(top.get("request_id")),
         value=value,
@@ -109,20 +130,29 @@ def _layers(top: JsonObject) -> list[JsonObject]:
 
 
 def _inner(layer: JsonObject) -> JsonObject:
-    candidates = [layer.get(key) for key in ("error", "message", "detail")]
-    # OpenRouter puts the error of one choice into the choice; Cloudflare's API has a list.
+    candidates = [layer.get(key) for key in ("error", "message", "detail", "errors", "fault")]
+    # OpenRouter puts the error of one choice into the choice.
     candidates += [choice.get("error") for choice in objects_of(layer.get("choices"))[:_MAX_MEMBERS]]
-    candidates += objects_of(layer.get("errors"))[:1]
-    return next((inner for candidate in candidates if (inner := object_of(candidate))), {})
+    return next((inner for candidate in candidates if (inner := _as_object(candidate))), {})
+
+
+def _as_object(value: JsonValue) -> JsonObject:
+    """An object, the first one of a list, or the one that a text is the JSON of (Ollama's runner, gateways)."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
+        value = parsed(value[:_MAX_TEXT].encode("utf-8", "replace"))
+    if isinstance(value, list):
+        # FastAPI's list of faults is a text of its own: where, and what.
+        return next((member for member in objects_of(value) if "loc" not in member), {})
+    return object_of(value)
 
 
 def _message(layer: JsonObject) -> str:
-    error, message = text_of(layer.get("error")), _text(layer.get("message"))
+    error, message = _text(layer.get("error")), _text(layer.get("message"))
     if error:
         # NestJS: {"error": "Bad Request", "message": "…"}; TGI and LM Studio say the same twice.
         return error if not message or message == error else f"{error}: {message}"
-    texts = [message, _text(layer.get("detail"))]
-    texts += [text_of(layer.get(key)) for key in ("msg", "error_description", "errorMessage", "title")]
+    texts = [message, _text(layer.get("detail")), _text(layer.get("errors"))]
+    texts += [text_of(layer.get(key)) for key in _MESSAGES]
     texts.append(text_of(object_of(layer.get("base_resp")).get("status_msg")))
     if layer.get("error_code"):
         texts.append(text_of(layer.get("text")))
@@ -161,8 +191,9 @@ def _upstream(layer: JsonObject) -> str:
 
 def _codes(layer: JsonObject) -> list[str]:
     base = object_of(layer.get("base_resp"))
-    values = [layer.get(key) for key in ("code", "error_code")] + [base.get("status_code")]
-    values += [layer.get(key) for key in ("type", "error_type")]
+    values = [layer.get(key) for key in _CODES] + [base.get("status_code")]
+    values += [object_of(layer.get("extensions")).get("code")]  # GraphQL
+    values += [layer.get(key) for key in _TYPES]
     codes = list(filter(None, map(_code, values)))
     status = text_of(layer.get("status"))
     return [*codes, status] if _STATUS_WORD.fullmatch(status) else codes
@@ -174,16 +205,19 @@ def _code(value: JsonValue) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value) if 0 < abs(value) < 10**9 else ""
     # LiteLLM writes Python's None as a word; `"type": "error"` names the frame.
-    return "" if text_of(value) in ("None", "null", "error") else text_of(value).strip()
+    text = text_of(value).strip().rpartition("#")[2]  # AWS: com.amazon.coral.service#ThrottlingException
+    return "" if text in ("None", "null", "error") else text
 
 
 def _reasons(layer: JsonObject) -> list[str]:
     """Codes that stand deeper than the code: what a vague code is about."""
     reasons: list[str] = []
     for detail in objects_of(layer.get("details"))[:_MAX_MEMBERS]:  # google.rpc.Status
-        quotas = (text_of(violation.get("quotaId")) for violation in objects_of(detail.get("violations")))
+        quotas = [text_of(violation.get("quotaId")) for violation in objects_of(detail.get("violations"))]
         if any("PerDay" in quota for quota in quotas):
             reasons.insert(0, QUOTA_PER_DAY)
+        elif any("PerMinute" in quota for quota in quotas):
+            reasons.append(QUOTA_PER_MINUTE)
         reasons.append(text_of(detail.get("reason")))
     reasons.append(text_of(object_of(layer.get("innererror")).get("code")))  # Azure
     if list_of(object_of(layer.get("metadata")).get("reasons")):  # OpenRouter's moderation
@@ -194,9 +228,17 @@ def _reasons(layer: JsonObject) -> list[str]:
     return list(filter(None, reasons))
 
 
+def _structural(layers: list[JsonObject]) -> list[str]:
+    """Numbers that mean something only where they stand: Zhipu's inside `error`, SiliconFlow's beside `data`."""
+    inner = [text_of(layer.get("code")) for layer in layers[:-1]]
+    words = [ZHIPU + code for code in inner if _FOUR_DIGITS.fullmatch(code)]
+    top = layers[-1]
+    return [*words, SILICONFLOW + _code(top.get("code"))] if "data" in top and _code(top.get("code")) else words
+
+
 def _status(layer: JsonObject) -> int | None:
     """A number that stands for a status; as text too (LiteLLM), beside the code (Groq; TGI; NestJS)."""
-    for key in ("code", "status_code", "http_status_code", "statusCode", "status"):
+    for key in _STATUSES:
         text = _code(layer.get(key))
         if len(text) == 3 and text.isascii() and text.isdigit() and 400 <= int(text) < 600:
             return int(text)

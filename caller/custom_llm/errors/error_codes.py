@@ -1,19 +1,27 @@
-"""Which of our errors is it? Tables from status, codes and a few words of text to the class.
+"""Which of our errors is it? From status, codes and words to the class, by the tables of codes and of words.
 
 The order of trust: a code that can mean one thing only, then the HTTP status, then codes that say more than a vague
-status, then generic codes, then the text, and the text for three things only: an unknown model, a conversation that
-is too long, a content filter. Text is never read for anything else: a failure that mentions "policy" is no refusal.
-It knows no JSON and no header.
+status, then generic codes, then parts of codes. Words are read last, and only for what the table lists for the error
+so far: a refused request may turn out to be a conversation that is too long, a failure never a refusal. It knows no
+JSON and no header.
 """
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Final, TypeAlias
+from typing import Final
 
+from caller.custom_llm.errors.code_table import (
+    DECISIVE,
+    DECISIVE_PARTS,
+    GENERIC,
+    PARTS,
+    QUOTA_PER_MINUTE,
+    TELLING,
+    Kind,
+    key_of,
+)
+from caller.custom_llm.errors.word_table import MEANINGS
 from caller.errors import (
-    CallerError,
-    ContentFiltered,
-    ContextLengthExceeded,
     EndpointError,
     EndpointForbidden,
     EndpointNotFound,
@@ -22,17 +30,10 @@ from caller.errors import (
     EndpointRateLimited,
     EndpointRejected,
     EndpointUnauthenticated,
-    ModelNotFound,
     ProtocolError,
     QuotaExhausted,
+    RequestTooLarge,
 )
-
-Kind: TypeAlias = type[CallerError]
-
-# Words that `error_body` makes out of structure; no endpoint sends them like this.
-QUOTA_PER_DAY: Final = "quota violation per day"
-FLAGGED_INPUT: Final = "input flagged by moderation"
-MINIMAX: Final = "base_resp "
 
 _STATUS: Final[Mapping[int, Kind]] = {
     400: EndpointRejected,
@@ -50,136 +51,13 @@ _STATUS: Final[Mapping[int, Kind]] = {
     **dict.fromkeys(range(520, 527), EndpointOverloaded),  # Cloudflare: the server behind it does not answer
     529: EndpointOverloaded,  # Anthropic
 }
-
-
-def _key(word: str) -> str:
-    """`rate_limit_error`, `RateLimitError` and `RATE-LIMIT` are one word."""
-    return re.sub(r"[^a-z0-9]", "", word.lower()).removesuffix("exception").removesuffix("error")
-
-
-def _table(rows: Mapping[Kind, str]) -> dict[str, Kind]:
-    return {_key(word): kind for kind, words in rows.items() for word in words.split()}
-
-
-# They mean one thing only and beat every status. The five-digit codes are FastChat's, which answers 400 to all.
-_DECISIVE: Final[Mapping[str, Kind]] = {
-    **_table(
-        {
-            ModelNotFound: "model_not_found model_not_found_error model_not_exist unknown_model invalid_model"
-            " DeploymentNotFound 40301",
-            ContextLengthExceeded: "context_length_exceeded context_length_error context_window_exceeded"
-            " exceed_context_size_error model_context_window_exceeded 40303",
-            ContentFiltered: "content_filter content_filtered content_policy_violation ResponsibleAIPolicyViolation"
-            " image_content_policy_violation moderation_blocked data_inspection_failed",
-            QuotaExhausted: "insufficient_quota insufficient_balance insufficient_credits insufficient_funds"
-            " billing_error billing_hard_limit_reached billing_not_active quota_exceeded exceeded_current_quota_error"
-            " budget_exceeded payment_required 42902",
-            EndpointUnauthenticated: "invalid_api_key incorrect_api_key api_key_invalid expired_api_key 40101 40102",
-            EndpointRateLimited: "rate_limit_exceeded 42901",
-            EndpointForbidden: "40103",
-            EndpointOverloaded: "42903 insufficient_system_resource model_loading",
-            EndpointRejected: "40001 40302",
-            EndpointError: "50001 50002 50003 50004 50005 50006",
-        }
-    ),
-    _key(QUOTA_PER_DAY): QuotaExhausted,
-    _key(FLAGGED_INPUT): ContentFiltered,
-    **{
-        _key(f"{MINIMAX}{number}"): kind
-        for number, kind in {
-            1001: EndpointOverloaded,  # timeout
-            1002: EndpointRateLimited,
-            1004: EndpointUnauthenticated,
-            1008: QuotaExhausted,  # balance
-            1026: ContentFiltered,  # input
-            1027: ContentFiltered,  # output
-            1039: EndpointRateLimited,  # tokens per minute
-            2013: EndpointRejected,
-            2049: EndpointUnauthenticated,
-        }.items()
-    },
-}
-
-# They say more than a vague status, and no more than any other.
-_TELLING: Final[Mapping[str, Kind]] = _table(
-    {
-        EndpointUnauthenticated: "authentication_error auth_error unauthorized unauthenticated invalid_token",
-        EndpointForbidden: "permission_error permission_denied forbidden access_denied",
-        EndpointRateLimited: "rate_limit_error rate_limit_reached too_many_requests throttling_error throttled",
-        EndpointOverloaded: "overloaded_error engine_overloaded unavailable_error service_unavailable unavailable"
-        " timeout_error request_timeout gateway_timeout deadline_exceeded",
-    }
-)
 _VAGUE: Final = frozenset({None, 400, 422, 500})
-
-# They say no more than a status; read only where there is none.
-_GENERIC: Final[Mapping[str, Kind]] = _table(
-    {
-        EndpointRejected: "invalid_request_error BadRequestError UnprocessableEntityError INVALID_ARGUMENT"
-        " FAILED_PRECONDITION OUT_OF_RANGE validation_error request_too_large",
-        EndpointNotFound: "not_found_error not_found",
-        EndpointRateLimited: "resource_exhausted",
-        EndpointPrecondition: "conflict_error not_supported_error NotImplementedError UNIMPLEMENTED",
-        EndpointError: "api_error server_error internal_server_error internal_error generation incomplete_generation",
-    }
-)
-# Parts of codes that nobody has listed yet; read only where nothing else says anything.
-_PARTS: Final[tuple[tuple[str, Kind], ...]] = (
-    ("quota", QuotaExhausted),
-    ("ratelimit", EndpointRateLimited),
-    ("contextlength", ContextLengthExceeded),
-    ("authenticat", EndpointUnauthenticated),
-    ("permission", EndpointForbidden),
-    ("modelnotfound", ModelNotFound),
-    ("notfound", EndpointNotFound),
-    ("overload", EndpointOverloaded),
-    ("unavailable", EndpointOverloaded),
-    ("timeout", EndpointOverloaded),
-    ("invalid", EndpointRejected),
-    ("badrequest", EndpointRejected),
-)
-
-_RATE: Final = re.compile(
-    r"rate.?limit|too many requests|throttl|(tokens|requests) per (min|day)|\bTPM\b", re.IGNORECASE
-)
-_TOO_LONG_WORDS: Final = (
-    r"prompt is too long",  # Anthropic
-    r"maximum context length",  # OpenAI, vLLM, SGLang, FastChat, Mistral
-    r"exceed(s|ed)? (the |this model's )?(available )?context (window|size|length)",  # OpenAI, llama.cpp
-    r"exceeded max context length",  # Ollama
-    r"input token count.{0,80}exceeds the maximum",  # Gemini
-    r"maximum prompt length is",  # xAI
-    r"reduce the length of the (messages|input|prompt)",  # Groq, OpenAI
-    r"longer than the model'?s context length",  # Together
-    r"greater than the context length",  # LM Studio
-    r"context window exceeds limit",  # MiniMax
-    r"exceeded model token limit",  # Kimi
-    r"token count.{0,60}exceeds the limit of \d",  # Copilot
-    r"input is too long for requested model",  # Bedrock
-    r"maximum allowed input length",  # Poolside
-    r"tokens \+ `?max_new_tokens`? must be <=|`?inputs`? must have less than \d+ tokens",  # TGI
-    r"ContextWindowExceededError|context_length_exceeded|exceed_context_size_error",  # said by a gateway
-)
-_TOO_LONG: Final = re.compile("|".join(_TOO_LONG_WORDS), re.IGNORECASE)
-_FILTERED: Final = re.compile(
-    r"content management policy|ResponsibleAIPolicyViolation|ContentPolicyViolationError", re.IGNORECASE
-)
-_NO_MODEL: Final = re.compile(
-    r"\bmodels?\b[^\n]{0,160}?\b((was |is )?not found|does ?n[o']t exist|not exist\b|is not a valid model)"
-    r"|\b(no such|unknown) model\b|is not a valid model id"
-    r"|^model: \S+$",  # Anthropic's whole text
-    re.IGNORECASE,
-)
-_NO_ROUTE: Final = re.compile(r"^Unexpected endpoint or method", re.IGNORECASE)  # LM Studio, with any status
-
-# Text is read for a class only where the status allows it; None: neither status nor code said anything.
-_TEXTS: Final[tuple[tuple[re.Pattern[str], Kind, frozenset[Kind | None]], ...]] = (
-    (_NO_ROUTE, EndpointNotFound, frozenset({None, EndpointRejected, EndpointError})),
-    (_TOO_LONG, ContextLengthExceeded, frozenset({None, EndpointRejected, EndpointError})),
-    (_FILTERED, ContentFiltered, frozenset({None, EndpointRejected})),
-    (_NO_MODEL, ModelNotFound, frozenset({None, EndpointRejected, EndpointNotFound})),
-)
-_MAX_TEXT = 8192
+_MAX_TEXT = 4096
+# Codes in the text of a gateway that repeats an error, as JSON or as Python shows it: `{'code': 'content_filter'}`.
+_QUOTED: Final = re.compile(r"""\\?['"](?:code|type|status|reason)\\?['"]\s?:\s?\\?['"]([A-Za-z][\w.-]{2,60})\\?['"]""")
+_MAX_QUOTED = 8
+# OpenAI, Groq: "Limit 6000, Used 12, Requested 9210".
+_LIMIT: Final = re.compile(r"\blimit:? (\d{1,12}),? (?:used:? \d{1,12},? )?requested:? (\d{1,12})", re.IGNORECASE)
 
 
 def kind_of_status(status: int) -> Kind:
@@ -200,30 +78,47 @@ def kind_of(status: int | None, words: Iterable[str], text: str) -> Kind:
         text: the endpoint's message.
 
     """
-    keys = [key for key in map(_key, words) if key]
-    decisive = _first(_DECISIVE, keys)
+    known, begin = tuple(words), text[:_MAX_TEXT]
+    kind = _by_code(status, [key for key in map(key_of, known) if key], begin)
+    return _by_text(kind, begin, per_minute=QUOTA_PER_MINUTE in known) or kind or EndpointError
+
+
+def _by_code(status: int | None, keys: list[str], text: str) -> Kind | None:
+    decisive = _first(DECISIVE, keys) or _by_part(DECISIVE_PARTS, keys)
+    if decisive is None:
+        decisive = _first(DECISIVE, map(key_of, _QUOTED.findall(text)[:_MAX_QUOTED]))
     if decisive is not None:
         return decisive
     kind = None if status is None else kind_of_status(status)
     if status in _VAGUE:
-        kind = _first(_TELLING, keys) or kind
-    if kind is None:
-        kind = _first(_GENERIC, keys) or _by_part(keys)
-    return _by_text(kind, text[:_MAX_TEXT]) or kind or EndpointError
+        kind = _first(TELLING, keys) or kind
+    return kind or _first(GENERIC, keys) or _by_part(PARTS, keys)
 
 
 def _first(table: Mapping[str, Kind], keys: Iterable[str]) -> Kind | None:
     return next((table[key] for key in keys if key in table), None)
 
 
-def _by_part(keys: Iterable[str]) -> Kind | None:
+def _by_part(parts: Iterable[tuple[str, Kind]], keys: Iterable[str]) -> Kind | None:
     joined = " ".join(keys)
-    return next((kind for part, kind in _PARTS if part in joined), None)
+    return next((kind for part, kind in parts if part in joined), None)
 
 
-def _by_text(kind: Kind | None, text: str) -> Kind | None:
-    for pattern, meaning, among in _TEXTS:
-        if kind in among and pattern.search(text):
-            limited = meaning is ContextLengthExceeded and _RATE.search(text)
-            return None if limited else meaning
+def _by_text(kind: Kind | None, text: str, *, per_minute: bool) -> Kind | None:
+    """What the words say, or None where they say no more than code and status."""
+    if kind is EndpointRateLimited and _never_fits(text):
+        return RequestTooLarge
+    unless = f"{text} {QUOTA_PER_MINUTE}" if per_minute else text
+    for meaning in MEANINGS:
+        if (
+            kind in meaning.among
+            and meaning.words.search(text)
+            and (meaning.unless is None or not meaning.unless.search(unless))
+        ):
+            return meaning.kind
     return None
+
+
+def _never_fits(text: str) -> bool:
+    found = _LIMIT.search(text)
+    return found is not None and int(found[2]) > int(found[1])

@@ -5,6 +5,7 @@ is made.
 """
 
 import math
+import re
 import time
 from collections.abc import Mapping
 from datetime import UTC
@@ -13,7 +14,7 @@ from typing import Final
 
 from caller.custom_llm.errors.redaction import one_line
 from caller.errors import clipped
-from caller.json_types import JsonValue, list_of, object_of, objects_of
+from caller.json_types import JsonValue, list_of, object_of, objects_of, text_of
 
 MAX_RETRY_AFTER: Final = 3600.0
 _MAX_LIMITS = 32
@@ -32,6 +33,15 @@ _REQUEST_IDS = (
 _LIMIT_PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-", "ratelimit-")
 _LIMIT_NAMES = ("retry-after", "retry-after-ms")
 
+_FIELDS = ("retry_after", "retry_after_seconds", "resets_in_seconds")
+_MAX_TEXT = 4096
+# "22m46.848s", "20 seconds", "1 hour, 5 minutes"
+_AGAIN: Final = re.compile(
+    r"(?:try again|retry) (?:in|after) ((?:\d{1,6}(?:\.\d{1,9})? ?(?:ms|h|m|s)[a-z]{0,11},? ?){1,3})", re.IGNORECASE
+)
+_DURATION: Final = re.compile(r"(\d{1,6}(?:\.\d{1,9})?) ?(ms|h|m|s)")
+_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
 
 def request_id_of(headers: Mapping[str, str]) -> str:
     """The endpoint's name for the request, at most 200 bytes, or `""`."""
@@ -45,9 +55,9 @@ def request_id_of(headers: Mapping[str, str]) -> str:
 def retry_after_of(headers: Mapping[str, str], body: JsonValue = None, *, now: float | None = None) -> float | None:
     """Seconds to wait before another try, from 0 to 3600, or None where the endpoint says nothing readable.
 
-    `retry-after-ms` (OpenAI, Azure) before `retry-after` (seconds with a fraction, or an HTTP date) before the
-    `RetryInfo` of a Gemini body. `now` is in seconds since the epoch; an HTTP date is read against it, by default
-    against the endpoint's own `date`, so that clocks may differ.
+    `retry-after-ms` (OpenAI, Azure) before `retry-after` (seconds with a fraction, or an HTTP date) before the body:
+    Gemini's `RetryInfo`, a field of that name, or the words "try again in 7.66s". `now` is in seconds since the epoch;
+    an HTTP date is read against it, by default against the endpoint's own `date`, so that clocks may differ.
     """
     wait = _number(headers.get("retry-after-ms", ""))
     if wait is not None:
@@ -59,6 +69,8 @@ def retry_after_of(headers: Mapping[str, str], body: JsonValue = None, *, now: f
             wait = _until(stated, headers.get("date", ""), now)
         if wait is None:
             wait = _retry_info(body)
+        if wait is None:
+            wait = _in_words(body)
     return None if wait is None else min(max(wait, 0.0), MAX_RETRY_AFTER)
 
 
@@ -104,6 +116,19 @@ def _moment(date: str) -> float | None:
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
+
+
+def _in_words(body: JsonValue) -> float | None:
+    """A field beside the message (Azure, Hugging Face, Codex), or what the message says (Groq, OpenAI, Azure)."""
+    error = object_of(object_of(body).get("error")) or object_of(body)
+    for name in _FIELDS:
+        value = error.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool) and value > 0 and math.isfinite(value):
+            return float(value)
+    found = _AGAIN.search(text_of(error.get("message"))[:_MAX_TEXT])
+    if found is None:
+        return None
+    return sum(float(amount) * _UNITS[unit] for amount, unit in _DURATION.findall(found[1].lower()))
 
 
 def _retry_info(body: JsonValue) -> float | None:
