@@ -35,6 +35,12 @@ def raw(recording: Recording) -> bytes:
     return (ROOT / f"{recording.name}.http").read_bytes()
 
 
+def asked(recording: Recording) -> dict[str, Any]:
+    """The parameters that the recorded request had and that its answer cannot be read without."""
+    wanted = len(recording.expect.get("choices", ()))
+    return {"n": wanted} if wanted > 1 else {}
+
+
 @asynccontextmanager
 async def playing(answer: bytes) -> AsyncIterator[str]:
     """An endpoint that reads one request, sends the bytes as they are, and closes."""
@@ -64,7 +70,7 @@ async def replay(recording: Recording, answer: bytes, caller: CustomLLMCaller) -
             request_id="r",
             credential={"apiCompatibility": recording.expect["shape"], "baseUrl": url},
             messages=(UserMessage((TextPart("hi"),)),),
-            parameters={"model.name": "m"},
+            parameters={"model.name": "m", **asked(recording)},
             timeouts=Timeouts(5, 5, 5, 5),
         )
         report = CallReport(started=loop.time())
@@ -202,7 +208,7 @@ async def test_a_recording_that_is_cut_is_no_success_with_a_part(recording: Reco
 def test_a_small_recording_may_end_at_any_byte(recording: Recording) -> None:
     """The same at every single byte, for a transfer that ends without saying whether it is complete."""
     adapter = ADAPTERS[ApiCompatibility(recording.expect["shape"])]
-    call = ResolvedCall(Credential(adapter.api, "http://127.0.0.1:1", {}), Parameters("m"), ())
+    call = ResolvedCall(Credential(adapter.api, "http://127.0.0.1:1", {}), Parameters("m", asked(recording)), ())
     whole = hear(adapter, call, recording.body)
     for end in range(len(recording.body)):
         judge(recording, whole, hear(adapter, call, recording.body[:end]))

@@ -3,6 +3,7 @@
 Source of the wire facts: OpenAI's API reference; deviations name the server.
 """
 
+from caller.custom_llm.apis.chat_completions.content import REASONING_KEYS, content_parts, reasoning_of
 from caller.custom_llm.apis.chat_completions.request import STATE_SHAPE
 from caller.custom_llm.apis.finish_words import finish_reason
 from caller.custom_llm.apis.shared import arguments_text
@@ -18,16 +19,15 @@ from caller.events import (
     TextDelta,
     TokenLogprob,
 )
-from caller.json_types import JsonObject, JsonValue, count_of, list_of, object_of, objects_of, text_of, without
+from caller.json_types import JsonObject, JsonValue, count_of, object_of, objects_of, text_of, without
 
 _DELTA_KEYS = frozenset(
     {
         "role",
         "content",
         "refusal",
-        "reasoning_content",
-        "reasoning",
         "reasoning_details",
+        *REASONING_KEYS,
         "tool_calls",
         "function_call",
         "index",
@@ -36,12 +36,25 @@ _DELTA_KEYS = frozenset(
 # What most deltas hold and nothing else: such a delta is text.
 PLAIN_DELTA = frozenset({"role", "content"})
 _MAX_DIGITS = 6
+_PLAIN_ENDS = (FinishReason.STOP, FinishReason.UNSPECIFIED)
 
 
 class OpenChoice:
     """Reads the deltas of one choice."""
 
-    __slots__ = ("_calls", "_details", "_extras", "_fields", "_index", "_legacy", "finished")
+    __slots__ = (
+        "_calls",
+        "_details",
+        "_extras",
+        "_fields",
+        "_has_text",
+        "_index",
+        "_legacy",
+        "_raw",
+        "_reason",
+        "_said",
+        "finished",
+    )
 
     def __init__(self, index: int) -> None:
         self.finished = False
@@ -51,22 +64,23 @@ class OpenChoice:
         self._extras: dict[int, JsonObject] = {}  # per call: extra_content (Gemini's compatible route)
         self._fields: JsonObject = {}
         self._legacy: bool | None = None
+        self._has_text = False
+        self._reason = self._said = FinishReason.UNSPECIFIED
+        self._raw = ""
 
     def delta(self, delta: JsonObject, tokens: tuple[TokenLogprob, ...], events: list[Event]) -> None:
         """The events of one delta, or of a whole message."""
         index = self._index
         content = delta.get("content")
         if not delta.keys() <= PLAIN_DELTA:
-            self._reasoning(delta, events)
-            refusal = delta.get("refusal")
-            if refusal and isinstance(refusal, str):
-                events.append(RefusalDelta(refusal, index))
+            self._beside_text(delta, events)
         if isinstance(content, str):
             if content or tokens:
+                self._has_text = True
                 events.append(TextDelta(content, index, tokens))
         else:
             if content:
-                self._content_parts([content] if isinstance(content, dict) else list_of(content), events)
+                content_parts(content, index, events)
             if tokens:
                 events.append(TextDelta("", index, tokens))
         if "tool_calls" in delta or "function_call" in delta:
@@ -84,17 +98,17 @@ class OpenChoice:
         Raises:
             CallerError: it is one that means failure.
         """
-        reason = finish_reason(raw)
-        if reason is FinishReason.STOP and self._calls.seen:
-            reason = FinishReason.TOOL_CALLS  # vLLM with a named tool, Gemini's compatible route
+        self._reason, self._raw = finish_reason(raw), raw
+        self._said = self._meant()
         self.finished = True
-        events.append(Finished(reason, raw, self._index))
+        events.append(Finished(self._said, raw, self._index))
 
     def close(self) -> list[Event]:
-        """The answer is complete."""
+        """The answer is complete: calls may have come behind the finish reason, or none at all."""
         events: list[Event] = list(self._calls.close())
-        if not self.finished and self._calls.seen:
-            events.append(Finished(FinishReason.TOOL_CALLS, "", self._index))
+        meant = self._meant()
+        if meant is not self._said:
+            events.append(Finished(meant, self._raw, self._index))
         fields: JsonObject = dict(self._fields)
         if self._details:
             fields["reasoning_details"] = _joined(self._details)
@@ -105,6 +119,25 @@ class OpenChoice:
             events.append(ProviderState(STATE_SHAPE, content, self._index))
         return events
 
+    def _meant(self) -> FinishReason:
+        """Servers say `stop` beside calls (vLLM with a named tool, Gemini's compatible route), and `tool_calls`
+        without one: whoever goes by the reason must find calls where it says so, and only there."""
+        if self._calls.seen:
+            return FinishReason.TOOL_CALLS if self._reason in _PLAIN_ENDS else self._reason
+        return FinishReason.STOP if self._reason is FinishReason.TOOL_CALLS else self._reason
+
+    def _beside_text(self, delta: JsonObject, events: list[Event]) -> None:
+        """Reasoning, a refusal, and a spoken answer: its transcript is the text where there is no other, and sound
+        without one is output as well."""
+        self._reasoning(delta, events)
+        refusal = delta.get("refusal")
+        if refusal and isinstance(refusal, str):
+            events.append(RefusalDelta(refusal, self._index))
+        audio = object_of(delta.get("audio"))
+        transcript = text_of(audio.get("transcript"))
+        if (transcript or audio.get("data")) and not (self._has_text or delta.get("content")):
+            events.append(TextDelta(transcript, self._index))
+
     def _reasoning(self, delta: JsonObject, events: list[Event]) -> None:
         """One of the forms, never two of them: gateways send the same text under several names."""
         details = objects_of(delta.get("reasoning_details"))
@@ -112,29 +145,9 @@ class OpenChoice:
         if details:
             self._details += details
             text = "".join(text_of(detail.get("text")) or text_of(detail.get("summary")) for detail in details)
-        text = text or text_of(delta.get("reasoning_content")) or text_of(delta.get("reasoning"))
+        text = text or reasoning_of(delta)[1]
         if text:
             events.append(ReasoningDelta(text, self._index))
-
-    def _content_parts(self, content: list[JsonValue], events: list[Event]) -> None:
-        """Content as a list (Mistral): text, thinking, and what else there may be."""
-        others: list[JsonValue] = []
-        for part in content:
-            fields = object_of(part)
-            kind = fields.get("type")
-            if isinstance(part, str) or kind == "text":
-                text = text_of(part) or text_of(fields.get("text"))
-                if text:
-                    events.append(TextDelta(text, self._index))
-            elif kind == "thinking":
-                thinking = fields.get("thinking")
-                text = text_of(thinking) or "".join(text_of(piece.get("text")) for piece in objects_of(thinking))
-                if text:
-                    events.append(ReasoningDelta(text, self._index))
-            elif part is not None:
-                others.append(part)
-        if others:
-            events.append(ProviderFields({"content_parts": others}, self._index))
 
     def _tool_calls(self, delta: JsonObject, events: list[Event]) -> None:
         calls = objects_of(delta.get("tool_calls"))

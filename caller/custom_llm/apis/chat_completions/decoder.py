@@ -40,6 +40,7 @@ class ChatDecoder:
         "_saw_done",
         "_saw_frame",
         "_seen_keys",
+        "_single",
         "_wanted",
         "done",
     )
@@ -47,6 +48,9 @@ class ChatDecoder:
     def __init__(self, call: ResolvedCall) -> None:
         self.done = False
         self._wanted = count_of(call.parameters.values.get("n")) or 1
+        # Servers number `choices` by chunk (Foundry Local), or put text and calls into two (Copilot): where one answer
+        # was asked for, all of it is that one.
+        self._single = self._wanted == 1
         self._saw_done = False
         self._saw_frame = False
         self._deltas = False
@@ -106,6 +110,8 @@ class ChatDecoder:
         if type(delta) is not dict or not delta.keys() <= PLAIN_DELTA or choice.get("logprobs"):
             return None
         content = delta.get("content")
+        if self._single:
+            index = 0
         if type(content) is not str or not content or type(index) is not int or index not in self._choices:
             return None
         for key, value in self._extra.items():
@@ -123,6 +129,11 @@ class ChatDecoder:
             what = "without a finish_reason and without [DONE]" if self._saw_frame else "without any event"
             raise StreamInterrupted(f"the endpoint's stream ended {what}")
         return [event for choice in self._choices.values() for event in choice.close()]
+
+    @property
+    def complete(self) -> bool:
+        """True once every choice has its finish reason: only usage can come."""
+        return self.done or self._all_finished()
 
     def _all_finished(self) -> bool:
         finished = [choice.finished for choice in self._choices.values()]
@@ -148,6 +159,7 @@ class ChatDecoder:
             # A gateway that was asked for a stream may answer with one chunk.
             if not isinstance(choice, dict) or not isinstance(choice.get("message", choice.get("delta")), dict):
                 raise ProtocolError(f"the endpoint's answer has no `choices[{number}].message`. {PROTOCOL_REMEDY}")
+        self._single = self._single and not _are_alternatives(choices)
         try:
             self._chunk(body, events)
         except CallerError as failed:
@@ -204,7 +216,7 @@ class ChatDecoder:
             events.append(ProviderFields({"x_groq": groq}))
 
     def _choice(self, choice: JsonObject, events: list[Event]) -> None:
-        index = index_of(choice.get("index"))
+        index = 0 if self._single else index_of(choice.get("index"))
         state = self._choices.get(index)
         if state is None:
             if len(self._choices) >= MAX_CHOICES:
@@ -244,6 +256,12 @@ class ChatDecoder:
 def decode_chat(call: ResolvedCall, body: bytes) -> Sequence[Event]:
     """The events of a whole answer."""
     return ChatDecoder(call).whole(parse_document(body))
+
+
+def _are_alternatives(choices: list[JsonValue]) -> bool:
+    """Several texts are several answers, whatever was asked for."""
+    messages = [object_of(object_of(choice).get("message")) for choice in choices]
+    return sum(bool(message.get("content")) for message in messages) > 1
 
 
 def _error_event(data: bytes) -> CallerError:
