@@ -243,15 +243,19 @@ class EndpointTls(EndpointFailed):
 
 
 class ProtocolError(EndpointFailed):
-    """The answer is not what its API shape promises: a redirect, not JSON, `choices` missing."""
+    """The answer is not what its API shape promises: a redirect, not JSON, `choices` missing.
 
+    `received`: the beginning of what came, where it is no JSON; its text may say why.
+    """
 
-class ForeignAnswer(ProtocolError):
-    """What came is neither JSON nor an event stream, or an event of it is no JSON. `received` is its beginning."""
+    received: bytes | None = None
 
-    def __init__(self, message: str, received: bytes) -> None:
-        super().__init__(message)
-        self.received = received[:_MAX_RECEIVED]
+    @classmethod
+    def not_json(cls, message: str, received: bytes) -> "ProtocolError":
+        """What came is neither JSON nor an event stream, or an event of it is no JSON."""
+        error = cls(message)
+        error.received = received[:_MAX_RECEIVED]
+        return error
 
 
 class StreamInterrupted(EndpointFailed):

@@ -7,6 +7,7 @@ it leaves no trace.
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +21,13 @@ from caller.custom_llm.body.silence import DEFAULT_SILENCE, Silence, SilenceLimi
 from caller.custom_llm.body.sniff import BodyDecoder, BodyKind
 from caller.custom_llm.body.think_tags import ThinkTags
 from caller.custom_llm.body.turn import LEAST, TurnBudget
-from caller.custom_llm.errors.endpoint_errors import PROTOCOL_REMEDY, endpoint_error, in_band_body_error
+from caller.custom_llm.errors.endpoint_errors import (
+    PROTOCOL_REMEDIES,
+    endpoint_error,
+    foreign_answer,
+    in_band_body_error,
+    instead_of_answer,
+)
 from caller.custom_llm.errors.retry_hints import rate_limit_headers, request_id_of
 from caller.custom_llm.http.transport import Response, Transport
 from caller.deadline import DeadlineTimer
@@ -36,6 +43,9 @@ from caller.errors import (
 )
 from caller.events import OUTPUT, Event, ProviderFields, Usage, UsageReported, UsageSource
 from caller.fold import merge_usage
+
+_NO_FRAME = Frame("", b"")
+_MAX_SILENT = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +87,7 @@ class Attempt:
         self._tags = ThinkTags() if work.call.parse_think_tags else None
         self._held: list[Event] | None = []  # None once there was output
         self._silence = Silence(work.silence)
+        self._silent: deque[bytes] = deque(maxlen=4)  # the last frames that were no part of an answer
         self._usage: Usage | None = None
         self._failure: CallerError | None = None
         self._output_started = False  # there is output in what leaves now
@@ -133,15 +144,19 @@ class Attempt:
         events: list[Event] = []
         found: Sequence[Frame] = ()
         frames: Iterator[Frame] | None = None
+        frame = _NO_FRAME
         try:
             found = self._body.feed(chunk)
             frames = iter(found)
             for frame in frames:
-                events += self._decoder.feed(frame)
+                fresh = self._decoder.feed(frame)
+                if not fresh and len(frame.data) <= _MAX_SILENT:
+                    self._silent.append(frame.data)
+                events += fresh
                 if self._decoder.done:
                     break
         except CallerError as error:
-            self._failure = error
+            self._failure = self._explained(error, frame.event)
             if frames is not None:
                 self._note_usage_behind(frames)
         released = self._released(events, last=self._failure is not None)
@@ -173,15 +188,18 @@ class Attempt:
         events: list[Event] = []
         try:
             for frame in () if self._decoder.done else self._body.close():
-                events += self._decoder.feed(frame)
+                fresh = self._decoder.feed(frame)
+                if not fresh and len(frame.data) <= _MAX_SILENT:
+                    self._silent.append(frame.data)
+                events += fresh
             if self._body.kind is BodyKind.JSON:
                 events += self._whole(self._body.document)
             elif self._body.kind is BodyKind.UNKNOWN and not self._work.stream:
-                raise ProtocolError(f"the endpoint's answer is empty. {PROTOCOL_REMEDY}")
+                raise ProtocolError(f"the endpoint's answer is empty. {PROTOCOL_REMEDIES[self._work.adapter.api]}")
             else:
                 events += self._decoder.close()
         except CallerError as error:
-            self._failure = error
+            self._failure = self._explained(error)
         if self.request.left_out and self._failure is None:
             events.append(ProviderFields({"integration_api": {"left_out": [*sorted(self.request.left_out)]}}))
         return self._released(events, last=True)
@@ -192,6 +210,24 @@ class Attempt:
         except EndpointNotFound as error:
             # LM Studio answers a wrong path with 200: the text has to say which URL was called.
             raise in_band_body_error(document, self.request.url) or error from None
+        except ProtocolError as error:
+            if error.received is not None:
+                raise
+            raise instead_of_answer(error, document, self.request.url) or error from None
+
+    def _explained(self, error: CallerError, event: str = "") -> CallerError:
+        """The error, told with what the endpoint said instead of an answer. `event` is the SSE name it came under."""
+        url = self.request.url
+        explained: CallerError | None = None
+        if isinstance(error, ProtocolError) and error.received is not None:
+            explained = foreign_answer(error, self._work.adapter.api, event=event, url=url)
+        elif type(error) in (ProtocolError, StreamInterrupted):
+            said = (instead_of_answer(error, data, url) for data in reversed(self._silent))
+            explained = next(filter(None, said), None)
+        if explained is None:
+            return error
+        explained.usage = explained.usage or error.usage
+        return explained
 
     def _released(self, events: list[Event], *, last: bool = False) -> Sequence[Event]:
         """What may leave now: nothing before the first output, but at the good end."""

@@ -15,7 +15,6 @@ from enum import Enum
 import msgspec
 
 from caller.custom_llm.adapter import HttpRequest
-from caller.custom_llm.errors.endpoint_errors import PROTOCOL_REMEDY
 from caller.errors import NotSupportedByApi, ProtocolError, RequestInvalid, Violation
 from caller.json_types import JsonObject, JsonValue, deeper_than, object_of, text_of
 from caller.messages import AssistantMessage, ContentPart, Message, TextPart, ToolMessage, joined_text
@@ -73,7 +72,7 @@ def parse_frame(data: bytes) -> Sequence[JsonObject]:
         value = parse(data)
     except ValueError:
         if b"\n" not in data:
-            raise ProtocolError(f"an event of the endpoint's stream is not JSON. {PROTOCOL_REMEDY}") from None
+            raise ProtocolError.not_json("an event of the endpoint's stream is not JSON", data) from None
         return [member for line in data.split(b"\n") if line.strip() for member in parse_frame(line)]
     if isinstance(value, list):
         return [member for member in value if isinstance(member, dict)]
@@ -93,7 +92,7 @@ def parse_document(body: bytes) -> JsonObject:
     if isinstance(value, list) and value:
         value = value[0]
     if not isinstance(value, dict):
-        raise ProtocolError(f"the endpoint's answer is not a JSON object. {PROTOCOL_REMEDY}")
+        raise ProtocolError.not_json("the endpoint's answer is not a JSON object", body)
     return value
 
 

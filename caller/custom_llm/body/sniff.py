@@ -17,6 +17,7 @@ _BOM = b"\xef\xbb\xbf"
 # No JSON text has one object behind another: these are two texts.
 _TWO_OBJECTS = re.compile(rb"\}[ \t]*\r?\n\s*\{")
 _LOOK_BACK = 64
+_MAX_BEGIN = 2048  # of what turns out to be neither JSON nor an event stream
 _NDJSON = (
     "the endpoint answered with lines of JSON instead of server-sent events: that is Ollama's native API. Set baseUrl"
     " to its OpenAI-compatible root, for example http://localhost:11434/v1"
@@ -44,13 +45,14 @@ class BodyDecoder:
     a streaming request in one piece.
     """
 
-    __slots__ = ("_array", "_held", "_limit", "_sse", "document", "kind")
+    __slots__ = ("_array", "_begin", "_held", "_limit", "_sse", "document", "kind")
 
     def __init__(self, max_event_bytes: int) -> None:
         self.kind = BodyKind.UNKNOWN
         self.document = b""
         self._limit = max_event_bytes
         self._sse = SseDecoder(max_event_bytes)
+        self._begin = b""
         self._held = bytearray()
         self._array = _ArrayDecoder(max_event_bytes)
 
@@ -71,6 +73,7 @@ class BodyDecoder:
                 self._held = begun[: len(_BOM)]  # blank keep-alives; a mark may be incomplete
                 return []
             self.kind = _kind(first[0])
+            self._begin = bytes(first[:_MAX_BEGIN])
             chunk, self._held = bytes(first), bytearray()
         return self._feed_known(chunk)
 
@@ -118,7 +121,7 @@ class BodyDecoder:
             return []
         frames = self._sse.close()
         if self._sse.foreign:
-            raise ProtocolError(_FOREIGN)
+            raise ProtocolError.not_json(_FOREIGN, self._begin)
         return frames
 
 

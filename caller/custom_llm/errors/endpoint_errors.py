@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
 
+from caller.credentials import ApiCompatibility
 from caller.custom_llm.base_url import without_query
 from caller.custom_llm.errors.code_table import Kind
-from caller.custom_llm.errors.error_body import ErrorBody, parsed, read_body, read_value
+from caller.custom_llm.errors.error_body import ErrorBody, parsed, plain_text, read_body, read_value
 from caller.custom_llm.errors.error_codes import kind_of
+from caller.custom_llm.errors.in_band import holds_answer, is_error
 from caller.custom_llm.errors.redaction import one_line, sanitized
 from caller.custom_llm.errors.retry_hints import request_id_of, retry_after_of, should_retry_of
 from caller.custom_llm.errors.url_hints import url_hint
@@ -38,14 +40,29 @@ from caller.errors import (
     StreamInterrupted,
     clipped,
 )
-from caller.json_types import JsonObject, JsonValue, object_of, objects_of
+from caller.json_types import JsonObject, JsonValue, object_of
 
-# For every error that says an answer is not of its API: what the endpoint has to do.
+# For every error that says an answer is not of its API: what the endpoint has to do, in the words of that API.
 PROTOCOL_REMEDY: Final = (
     "The endpoint has to answer as the chosen API does: a chat completion needs `choices` with"
     " `choices[0].message.content`. If the server speaks another API, choose that apiCompatibility or put a"
     " compatibility layer such as LiteLLM in front of it."
 )
+PROTOCOL_REMEDIES: Final[Mapping[ApiCompatibility, str]] = {
+    ApiCompatibility.OPENAI_CHAT_COMPLETIONS: PROTOCOL_REMEDY,
+    ApiCompatibility.OPENAI_COMPATIBLE: PROTOCOL_REMEDY,
+    ApiCompatibility.OPENAI_RESPONSES: (
+        "The endpoint has to answer as the Responses API does, with `output` items; if the server speaks another API,"
+        " choose that apiCompatibility."
+    ),
+    ApiCompatibility.ANTHROPIC_MESSAGES: (
+        "If the server does not speak the Anthropic Messages API, choose the apiCompatibility that it speaks."
+    ),
+    ApiCompatibility.GEMINI_GENERATE_CONTENT: (
+        "A generateContent answer needs `candidates[0].content.parts`. If the server speaks another API, choose that"
+        " apiCompatibility."
+    ),
+}
 _KEY_REMEDY: Final = (
     "Put the key into the credential's headers as the endpoint wants it, usually `Authorization: Bearer <key>`;"
     " a server of your own has to be set up to accept that header."
@@ -84,11 +101,18 @@ _TEXTS: Final[Mapping[Kind, tuple[str, str]]] = {
     EndpointRateLimited: ("the endpoint limits the rate of requests", "Send fewer requests, or later."),
     EndpointOverloaded: ("the endpoint is overloaded or not ready", "Try again later."),
     EndpointError: ("the endpoint failed", "Look into its log, or try again later."),
-    ProtocolError: ("the answer is not what its API promises", PROTOCOL_REMEDY),
+    ProtocolError: (
+        "the answer is not what its API promises",
+        (
+            "If the server speaks another API, choose that apiCompatibility or put a compatibility layer such as"
+            " LiteLLM in front of it."
+        ),
+    ),
     StreamInterrupted: ("the endpoint stopped in the middle of its answer", "Try again."),
 }
 
 _MAX_URL_BYTES = 200
+_MAX_WORDS = 300
 _MAX_READ = 4096
 _NEGATIVE: Final = re.compile(r"-\d{1,9}")
 
@@ -128,7 +152,7 @@ def in_band_error(frame: JsonObject, *, event: str = "", url: str = "") -> Calle
 
     `event` is the frame's SSE name. Usage and output in the same frame are the adapter's to read first.
     """
-    if event != "error" and not _is_error(frame):
+    if event != "error" and not is_error(frame):
         return None
     return failure(frame, url=url)
 
@@ -136,8 +160,46 @@ def in_band_error(frame: JsonObject, *, event: str = "", url: str = "") -> Calle
 def in_band_body_error(body: bytes, url: str) -> CallerError | None:
     """The error that a whole 200 body is (possibly in a list), or None where it is none or no JSON."""
     value = parsed(body)
-    first = value[0] if isinstance(value, list) and value else value
-    return failure(value, url=url) if _is_error(object_of(first)) else None
+    return failure(value, url=url) if is_error(_first_of(value)) else None
+
+
+def instead_of_answer(error: CallerError, body: bytes, url: str) -> CallerError | None:
+    """What the endpoint said where `error` says that an answer, or its end, is missing; None where it said nothing.
+
+    Words without any sign of an error (`{"message": "Forbidden"}`) are no proof: they are shown in `error`'s text, and
+    decide its class only where they have a meaning.
+    """
+    value = parsed(body)
+    frame = _first_of(value)
+    if is_error(frame):
+        return failure(value, url=url)
+    said = ErrorBody() if holds_answer(frame) else read_value(value)
+    if not said.message.strip():
+        return None
+    if kind_of(said.status, said.words, said.message) is not EndpointError:
+        return failure(value, url=url)
+    return _with_words(error, said.message)
+
+
+def foreign_answer(error: ProtocolError, api: ApiCompatibility, *, event: str = "", url: str = "") -> CallerError:
+    """The error that plain text means where JSON belongs. `event` is the SSE name under which it came."""
+    text = plain_text(error.received or b"")
+    if not text or text.startswith(("{", "[")):  # broken JSON: what the model said may be in it
+        return ProtocolError(f"{error.message}. {PROTOCOL_REMEDIES[api]}", url=_shown(url))
+    if event == "error" or kind_of(None, (), text) is not EndpointError:
+        return failure(text, url=url)
+    return _with_words(ProtocolError(f"{error.message}. {PROTOCOL_REMEDIES[api]}", url=_shown(url)), text)
+
+
+def _with_words(error: CallerError, words: str) -> CallerError:
+    """The same error, its text with what the endpoint said."""
+    text = f"the endpoint said: {clipped(sanitized(words), _MAX_WORDS).removesuffix('.')}. {error.message}"
+    kind = StreamInterrupted if isinstance(error, StreamInterrupted) else ProtocolError
+    return kind(text, http_status=200, url=error.url, usage=error.usage)
+
+
+def _first_of(value: JsonValue) -> JsonObject:
+    return object_of(value[0] if isinstance(value, list) and value else value)
 
 
 def failure(value: JsonValue, *, url: str = "") -> CallerError:
@@ -160,22 +222,6 @@ def finish_reason_error(kind: Kind, raw: str, said: str = "") -> CallerError:
     words = f": {clipped(sanitized(said), 600).removesuffix('.')}" if said else ""
     text = f'{lead}: it ended with the finish reason "{clipped(one_line(raw), 100)}"{words}. {remedy}'
     return kind(text, http_status=200, endpoint_code=raw)
-
-
-def _is_error(frame: JsonObject) -> bool:
-    return (
-        _says_something(frame.get("error"))
-        or "error" in (frame.get("object"), frame.get("type"))
-        or bool(frame.get("error_code"))  # FastChat
-        or bool(object_of(frame.get("base_resp")).get("status_code"))  # MiniMax
-        or frame.get("success") is False  # z.ai and Cloudflare
-        or any(_says_something(choice.get("error")) for choice in objects_of(frame.get("choices")))  # OpenRouter
-    )
-
-
-def _says_something(error: JsonValue) -> bool:
-    """Servers written in Go send an empty object where there is no error."""
-    return any(error.values()) if isinstance(error, dict) else bool(error)
 
 
 def _amazon_code(headers: Mapping[str, str]) -> str:

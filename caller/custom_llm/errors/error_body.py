@@ -87,7 +87,7 @@ def read_body(body: bytes) -> ErrorBody:
         said = read_value(value)
         if said.message or said.code or value in ({}, [], ""):
             return said
-    return ErrorBody(_plain(body[:_MAX_TEXT].decode("utf-8", "replace")), value=value)
+    return ErrorBody(plain_text(body), value=value)
 
 
 def read_value(value: JsonValue) -> ErrorBody:
@@ -130,7 +130,8 @@ def _layers(top: JsonObject) -> list[JsonObject]:
 
 
 def _inner(layer: JsonObject) -> JsonObject:
-    candidates = [layer.get(key) for key in ("error", "message", "detail", "errors", "fault")]
+    candidates = [layer.get(key) for key in ("error", "message", "detail", "errors", "fault", "Error")]
+    candidates += [object_of(layer.get("x_groq")).get("error"), object_of(layer.get("Response")).get("Error")]
     # OpenRouter puts the error of one choice into the choice.
     candidates += [choice.get("error") for choice in objects_of(layer.get("choices"))[:_MAX_MEMBERS]]
     return next((inner for candidate in candidates if (inner := _as_object(candidate))), {})
@@ -154,6 +155,7 @@ def _message(layer: JsonObject) -> str:
     texts = [message, _text(layer.get("detail")), _text(layer.get("errors"))]
     texts += [text_of(layer.get(key)) for key in _MESSAGES]
     texts.append(text_of(object_of(layer.get("base_resp")).get("status_msg")))
+    texts.append(text_of(object_of(layer.get("x_groq")).get("error")))
     if layer.get("error_code"):
         texts.append(text_of(layer.get("text")))
     return next((text for text in texts if text.strip()), "")
@@ -256,8 +258,9 @@ def _event(body: bytes) -> JsonValue:
     return None
 
 
-def _plain(text: str) -> str:
-    """The text; of a page its words without the tags."""
+def plain_text(body: bytes) -> str:
+    """The beginning of the text; of a page its words without the tags."""
+    text = body[:_MAX_TEXT].decode("utf-8", "replace")
     if not _HTML.search(text):
         return text.strip()[:_SHOWN_UNKNOWN]
     words = html.unescape(_TAG.sub(" ", _NO_TEXT.sub(" ", text)))

@@ -23,6 +23,8 @@ from caller.json_types import JsonObject, JsonValue, count_of, index_of, object_
 # OpenAI pads chunks with random text against traffic analysis: `obfuscation` means nothing.
 _TOP_KEYS = frozenset({"id", "object", "model", "choices", "usage", "error", "x_groq", "obfuscation"})
 _CHOICE_KEYS = frozenset({"index", "delta", "message", "text", "finish_reason", "logprobs", "usage"})
+# Beside choices, where an error may be: of most servers, MiniMax, Groq, FastChat.
+_ERROR_KEYS = frozenset({"error", "base_resp", "x_groq", "error_code"})
 _PLAIN_CHOICE = frozenset({"index", "delta", "finish_reason", "logprobs"})
 
 
@@ -169,7 +171,7 @@ class ChatDecoder:
         return [*events, *self.close()]
 
     def _chunk(self, chunk: JsonObject, events: list[Event]) -> None:
-        if "error" in chunk or not chunk.get("choices"):
+        if not chunk.get("choices") or not _ERROR_KEYS.isdisjoint(chunk):
             error = in_band_error(chunk)
             if error is not None:
                 self._usage(chunk.get("usage"), events)

@@ -8,11 +8,12 @@ Source of the wire facts: Gemini API reference; deviations name the server.
 
 from collections.abc import Sequence
 
+from caller.credentials import ApiCompatibility
 from caller.custom_llm.adapter import Frame, ResolvedCall
 from caller.custom_llm.apis.gemini.candidate import Candidate
 from caller.custom_llm.apis.gemini.usage import UsageCounts
 from caller.custom_llm.apis.shared import parse_document, parse_frame
-from caller.custom_llm.errors.endpoint_errors import in_band_error
+from caller.custom_llm.errors.endpoint_errors import PROTOCOL_REMEDIES, in_band_error
 from caller.errors import CallerError, ProtocolError, ResponseTooLarge, StreamInterrupted
 from caller.events import Event, ProviderFields, Started, UsageReported
 from caller.fold import MAX_CHOICES
@@ -21,10 +22,7 @@ from caller.json_types import JsonObject, index_of, object_of, objects_of, text_
 # LiteLLM repeats a chunk's text at its top.
 _TOP_KEYS = frozenset({"candidates", "usageMetadata", "modelVersion", "responseId", "error", "text"})
 _NO_BLOCK = "BLOCK_REASON_UNSPECIFIED"
-_REMEDY = (
-    "A generateContent answer needs `candidates[0].content.parts`. If the server speaks another API, choose that"
-    " apiCompatibility."
-)
+_REMEDY = PROTOCOL_REMEDIES[ApiCompatibility.GEMINI_GENERATE_CONTENT]
 
 
 class GeminiDecoder:

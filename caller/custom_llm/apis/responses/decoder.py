@@ -12,11 +12,12 @@ Source of the wire facts: OpenAI's API reference; deviations name the server.
 from collections.abc import Sequence
 from typing import Final, NoReturn
 
+from caller.credentials import ApiCompatibility
 from caller.custom_llm.adapter import Frame, ResolvedCall
 from caller.custom_llm.apis.responses.answer import finish_reason, other_fields, provider_state, usage_of
 from caller.custom_llm.apis.responses.output import DELTAS, DONES, HANDLERS, Output
 from caller.custom_llm.apis.shared import parse_document, parse_frame
-from caller.custom_llm.errors.endpoint_errors import failure, in_band_error
+from caller.custom_llm.errors.endpoint_errors import PROTOCOL_REMEDIES, failure, in_band_error
 from caller.errors import CallerError, ProtocolError, StreamInterrupted
 from caller.events import Event, Finished, Started, Usage, UsageReported
 from caller.fold import merge_usage
@@ -25,10 +26,7 @@ from caller.json_types import JsonObject, JsonValue, object_of, text_of
 _TERMINAL: Final = frozenset({"completed", "incomplete", "failed", "cancelled"})
 # What a status cannot be any more once an event ends the response.
 _UNFINISHED: Final = frozenset({"", "queued", "in_progress"})
-_NO_RESPONSE: Final = (
-    "The endpoint has to answer as the Responses API does, with `output` items; if the server speaks another API,"
-    " choose that apiCompatibility."
-)
+_NO_RESPONSE: Final = PROTOCOL_REMEDIES[ApiCompatibility.OPENAI_RESPONSES]
 
 
 class ResponsesDecoder:
