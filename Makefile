@@ -163,3 +163,8 @@ bench-floor: $(STAMP) ## Measure the cost above a bare pipe: CPU per call and pe
 
 hostile: $(STAMP) ## Attack a server process in every way that we know; honest calls beside it must not notice (ARGS='--only NAME')
 	@$(BIN)/python -m acceptance.hostile $(ARGS)
+
+.PHONY: examples
+
+examples: $(STAMP) .venv-proto/.installed ## Generate, compile and run the clients of examples/ in every language that is on this machine
+	@$(BIN)/python -m acceptance.languages $(ARGS)
