@@ -65,8 +65,8 @@ class Completion:
 class CallReport:
     """What is known about a call beside its events, filled in while it runs; read by the edge at its end.
 
-    Times are `loop.time()` in seconds. `left_out` names the optional fields that the endpoint is known to refuse;
-    `usage` is what the endpoint has reported so far, None for nothing.
+    Times are `loop.time()` in seconds. `left_out` names the optional fields that the endpoint is known to refuse,
+    `adapted` what was changed in the request for it; `usage` is what it has reported so far, None for nothing.
     """
 
     started: float
@@ -78,6 +78,7 @@ class CallReport:
     rate_limits: dict[str, str] = field(default_factory=dict)
     usage: Usage | None = None
     left_out: tuple[str, ...] = ()
+    adapted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,9 @@ from caller.parameters import Parameters
 class ResolvedCall:
     """A call whose credential and parameters are valid.
 
-    `omitted` names optional fields that this endpoint is known to refuse (`stream_options`, …); an adapter leaves
-    out or renames those that it added by itself, never what the caller asked for.
+    `demands` is what this endpoint is known to demand: the form of a point of the request (`system_messages`:
+    `joined`), or the name of an optional field that is left out (`stream_options`: empty). An adapter leaves out only
+    what it added by itself; what the client gave is joined, moved or renamed. See `custom_llm.demands`.
     """
 
     credential: Credential
@@ -27,7 +28,7 @@ class ResolvedCall:
     messages: tuple[Message, ...] = field(repr=False)
     tools: tuple[ToolDefinition, ...] = ()
     parse_think_tags: bool = False
-    omitted: frozenset[str] = frozenset()
+    demands: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,8 @@ class HttpRequest:
     """One HTTP request. Its URL may hold a key in the query, its headers do hold keys: neither is shown.
 
     `added` names the optional fields that the adapter added by itself and could do without, `left_out` those that it
-    did without because they are omitted.
+    did without because the endpoint refuses them. `adapted` tells what was changed in what the client gave: a point and
+    its form (`system_messages: joined`).
     """
 
     method: str
@@ -44,6 +46,7 @@ class HttpRequest:
     body: bytes = field(default=b"", repr=False)
     added: frozenset[str] = frozenset()
     left_out: frozenset[str] = frozenset()
+    adapted: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,6 @@ class Adapter:
             Raises `CallerError`: an error inside the answer, or not an answer of this shape.
         models_request: the request for one page of the model list; the page's token, empty for the first.
         decode_models: one page.
-        remembers_refusals: refusals of what the adapter added by itself are remembered, see `refused_fields`.
     """
 
     api: ApiCompatibility
@@ -107,4 +109,3 @@ class Adapter:
     decode_response: Callable[[ResolvedCall, bytes], Sequence[Event]]
     models_request: Callable[[Credential, str], HttpRequest]
     decode_models: Callable[[bytes], ModelPage]
-    remembers_refusals: bool = False

@@ -15,7 +15,7 @@ from functools import partial
 import msgspec
 
 from caller.call import CallReport, Timeouts
-from caller.custom_llm.adapter import Adapter, Frame, ResolvedCall, StreamDecoder
+from caller.custom_llm.adapter import Adapter, Frame, HttpRequest, ResolvedCall, StreamDecoder
 from caller.custom_llm.base_url import without_query
 from caller.custom_llm.body.silence import DEFAULT_SILENCE, Silence, SilenceLimits
 from caller.custom_llm.body.sniff import BodyDecoder, BodyKind
@@ -43,6 +43,7 @@ from caller.errors import (
 )
 from caller.events import OUTPUT, Event, ProviderFields, Usage, UsageReported, UsageSource
 from caller.fold import merge_usage
+from caller.json_types import JsonObject
 
 _NO_FRAME = Frame("", b"")
 _MAX_SILENT = 16 * 1024
@@ -200,8 +201,9 @@ class Attempt:
                 events += self._decoder.close()
         except CallerError as error:
             self._failure = self._explained(error)
-        if self.request.left_out and self._failure is None:
-            events.append(ProviderFields({"integration_api": {"left_out": [*sorted(self.request.left_out)]}}))
+        ours = _what_we_did(self.request)
+        if ours and self._failure is None:
+            events.append(ProviderFields({"integration_api": ours}))
         return self._released(events, last=True)
 
     def _whole(self, document: bytes) -> Sequence[Event]:
@@ -271,6 +273,7 @@ class Attempt:
 
     def _note_headers(self, response: Response) -> None:
         self._report.left_out = tuple(sorted(self.request.left_out))
+        self._report.adapted = tuple(sorted(self.request.adapted))
         self._report.endpoint_request_id = request_id_of(response.headers)
         self._report.rate_limits = rate_limit_headers(response.headers)
 
@@ -286,6 +289,12 @@ class Attempt:
         error.url = error.url or self._report.url
         error.endpoint_request_id = error.endpoint_request_id or self._report.endpoint_request_id
         return error
+
+
+def _what_we_did(request: HttpRequest) -> JsonObject:
+    """What the client did not ask for and should know: what was left out, and what was changed."""
+    done = {"left_out": request.left_out, "adapted": request.adapted}
+    return {name: [*sorted(words)] for name, words in done.items() if words}
 
 
 def _as_cut(error: StreamInterrupted) -> StreamCut:

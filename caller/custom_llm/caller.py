@@ -15,9 +15,9 @@ from caller.custom_llm.apis import ADAPTERS
 from caller.custom_llm.attempt import Attempt, Work
 from caller.custom_llm.body.silence import DEFAULT_SILENCE, SilenceLimits
 from caller.custom_llm.check import Discovery
+from caller.custom_llm.demands import MAX_LESSONS, Demands, taught
 from caller.custom_llm.errors.redaction import redacted
 from caller.custom_llm.http.transport import Transport
-from caller.custom_llm.refused_fields import RefusedFields, refused_fields
 from caller.custom_llm.retry import FailedAttempt, pause_before_retry
 from caller.errors import CallerError, LostReusedConnection, NotSupportedByApi, ResponseTooLarge
 from caller.events import Event
@@ -46,7 +46,7 @@ class CustomLLMCaller:
         self._transport = transport
         self._limits = limits
         self._adapters = adapters
-        self._refused_fields = RefusedFields()
+        self._demands = Demands()
 
     async def chat(self, call: ChatCall, report: CallReport) -> Completion:
         """One whole answer: the fold of its events."""
@@ -123,25 +123,31 @@ class CustomLLMCaller:
         self, work: Work, max_attempts: int, report: CallReport
     ) -> AsyncGenerator[Sequence[Event], None]:
         loop = asyncio.get_running_loop()
-        fresh_start = may_learn = True
+        fresh_start = True
+        lessons: dict[str, str] = {}  # taught by refusals of this call, kept once a changed request succeeded
+        taken = 0
         while True:
-            if work.adapter.remembers_refusals and self._refused_fields:
-                work = replace(
-                    work, call=replace(work.call, omitted=self._refused_fields.omitted(self._refusal_key(work)))
-                )
+            if self._demands or lessons:
+                known = self._demands.known(self._key(work))
+                work = replace(work, call=replace(work.call, demands={**known, **lessons}))
             attempt = Attempt(work, self._transport, report)
             report.attempts += 1
             try:
                 async with aclosing(attempt.batches()) as batches:
                     async for batch in batches:
+                        if lessons:
+                            self._demands.learn(self._key(work), lessons)
+                            lessons = {}
                         yield batch
             except CallerError as error:
-                failed = FailedAttempt(report.attempts, max_attempts, work.first_output_due - loop.time(), fresh_start)
-                refused = refused_fields(error, attempt.refusal, attempt.request.added)
-                if work.adapter.remembers_refusals and refused and may_learn and report.attempts < max_attempts:
-                    may_learn = False
-                    self._refused_fields.learn(self._refusal_key(work), refused)
+                lesson = self._lesson(work, attempt, error) if max_attempts > 1 and taken < MAX_LESSONS else None
+                if lesson is not None:
+                    lessons |= [lesson]
+                    taken += 1
                     continue
+                failed = FailedAttempt(
+                    report.attempts - taken, max_attempts, work.first_output_due - loop.time(), fresh_start
+                )
                 pause = pause_before_retry(error, failed)
                 if pause is None:
                     raise
@@ -150,8 +156,11 @@ class CustomLLMCaller:
                 return
             await asyncio.sleep(pause)
 
-    def _refusal_key(self, work: Work) -> bytes:
-        return self._refused_fields.key(work.call.credential, work.call.parameters.model)
+    def _lesson(self, work: Work, attempt: Attempt, error: CallerError) -> tuple[str, str] | None:
+        return taught(work.adapter, work.call, attempt.request, error, attempt.refusal, stream=work.stream)
+
+    def _key(self, work: Work) -> bytes:
+        return self._demands.key(work.call.credential, work.call.parameters.model)
 
 
 def _describe(error: CallerError, report: CallReport, secrets: Iterable[str]) -> None:

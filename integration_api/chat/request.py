@@ -207,8 +207,6 @@ def _assistant(path: str, wire: msg.AssistantMessage, options: JsonObject, viola
     for number, call in enumerate(wire.tool_calls):
         _need(call.id, f"{path}.assistant.tool_calls[{number}].id", violations)
         _need(call.name, f"{path}.assistant.tool_calls[{number}].name", violations)
-    if not (wire.text or wire.refusal or wire.tool_calls or wire.reasoning or wire.provider_state):
-        violations.append(Violation(f"{path}.assistant", "must have text, a refusal or tool calls"))
     return AssistantMessage(
         text=wire.text,
         refusal=wire.refusal,

@@ -162,6 +162,8 @@ def _probe(provider_id: str, credential: msg.Credential) -> pb.ChatRequest:
 def _trail(rpc: Rpc, report: CallReport) -> None:
     if report.left_out:
         _log.debug("call.left_out", request_id=rpc.request_id, url=report.url, fields=report.left_out)
+    if report.adapted:
+        _log.debug("call.adapted", request_id=rpc.request_id, url=report.url, changes=report.adapted)
     rpc.context.set_trailing_metadata((("x-request-id", rpc.request_id), ("x-attempts", str(report.attempts))))
 
 

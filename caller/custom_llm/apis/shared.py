@@ -4,6 +4,7 @@ No I/O. A line of thought that two adapters need stands here, once.
 """
 
 import base64
+import hashlib
 import json
 import math
 import secrets
@@ -23,6 +24,13 @@ from caller.parameters import Parameters
 _decode = msgspec.json.Decoder().decode
 MAX_DEPTH = 200
 _ALPHANUMERIC = string.ascii_letters + string.digits
+_EMPTY_SCHEMA = frozenset({"type", "properties", "required", "additionalProperties"})
+_SHORT = 9
+# How `adapted` tells what shapes do without being asked.
+ARGUMENTS_REPAIRED = "arguments: repaired"
+BLANK_TEXT_LEFT_OUT = "blank_text: left_out"
+EMPTY_MESSAGE_LEFT_OUT = "empty_message: left_out"
+PREFILL_TRIMMED = "prefill: trimmed"
 NO_ARGUMENTS: JsonObject = {"type": "object", "properties": {}}
 
 
@@ -120,9 +128,42 @@ def arguments_object(arguments: str) -> JsonObject:
     return value if isinstance(value, dict) else {"raw": value}
 
 
+def arguments_json(arguments: str, adapted: set[str]) -> str:
+    """Tool-call arguments as JSON text of an object: as they came where they are that, else what `arguments_object`
+    makes of them, which `adapted` tells."""
+    try:
+        value: JsonValue = _decode(arguments)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        value = None
+    if isinstance(value, dict):
+        return arguments
+    if arguments.strip():
+        adapted.add(ARGUMENTS_REPAIRED)
+    return json_text(arguments_object(arguments))
+
+
+def says_nothing(schema: JsonValue) -> bool:
+    """True for the schema of an object without properties, which says no more than none."""
+    if not isinstance(schema, dict) or schema.get("properties") or schema.get("type", "object") != "object":
+        return False
+    return schema.keys() <= _EMPTY_SCHEMA
+
+
 def new_call_id() -> str:
     """An id for a tool call that has none: nine letters and digits, the only form that Mistral accepts."""
-    return "".join(secrets.choice(_ALPHANUMERIC) for _ in range(9))
+    return "".join(secrets.choice(_ALPHANUMERIC) for _ in range(_SHORT))
+
+
+def short_call_id(call_id: str) -> str:
+    """An id of that form for any other: the same for the same, and of two never the same."""
+    if len(call_id) == _SHORT and call_id.isascii() and call_id.isalnum():
+        return call_id
+    number = int.from_bytes(hashlib.blake2b(call_id.encode("utf-8", "replace"), digest_size=16).digest())
+    letters: list[str] = []
+    for _ in range(_SHORT):
+        number, at = divmod(number, len(_ALPHANUMERIC))
+        letters.append(_ALPHANUMERIC[at])
+    return "".join(letters)
 
 
 def data_url(media_type: str, data: bytes) -> str:

@@ -32,7 +32,7 @@ def a_call(
         parameters=merge_parameters({"model.name": "m", **(parameters or {})}),
         messages=messages,
         tools=tools,
-        omitted=omitted,
+        demands=dict.fromkeys(omitted, ""),
     )
 
 

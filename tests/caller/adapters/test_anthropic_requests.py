@@ -178,7 +178,7 @@ def test_a_whole_conversation() -> None:
                     {"type": "text", "text": "go on"},
                 ],
             },
-            {"role": "assistant", "content": "So: "},
+            {"role": "assistant", "content": "So:"},
         ],
         "tools": [TOOL_WIRE],
     }

@@ -57,7 +57,7 @@ def request(
         merge_parameters({"model.name": "m", **parameters}),
         messages or (HI,),
         tools,
-        omitted=omitted,
+        demands=dict.fromkeys(omitted, ""),
     )
     made: HttpRequest = adapter.request(call, stream)
     return made
@@ -304,8 +304,8 @@ def test_what_the_api_cannot_carry_is_refused_by_its_path(message: Message, path
 
 def test_the_assistants_messages() -> None:
     """Text, a refusal, calls; with calls alone there is no content, which TGI would take for the whole message."""
-    call = ToolCall("c1", "weather", '{"a": 1')
-    wire_call = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"a": 1'}}
+    call = ToolCall("c1", "weather", '{"a": 1 }')
+    wire_call = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"a": 1 }'}}
 
     assert sent(
         AssistantMessage("t"),

@@ -2,7 +2,9 @@
 
 Fragments belong to a block by its index; blocks may be interleaved. Each block is kept in its native form because some
 must go back to the model unread: signed and redacted thinking, and blocks that we have no field for. If there is one
-of these, all blocks of the answer are its provider state, in their order.
+of these, all blocks of the answer are its provider state, in their order. Thinking without a signature goes back, too,
+with the call of a tool that it led to: endpoints that sign nothing (DeepSeek, GLM, MiniMax, Kimi) want it back there,
+and Anthropic itself never goes on to another block without signing the one before.
 """
 
 from dataclasses import dataclass, field
@@ -57,8 +59,13 @@ class _Block:
 
     @property
     def can_return(self) -> bool:
-        """False for thinking without a signature (llama.cpp, Ollama): the API would refuse it."""
+        """False for thinking without a signature: the API itself would refuse it."""
         return self.kind != "thinking" or self.must_return
+
+    @property
+    def is_empty(self) -> bool:
+        """True for thinking without a text."""
+        return not text_of(self.native().get(self.kind))
 
     @property
     def is_more_than_ours(self) -> bool:
@@ -147,8 +154,10 @@ class ContentBlocks:
         shown = [block.native() for block in in_order if block.kind != "redacted_thinking" and block.is_more_than_ours]
         if shown:
             events.append(ProviderFields({"content_blocks": list_of(list(shown))}, 0))
-        if any(block.must_return for block in in_order):
-            content = [block.native() for block in in_order if block.can_return]
+        unsigned = self.called and any(block.kind == "thinking" and not block.is_empty for block in in_order)
+        if unsigned or any(block.must_return for block in in_order):
+            kept = [block for block in in_order if block.can_return or (self.called and not block.is_empty)]
+            content = [block.native() for block in kept]
             events.append(ProviderState(STATE_SHAPE, {"content": list_of(list(content))}))
 
     def take(self, opaque: JsonValue) -> None:

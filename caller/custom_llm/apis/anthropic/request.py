@@ -11,7 +11,8 @@ from dataclasses import replace
 
 from caller.credentials import ApiCompatibility, Credential
 from caller.custom_llm.adapter import HttpRequest, ResolvedCall
-from caller.custom_llm.apis.anthropic.content import API, messages_of, system_of
+from caller.custom_llm.apis.anthropic.content import Conversation, system_of
+from caller.custom_llm.apis.anthropic.media import API
 from caller.custom_llm.apis.shared import (
     NO_ARGUMENTS,
     ToolChoiceKind,
@@ -22,7 +23,7 @@ from caller.custom_llm.apis.shared import (
     with_headers,
 )
 from caller.custom_llm.base_url import Operation, join
-from caller.custom_llm.parameter_table import TABLE, merged, place, put
+from caller.custom_llm.parameter_table import TABLE, Placed, merged, place, put
 from caller.json_types import JsonObject, JsonValue, count_of, object_of
 from caller.messages import ToolDefinition
 from caller.parameters import Parameters
@@ -38,7 +39,9 @@ MODELS_PER_PAGE = 1000
 _SHAPE = ApiCompatibility.ANTHROPIC_MESSAGES
 # The first that is given counts: the more specific name wins.
 _MAX_TOKENS = ("max_output_tokens", "max_completion_tokens", "max_tokens")
-_TRANSLATED = frozenset({*_MAX_TOKENS, "tool_choice", "parallel_tool_calls", "response_format", "metadata"})
+_TRANSLATED = frozenset(
+    {*_MAX_TOKENS, "tool_choice", "parallel_tool_calls", "response_format", "metadata", "reasoning_effort"}
+)
 _CHOICES: Mapping[ToolChoiceKind, str] = {
     ToolChoiceKind.AUTO: "auto",
     ToolChoiceKind.REQUIRED: "any",
@@ -54,17 +57,20 @@ def messages_request(call: ResolvedCall, stream: bool) -> HttpRequest:
         RequestInvalid: a parameter that cannot be read.
     """
     placed = place(call.parameters, _SHAPE)
-    body: JsonObject = {"model": call.parameters.model, "max_tokens": _max_tokens(call.parameters)}
+    conversation = Conversation(call.messages, call.demands.get("thinking", ""))
+    adapted = conversation.adapted
+    body: JsonObject = {"model": call.parameters.model, "max_tokens": _max_tokens(call, adapted)}
     system = system_of(call.messages)
     if system is not None:
         body["system"] = system
-    body["messages"] = messages_of(call.messages)
+    body["messages"] = conversation.wire()
     if call.tools:
         body["tools"] = [_tool(tool) for tool in call.tools]
     _tool_choice(body, call)
     for name, value in placed.known.items():
         if name not in _TRANSLATED:
             put(body, TABLE[name][_SHAPE], value)
+    _effort(body, placed, adapted)
     if "metadata" in placed.known:
         merged(body, {"metadata": placed.known["metadata"]})
     _response_format(body, call.parameters)
@@ -73,7 +79,8 @@ def messages_request(call: ResolvedCall, stream: bool) -> HttpRequest:
         body["stream"] = True
     credential = call.credential
     url = join(credential.base_url, MESSAGES, exact=credential.exact_url)
-    return post_json(url, with_headers(credential.headers, VERSION_HEADER), body, stream=stream)
+    request = post_json(url, with_headers(credential.headers, VERSION_HEADER), body, stream=stream)
+    return replace(request, adapted=frozenset(adapted))
 
 
 def models_request(credential: Credential, page: str) -> HttpRequest:
@@ -83,12 +90,31 @@ def models_request(credential: Credential, page: str) -> HttpRequest:
     return HttpRequest("GET", join(credential.base_url, replace(MODELS, query=query)), headers)
 
 
-def _max_tokens(parameters: Parameters) -> JsonValue:
-    values = parameters.values
+def _max_tokens(call: ResolvedCall, adapted: set[str]) -> JsonValue:
+    """What the client gave, or our default, unless the endpoint has said that it can write less."""
+    values = call.parameters.values
     for name in _MAX_TOKENS:
         if values.get(name) is not None:
             return values[name]
-    return DEFAULT_MAX_TOKENS + (count_of(object_of(values.get("thinking")).get("budget_tokens")) or 0)
+    default = DEFAULT_MAX_TOKENS + (count_of(object_of(values.get("thinking")).get("budget_tokens")) or 0)
+    demanded = call.demands.get("default_max_tokens", "")
+    limit = int(demanded) if demanded.isdecimal() else 0
+    if not 0 < limit < default:
+        return default
+    adapted.add(f"default_max_tokens: {limit}")
+    return limit
+
+
+def _effort(body: JsonObject, placed: Placed, adapted: set[str]) -> None:
+    """The API's efforts begin with `low`, and no thinking at all is a word of another field."""
+    value = placed.known.get("reasoning_effort")
+    word = value.strip().lower() if isinstance(value, str) else ""
+    if word == "none":
+        body["thinking"] = {"type": "disabled"}
+    elif value is not None:
+        if word == "minimal":
+            adapted.add("reasoning_effort: low")
+        put(body, TABLE["reasoning_effort"][_SHAPE], "low" if word == "minimal" else value)
 
 
 def _tool_choice(body: JsonObject, call: ResolvedCall) -> None:

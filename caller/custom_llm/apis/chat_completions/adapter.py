@@ -2,7 +2,8 @@
 
 `openai_chat_completions` is the API as OpenAI documents it, strict and predictable. `openai_compatible` is what other
 servers make of it (vLLM, Ollama, LM Studio, TGI, …); it differs in what is sent: the `developer` role goes out as
-`system`, and optional fields that an endpoint refused once are left out afterwards.
+`system`, and optional fields that an endpoint refused once are left out afterwards. Other demands (`changes`) are the
+same for both.
 """
 
 from functools import partial
@@ -14,7 +15,7 @@ from caller.custom_llm.apis.chat_completions.request import chat_request, models
 from caller.custom_llm.apis.openai_models import decode_models
 
 
-def _adapter(api: ApiCompatibility, *, remembers_refusals: bool) -> Adapter:
+def _adapter(api: ApiCompatibility) -> Adapter:
     return Adapter(
         api=api,
         request=partial(chat_request, api=api),
@@ -22,9 +23,8 @@ def _adapter(api: ApiCompatibility, *, remembers_refusals: bool) -> Adapter:
         decode_response=decode_chat,
         models_request=models_request,
         decode_models=decode_models,
-        remembers_refusals=remembers_refusals,
     )
 
 
-OPENAI_CHAT_COMPLETIONS = _adapter(ApiCompatibility.OPENAI_CHAT_COMPLETIONS, remembers_refusals=False)
-OPENAI_COMPATIBLE = _adapter(ApiCompatibility.OPENAI_COMPATIBLE, remembers_refusals=True)
+OPENAI_CHAT_COMPLETIONS = _adapter(ApiCompatibility.OPENAI_CHAT_COMPLETIONS)
+OPENAI_COMPATIBLE = _adapter(ApiCompatibility.OPENAI_COMPATIBLE)

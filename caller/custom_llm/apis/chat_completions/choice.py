@@ -4,7 +4,12 @@ Source of the wire facts: OpenAI's API reference; deviations name the server.
 """
 
 from caller.custom_llm.apis.chat_completions.content import REASONING_KEYS, content_parts, reasoning_of
-from caller.custom_llm.apis.chat_completions.request import STATE_SHAPE
+from caller.custom_llm.apis.chat_completions.state import (
+    STATE_KEYS,
+    STATE_SHAPE,
+    KeptState,
+    text_of_details,
+)
 from caller.custom_llm.apis.finish_words import finish_reason
 from caller.custom_llm.apis.shared import arguments_text
 from caller.custom_llm.apis.tool_calls import ToolCallTracker
@@ -44,11 +49,9 @@ class OpenChoice:
 
     __slots__ = (
         "_calls",
-        "_details",
-        "_extras",
-        "_fields",
         "_has_text",
         "_index",
+        "_kept",
         "_legacy",
         "_raw",
         "_reason",
@@ -60,9 +63,7 @@ class OpenChoice:
         self.finished = False
         self._index = index
         self._calls = ToolCallTracker(index)
-        self._details: list[JsonObject] = []  # OpenRouter's reasoning_details, to be sent back
-        self._extras: dict[int, JsonObject] = {}  # per call: extra_content (Gemini's compatible route)
-        self._fields: JsonObject = {}
+        self._kept = KeptState()
         self._legacy: bool | None = None
         self._has_text = False
         self._reason = self._said = FinishReason.UNSPECIFIED
@@ -88,8 +89,6 @@ class OpenChoice:
         if not delta.keys() <= _DELTA_KEYS:
             extra = without(delta, _DELTA_KEYS)
             if extra:
-                # Gemini's compatible route puts the thought signature on the message; it must be echoed.
-                self._fields |= {key: extra[key] for key in ("extra_content", "thought_signature") if key in extra}
                 events.append(ProviderFields(extra, index))
 
     def finish(self, raw: str, events: list[Event]) -> None:
@@ -109,12 +108,7 @@ class OpenChoice:
         meant = self._meant()
         if meant is not self._said:
             events.append(Finished(meant, self._raw, self._index))
-        fields: JsonObject = dict(self._fields)
-        if self._details:
-            fields["reasoning_details"] = _joined(self._details)
-        content: JsonObject = {"message": fields} if fields else {}
-        if self._extras:
-            content["tool_calls"] = [self._extras.get(number, {}) for number in range(max(self._extras) + 1)]
+        content = self._kept.content()
         if content:
             events.append(ProviderState(STATE_SHAPE, content, self._index))
         return events
@@ -140,12 +134,13 @@ class OpenChoice:
 
     def _reasoning(self, delta: JsonObject, events: list[Event]) -> None:
         """One of the forms, never two of them: gateways send the same text under several names."""
-        details = objects_of(delta.get("reasoning_details"))
-        text = ""
-        if details:
-            self._details += details
-            text = "".join(text_of(detail.get("text")) or text_of(detail.get("summary")) for detail in details)
-        text = text or reasoning_of(delta)[1]
+        if not STATE_KEYS.isdisjoint(delta):
+            self._kept.delta(delta)
+        text = text_of_details(delta) if "reasoning_details" in delta else ""
+        if not text:
+            name, text = reasoning_of(delta)
+            if text:
+                self._kept.name = name
         if text:
             events.append(ReasoningDelta(text, self._index))
 
@@ -160,9 +155,8 @@ class OpenChoice:
                 text_of(function.get("name")) or text_of(custom.get("name")),
                 arguments_text(function.get("arguments")) or text_of(custom.get("input")),
             )
-            extra = wire.get("extra_content")
-            if isinstance(extra, dict) and self._calls.seen:
-                self._extras[self._calls.latest] = {"extra_content": extra}
+            if self._calls.seen:
+                self._kept.call(self._calls.latest, wire)
         legacy = object_of(delta.get("function_call"))
         name, arguments = text_of(legacy.get("name")), arguments_text(legacy.get("arguments"))
         if self._legacy is None and (calls or name or arguments):
@@ -176,17 +170,3 @@ def _position(index: JsonValue) -> int | None:
     if isinstance(index, str):
         return int(index) if index.isascii() and index.isdigit() and len(index) < _MAX_DIGITS else None
     return count_of(index)
-
-
-def _joined(details: list[JsonObject]) -> list[JsonValue]:
-    """OpenRouter's `reasoning_details` as one entry per block: a stream cuts the text of a block into many."""
-    blocks: list[tuple[JsonObject, list[str]]] = []
-    for detail in details:
-        last = blocks[-1][0] if blocks else {}
-        same = all(detail.get(key) in (None, last.get(key)) for key in ("index", "id"))
-        if same and detail.get("type") == last.get("type") == "reasoning.text":
-            last |= without(detail, frozenset({"text"}))
-            blocks[-1][1].append(text_of(detail.get("text")))
-        else:
-            blocks.append((dict(detail), [text_of(detail.get("text"))]))
-    return [block | ({"text": "".join(texts)} if "text" in block or any(texts) else {}) for block, texts in blocks]

@@ -3,12 +3,16 @@
 Source of the wire facts: OpenAI's API reference; deviations name the server.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from caller.credentials import ApiCompatibility, Credential
 from caller.custom_llm.adapter import HttpRequest, ResolvedCall
+from caller.custom_llm.apis.chat_completions.changes import changed
+from caller.custom_llm.apis.chat_completions.state import STATE_SHAPE
 from caller.custom_llm.apis.shared import (
     NO_ARGUMENTS,
+    arguments_json,
     data_url,
     part_field,
     post_json,
@@ -38,22 +42,22 @@ from caller.provider_state import unseal
 
 CHAT = Operation("chat/completions", siblings=("models",))
 MODELS = Operation("models", siblings=("chat/completions",))
-# One shape for provider state: a conversation may move between the strict and the compatible spelling.
-STATE_SHAPE = "chat_completions"
 
 
 @dataclass(slots=True)
 class _Ours:
-    """The optional fields that we add by ourselves: which of them went in, and which were left out as omitted."""
+    """The optional fields that we add by ourselves: which of them went in, and which were left out as refused; and what
+    was changed of the client's."""
 
-    omitted: frozenset[str]
+    demands: Mapping[str, str]
     added: set[str] = field(default_factory=set)
     left_out: set[str] = field(default_factory=set)
+    adapted: set[str] = field(default_factory=set)
 
     def takes(self, name: str) -> bool:
         """Whether the endpoint takes the field, as far as is known."""
-        (self.left_out if name in self.omitted else self.added).add(name)
-        return name not in self.omitted
+        (self.left_out if name in self.demands else self.added).add(name)
+        return name not in self.demands
 
     def wanted(self, fields: JsonObject) -> JsonObject:
         """The fields that the endpoint takes."""
@@ -68,7 +72,7 @@ def chat_request(call: ResolvedCall, stream: bool, api: ApiCompatibility) -> Htt
         RequestInvalid: a parameter that cannot be read.
     """
     placed = place(call.parameters, api)
-    ours = _Ours(call.omitted)
+    ours = _Ours(call.demands)
     body: JsonObject = {
         "model": call.parameters.model,
         "messages": [_message(number, message, api, ours) for number, message in enumerate(call.messages)],
@@ -84,10 +88,17 @@ def chat_request(call: ResolvedCall, stream: bool, api: ApiCompatibility) -> Htt
     if stream:
         body["stream"] = True
         _ask_for_usage(body, ours)
+    if call.demands:
+        ours.adapted |= changed(body, call)
     credential = call.credential
     url = join(credential.base_url, CHAT, exact=credential.exact_url)
     request = post_json(url, credential.headers, body, stream=stream)
-    return replace(request, added=frozenset(ours.added), left_out=frozenset(ours.left_out))
+    return replace(
+        request,
+        added=frozenset(ours.added),
+        left_out=frozenset(ours.left_out),
+        adapted=frozenset(ours.adapted),
+    )
 
 
 def models_request(credential: Credential, page: str) -> HttpRequest:
@@ -148,6 +159,8 @@ def _developer(api: ApiCompatibility, ours: _Ours) -> str:
 
 
 def _assistant(message: AssistantMessage, ours: _Ours) -> JsonObject:
+    """Arguments that are no JSON object (cut by a limit) would end every later turn at Ollama (400), llama.cpp and
+    transformers-serve (500)."""
     state = unseal(STATE_SHAPE, message) or {}
     wire: JsonObject = {"role": "assistant"}
     if message.text or not message.tool_calls:
@@ -160,7 +173,7 @@ def _assistant(message: AssistantMessage, ours: _Ours) -> JsonObject:
             {
                 "id": call.id,
                 "type": "function",
-                "function": {"name": call.name, "arguments": call.arguments},
+                "function": {"name": call.name, "arguments": arguments_json(call.arguments, ours.adapted)},
                 **(kept[number] if number < len(kept) else {}),
             }
             for number, call in enumerate(message.tool_calls)

@@ -16,7 +16,9 @@ from typing import assert_never
 from caller.custom_llm.apis.gemini.media import wire_part
 from caller.custom_llm.apis.gemini.state import replayed
 from caller.custom_llm.apis.shared import (
-    arguments_object,
+    BLANK_TEXT_LEFT_OUT,
+    EMPTY_MESSAGE_LEFT_OUT,
+    arguments_json,
     invalid,
     names_of_calls,
     parse,
@@ -24,7 +26,7 @@ from caller.custom_llm.apis.shared import (
     unsupported,
 )
 from caller.custom_llm.parameter_table import merged
-from caller.json_types import JsonObject, JsonValue, object_of, text_of
+from caller.json_types import JsonObject, JsonValue, list_of, object_of, text_of
 from caller.messages import (
     AssistantMessage,
     AudioPart,
@@ -53,15 +55,17 @@ class _Slot:
 class Conversation:
     """Builds `contents` and the parts of `systemInstruction`, message by message.
 
-    `sign`: the model refuses calls without a signature, so those without one get the documented placeholder.
+    `sign`: the model refuses calls without a signature, so those without one get the documented placeholder. `adapted`
+    tells what was changed.
     """
 
-    __slots__ = ("_names", "_orders", "_parts", "_sign", "_slots", "contents", "system")
+    __slots__ = ("_names", "_orders", "_parts", "_sign", "_slots", "adapted", "contents", "system")
 
     def __init__(self, messages: Sequence[Message], *, sign: bool) -> None:
         """Raises `NotSupportedByApi` for what Gemini cannot carry, `RequestInvalid` for a result of no known tool."""
         self.contents: list[JsonValue] = []
         self.system: list[JsonValue] = []
+        self.adapted: set[str] = set()
         self._sign = sign
         self._names: Mapping[str, str] = names_of_calls(messages)
         self._parts: list[JsonValue] = []  # of the latest content
@@ -75,14 +79,10 @@ class Conversation:
     def _add(self, number: int, message: Message) -> None:
         match message:
             case SystemMessage() | DeveloperMessage():
-                self.system.append(merged({"text": message.text}, message.options))
+                if message.text.strip():
+                    self.system.append(merged({"text": message.text}, message.options))
             case UserMessage():
-                content = self._content("user")
-                self._parts += [
-                    merged(wire_part(part, part_field(number, "user", at)), part.options)
-                    for at, part in enumerate(message.content)
-                ]
-                merged(content, message.options)
+                self._user(number, message)
             case AssistantMessage():
                 self._assistant(message)
             case ToolMessage():
@@ -104,9 +104,38 @@ class Conversation:
             self._orders = []
         return content
 
+    def rules_into_user(self) -> None:
+        """Put the rules in front of what the user said first: Gemma on Google's API has no place for them."""
+        if not self.system:
+            return
+        first = next(
+            (object_of(content) for content in self.contents if object_of(content).get("role") == "user"), None
+        )
+        if first is None:
+            self.contents.insert(0, {"role": "user", "parts": self.system})
+        else:
+            first["parts"] = [*self.system, *list_of(first.get("parts"))]
+        self.system = []
+        self.adapted.add("system_messages: in_user_message")
+
+    def _user(self, number: int, message: UserMessage) -> None:
+        """Texts of nothing but white space say nothing, and Gemini and Vertex AI refuse parts without data."""
+        parts: list[JsonValue] = [
+            merged(wire_part(part, part_field(number, "user", at)), part.options)
+            for at, part in enumerate(message.content)
+            if not isinstance(part, TextPart) or part.text.strip()
+        ]
+        if len(parts) < len(message.content):
+            self.adapted.add(BLANK_TEXT_LEFT_OUT if parts else EMPTY_MESSAGE_LEFT_OUT)
+        if parts:
+            content = self._content("user")
+            self._parts += parts
+            merged(content, message.options)
+
     def _assistant(self, message: AssistantMessage) -> None:
-        parts = replayed(message) or _rebuilt(message)
+        parts = replayed(message) or _rebuilt(message, self.adapted)
         if not parts:
+            self.adapted.add(EMPTY_MESSAGE_LEFT_OUT)
             return  # nothing was said, and Gemini refuses a content without parts
         calls = [part for part in parts if "functionCall" in part]
         if self._sign and calls and not calls[0].get("thoughtSignature"):
@@ -137,13 +166,13 @@ class Conversation:
         self._parts.insert(place, merged({"functionResponse": response}, message.options))
 
 
-def _rebuilt(message: AssistantMessage) -> list[JsonObject]:
+def _rebuilt(message: AssistantMessage, adapted: set[str]) -> list[JsonObject]:
     """From the message's fields. A refusal has no place of its own: it is what the model said."""
     texts = [text for text in (message.text, message.refusal) if text]
     parts: list[JsonObject] = [{"text": text} for text in texts]
-    parts += [
-        {"functionCall": {"name": call.name, "args": arguments_object(call.arguments)}} for call in message.tool_calls
-    ]
+    for call in message.tool_calls:
+        arguments = parse(arguments_json(call.arguments, adapted).encode())
+        parts.append({"functionCall": {"name": call.name, "args": arguments}})
     return parts
 
 

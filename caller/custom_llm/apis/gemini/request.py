@@ -4,6 +4,7 @@ Source of the wire facts: Gemini API reference; deviations name the server.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 from caller.custom_llm.adapter import HttpRequest, ResolvedCall
@@ -68,6 +69,8 @@ def gemini_request(call: ResolvedCall, stream: bool) -> HttpRequest:
     operation = chat_operation(model, stream=stream)
     placed = place(call.parameters, API)
     conversation = Conversation(call.messages, sign=wants_signatures(model))
+    if "system_messages" in call.demands:
+        conversation.rules_into_user()
     body: JsonObject = {"contents": conversation.contents}
     if conversation.system:
         body["systemInstruction"] = {"parts": conversation.system}
@@ -82,7 +85,8 @@ def gemini_request(call: ResolvedCall, stream: bool) -> HttpRequest:
     merged(body, _sorted(placed.rest))
     credential = call.credential
     url = join(credential.base_url, operation, exact=credential.exact_url)
-    return post_json(url, credential.headers, body, stream=stream)
+    request = post_json(url, credential.headers, body, stream=stream)
+    return replace(request, adapted=frozenset(conversation.adapted))
 
 
 def _parameter(body: JsonObject, name: str, value: JsonValue, parameters: Parameters) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from caller.credentials import ApiCompatibility
-from caller.custom_llm.apis.shared import data_url, part_field, unsupported
+from caller.custom_llm.apis.shared import arguments_json, data_url, part_field, unsupported
 from caller.custom_llm.parameter_table import merged
 from caller.json_types import JsonObject, JsonValue, list_of, objects_of, text_of
 from caller.messages import (
@@ -32,8 +32,9 @@ from caller.provider_state import unseal
 STATE_SHAPE = ApiCompatibility.OPENAI_RESPONSES.value
 
 
-def input_items(messages: Sequence[Message]) -> list[JsonObject]:
-    """The input items of a conversation.
+def input_items(messages: Sequence[Message], adapted: set[str], *, without_reasoning: bool = False) -> list[JsonObject]:
+    """The input items of a conversation. `adapted` tells what was changed; `without_reasoning`: the endpoint cannot
+    read the reasoning of earlier turns any more.
 
     Raises:
         NotSupportedByApi: a sound; Responses has no part for it.
@@ -50,7 +51,7 @@ def input_items(messages: Sequence[Message]) -> list[JsonObject]:
                 content = _content(number, "user", message.content)
                 items.append(merged({"role": "user", "content": content}, message.options))
             case AssistantMessage():
-                said = _assistant(number, message)
+                said = _assistant(number, message, adapted, without_reasoning=without_reasoning)
                 custom |= {text_of(item.get("call_id")) for item in said if item.get("type") == "custom_tool_call"}
                 items += said
             case ToolMessage():
@@ -65,16 +66,29 @@ def replays_encrypted(items: Sequence[JsonObject]) -> bool:
     return any(item.get("type") == "reasoning" and item.get("encrypted_content") for item in items)
 
 
-def _assistant(number: int, message: AssistantMessage) -> list[JsonObject]:
+def _assistant(
+    number: int, message: AssistantMessage, adapted: set[str], *, without_reasoning: bool
+) -> list[JsonObject]:
     state = unseal(STATE_SHAPE, message) or {}
-    items = objects_of(state.get("output")) or _rebuilt(number, message)
-    if message.options:
+    items = objects_of(state.get("output"))
+    if without_reasoning and any(item.get("type") == "reasoning" for item in items):
+        adapted.add("encrypted_reasoning: left_out")
+        items = [_by_itself(number, item) for item in items if item.get("type") != "reasoning"]
+    items = items or _rebuilt(number, message, adapted)
+    if message.options and items:
         spoken = next((item for item in items if item.get("type") == "message"), items[0])
         merged(spoken, message.options)
     return items
 
 
-def _rebuilt(number: int, message: AssistantMessage) -> list[JsonObject]:
+def _by_itself(number: int, item: JsonObject) -> JsonObject:
+    """An item whose id would lead the endpoint to the reasoning that produced it (OpenAI: 400 without that)."""
+    if item.get("type") == "message":
+        return {**item, "id": f"msg_{number}"}
+    return {name: value for name, value in item.items() if name != "id"} if "call_id" in item else item
+
+
+def _rebuilt(number: int, message: AssistantMessage, adapted: set[str]) -> list[JsonObject]:
     """The items of a message whose native ones are not known.
 
     `id`, `status` and `annotations` say nothing, but strict readers of OpenAI's types (vLLM) refuse an output message
@@ -91,7 +105,12 @@ def _rebuilt(number: int, message: AssistantMessage) -> list[JsonObject]:
             {"type": "message", "id": f"msg_{number}", "role": "assistant", "status": "completed", "content": content}
         )
     items += [
-        {"type": "function_call", "call_id": call.id, "name": call.name, "arguments": call.arguments or "{}"}
+        {
+            "type": "function_call",
+            "call_id": call.id,
+            "name": call.name,
+            "arguments": arguments_json(call.arguments, adapted),
+        }
         for call in message.tool_calls
     ]
     return items

@@ -11,8 +11,11 @@ Two things are sent that nobody asked for, each because the service keeps no con
 Source of the wire facts: OpenAI's API reference; deviations name the server.
 """
 
+from dataclasses import replace
+
 from caller.credentials import ApiCompatibility, Credential
 from caller.custom_llm.adapter import HttpRequest, ResolvedCall
+from caller.custom_llm.apis.responses.changes import changed
 from caller.custom_llm.apis.responses.input import input_items, replays_encrypted
 from caller.custom_llm.apis.shared import (
     NO_ARGUMENTS,
@@ -24,7 +27,7 @@ from caller.custom_llm.apis.shared import (
 )
 from caller.custom_llm.base_url import Operation, join
 from caller.custom_llm.parameter_table import TABLE, Placed, merged, place, put
-from caller.json_types import JsonObject, JsonValue, object_of
+from caller.json_types import JsonObject, JsonValue, list_of, object_of
 from caller.messages import ToolDefinition
 from caller.parameters import Parameters
 
@@ -47,20 +50,32 @@ def responses_request(call: ResolvedCall, stream: bool) -> HttpRequest:
         RequestInvalid: a parameter that cannot be read.
     """
     placed = place(call.parameters, API)
-    items = input_items(call.messages)
+    adapted: set[str] = set()
+    items = input_items(call.messages, adapted, without_reasoning="encrypted_reasoning" in call.demands)
     body: JsonObject = {"model": call.parameters.model, "input": [*items]}
     if call.tools:
         body["tools"] = [_tool(tool) for tool in call.tools]
     _parameters(body, call, placed)
     merged(body, placed.rest)
-    if "store" not in call.omitted:
-        body.setdefault("store", False)
-    _include(body, call, placed, encrypted=bool(body.get("reasoning")) or replays_encrypted(items))
+    ours: set[str] = set()  # what nobody asked for
+    if "store" not in body:
+        ours.add("store")
+        if "store" not in call.demands:
+            body["store"] = False
+    if _include(body, call, placed, encrypted=bool(body.get("reasoning")) or replays_encrypted(items)):
+        ours.add("include")
     if stream:
         body["stream"] = True
+    adapted |= changed(body, call)
     credential = call.credential
     url = join(credential.base_url, RESPONSES, exact=credential.exact_url)
-    return post_json(url, credential.headers, body, stream=stream)
+    request = post_json(url, credential.headers, body, stream=stream)
+    return replace(
+        request,
+        added=frozenset(ours - call.demands.keys()),
+        left_out=frozenset(ours & call.demands.keys()),
+        adapted=frozenset(adapted),
+    )
 
 
 def models_request(credential: Credential, page: str) -> HttpRequest:
@@ -109,15 +124,19 @@ def _tool_choice(parameters: Parameters) -> JsonValue:
     return choice.value if choice.kind is ToolChoiceKind.OTHER else choice.kind.value
 
 
-def _include(body: JsonObject, call: ResolvedCall, placed: Placed, *, encrypted: bool) -> None:
+def _include(body: JsonObject, call: ResolvedCall, placed: Placed, *, encrypted: bool) -> bool:
+    """True where reasoning is, or would be, asked for that nobody asked for."""
     wanted: list[JsonValue] = []
     if "top_logprobs" in placed.known or placed.known.get("logprobs") is True:
         wanted.append(_LOGPROBS)
-    if encrypted and body.get("store") is not True and "include" not in call.omitted:
-        wanted.append(_ENCRYPTED)
     given = body.get("include")
+    ours = encrypted and body.get("store") is not True and (given is None or isinstance(given, list))
+    ours = ours and _ENCRYPTED not in list_of(given)
+    if ours and "include" not in call.demands:
+        wanted.append(_ENCRYPTED)
     if wanted and (given is None or isinstance(given, list)):
         body["include"] = [*(given or []), *(name for name in wanted if name not in (given or []))]
+    return ours
 
 
 def _tool(tool: ToolDefinition) -> JsonValue:
