@@ -12,7 +12,7 @@
     + QuotaExhausted
   x EndpointFailed                   the endpoint must get well (fault: endpoint)
     + EndpointRateLimited, EndpointOverloaded, EndpointError
-    + EndpointUnreachable, ConnectTimeout, EndpointTls
+    + EndpointUnreachable (LostReusedConnection, ProxyUnreachable), ConnectTimeout, EndpointTls
     + ProtocolError, StreamInterrupted, StreamCut, ResponseTooLarge
     + FirstOutputTimeout, BetweenOutputsTimeout, TotalTimeout
   x ServiceError                     we are the reason (fault: service)
@@ -232,6 +232,12 @@ class LostReusedConnection(EndpointUnreachable):
     while it was idle. Retried by a rule of its own."""
 
 
+class ProxyUnreachable(EndpointUnreachable):
+    """The operator's proxy cannot be reached: not the endpoint's fault."""
+
+    fault = Fault.SERVICE
+
+
 class ConnectTimeout(EndpointFailed):
     """No connection in time."""
 
@@ -239,7 +245,7 @@ class ConnectTimeout(EndpointFailed):
 
 
 class EndpointTls(EndpointFailed):
-    """The endpoint's certificate is not trusted."""
+    """No TLS with the endpoint: its certificate is not trusted, or there is nothing in common."""
 
 
 class ProtocolError(EndpointFailed):

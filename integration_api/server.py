@@ -16,6 +16,7 @@ import structlog
 from caller.custom_llm.body.silence import SilenceLimits
 from caller.custom_llm.caller import CustomLLMCaller, Limits
 from caller.custom_llm.http.egress_policy import EgressPolicy
+from caller.custom_llm.http.idle_pool import PoolLimits
 from caller.custom_llm.http.transport import Transport, TransportSettings
 from caller.registry import Registry
 from integration_api.auth import tls
@@ -209,6 +210,8 @@ def transport_settings(settings: Settings) -> TransportSettings:
     return TransportSettings(
         egress=EgressPolicy.parse(settings.egress_policy, allow),
         ca_file=settings.endpoint_ca_file,
+        tls_strict=settings.endpoint_tls_strict,
+        pool=PoolLimits(total=settings.max_idle_connections, per_origin=settings.max_idle_per_endpoint),
         proxy=settings.endpoint_proxy,
     )
 

@@ -92,7 +92,16 @@ class Settings:
         int(3.5 * MIB), "Largest answer as an encoded ChatResponse: gRPC clients refuse frames above 4 MiB by default."
     )
     endpoint_ca_file: str = _setting("", "PEM file of authorities to trust for endpoints, beside the system's own.")
+    endpoint_tls_strict: bool = _setting(
+        True,
+        "Refuse endpoints' certificates that are not as RFC 5280 wants them; off for private authorities whose "
+        "certificates lack key identifiers.",
+    )
     endpoint_proxy: str = _setting("", "URL of the one HTTP proxy through which endpoints are called.", secret=True)
+    max_idle_connections: int = _setting(
+        512, "Most idle connections to endpoints that are kept; one client has at most half while others want them."
+    )
+    max_idle_per_endpoint: int = _setting(128, "Most idle connections that are kept to one endpoint's host and port.")
     drain_delay: float = _setting(0.0, "Time between NOT_SERVING and refusing new calls, for load balancers to notice.")
     shutdown_grace: float = _setting(30.0, "Longest time that running calls get to end at shutdown.")
     reflection: bool = _setting(True, "Serve gRPC reflection, so that grpcurl needs no proto files.")

@@ -51,7 +51,8 @@ _MAX_SILENT = 16 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What one attempt needs. `deadline` is the whole call's, in `loop.time()`; `started` the call's start."""
+    """What one attempt needs. `deadline` is the whole call's, in `loop.time()`; `started` the call's start; `client`
+    is who asked for it."""
 
     adapter: Adapter
     call: ResolvedCall
@@ -61,6 +62,7 @@ class Work:
     deadline: float
     max_event_bytes: int
     silence: SilenceLimits = DEFAULT_SILENCE
+    client: str = ""
 
     @property
     def first_output_due(self) -> float:
@@ -110,7 +112,8 @@ class Attempt:
                 self._start_clock()
                 timer.arm(self._due, self._on_expire)
                 self._report.url = without_query(self.request.url)
-                async with await self._transport.send(self.request, self._work.timeouts.connect) as response:
+                sent = self._transport.send(self.request, self._work.timeouts.connect, self._work.client)
+                async with await sent as response:
                     self._note_headers(response)
                     if not 200 <= response.status < 300:
                         self.refusal = await response.read_error()

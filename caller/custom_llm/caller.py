@@ -110,6 +110,7 @@ class CustomLLMCaller:
             deadline=report.started + call.timeouts.total,
             max_event_bytes=self._limits.max_event_bytes,
             silence=self._limits.silence,
+            client=call.identity,
         )
         try:
             async with aclosing(self._attempts(work, call.max_attempts, report)) as batches:

@@ -5,11 +5,11 @@ from typing import Protocol
 
 from caller.call import CallReport, ChatCall, Check, Completion, Model, Verification
 from caller.credentials import Credential
-from caller.custom_llm.adapter import Adapter
+from caller.custom_llm.adapter import Adapter, HttpRequest
 from caller.custom_llm.base_url import without_query
 from caller.custom_llm.errors.endpoint_errors import endpoint_error
 from caller.custom_llm.errors.redaction import redacted
-from caller.custom_llm.http.transport import Transport
+from caller.custom_llm.http.transport import Response, Transport
 from caller.deadline import DeadlineTimer
 from caller.errors import (
     CallerError,
@@ -22,6 +22,7 @@ from caller.errors import (
     EndpointTls,
     EndpointUnauthenticated,
     EndpointUnreachable,
+    LostReusedConnection,
     NotSupportedByApi,
     ResponseTooLarge,
     TotalTimeout,
@@ -75,7 +76,7 @@ class Discovery:
         request = self._adapter.models_request(credential, page)
         report.url = without_query(request.url)
         report.attempts += 1
-        async with await self._transport.send(request, self._call.timeouts.connect) as response:
+        async with await self._sent(request, report) as response:
             if not 200 <= response.status < 300:
                 raise endpoint_error(response.status, response.headers, await response.read_error(), url=request.url)
             body = bytearray()
@@ -84,6 +85,14 @@ class Discovery:
                 if len(body) > self._max_bytes:
                     raise ResponseTooLarge(f"the model list is larger than {self._max_bytes} bytes")
             return bytes(body)
+
+    async def _sent(self, request: HttpRequest, report: CallReport) -> Response:
+        """A kept connection that turns out to be lost is made anew once."""
+        try:
+            return await self._transport.send(request, self._call.timeouts.connect, self._call.identity)
+        except LostReusedConnection:
+            report.attempts += 1
+            return await self._transport.send(request, self._call.timeouts.connect, self._call.identity)
 
     async def verify(self, credential: Credential, probe: ChatProbe, report: CallReport) -> Verification:
         """Every check in its order; a later one is skipped when an earlier one made it pointless."""

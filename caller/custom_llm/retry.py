@@ -1,6 +1,7 @@
 """When to try again, and after how long. Pure: it takes an error and answers with a pause or None.
 
-Only before the first output, only what the error tree calls retryable, never beyond the call's own time.
+Only before the first output, only what the error tree calls retryable, never beyond the call's own time. A kept
+connection that was lost before a byte of the answer came is made anew once, whatever the number of attempts is.
 """
 
 import random
@@ -28,9 +29,10 @@ class FailedAttempt:
 
 def pause_before_retry(error: CallerError, attempt: FailedAttempt) -> float | None:
     """Seconds to wait before the next attempt, or None: give up."""
-    if error.after_output or error.final or attempt.number >= attempt.max_attempts:
-        return None
     stale = isinstance(error, LostReusedConnection) and attempt.fresh_start
+    used_up = attempt.number >= attempt.max_attempts and not stale  # nothing was asked of the endpoint yet
+    if error.after_output or error.final or used_up:
+        return None
     pause = 0.0 if stale else _pause(error, attempt)  # a stale connection: the endpoint is most likely well
     return pause if pause is not None and pause < attempt.remaining else None
 

@@ -110,6 +110,7 @@ class ChatService:
         call = v1_request.chat_call(
             request, rpc.request_id, self._credential(request.credential, rpc), self._timeouts, self._max_attempts
         )
+        call = replace(call, identity=rpc.identity)
         left = rpc.time_left()
         if left is not None and left < call.timeouts.total:
             call = replace(call, timeouts=replace(call.timeouts, total=left))

@@ -17,7 +17,8 @@ import pytest
 from aiohttp import AddrInfoType, ClientConnectorError, ClientSession, ClientTimeout, DummyCookieJar
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from caller.custom_llm.http.egress import denied_by, make_connector
+from caller.custom_llm.http.connector import make_connector
+from caller.custom_llm.http.egress import denied_by
 from caller.custom_llm.http.egress_policy import EgressDenied, EgressPolicy
 
 OTHER_HOMES: Final = ("127.0.0.2", "127.0.0.3", "::1")

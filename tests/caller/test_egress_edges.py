@@ -9,8 +9,10 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import ClientConnectorError
 
-from caller.custom_llm.http.egress import GuardedResolver, ThreadedLookup, denied_by, make_connector
+from caller.custom_llm.http.connector import make_connector
+from caller.custom_llm.http.egress import GuardedResolver, denied_by
 from caller.custom_llm.http.egress_policy import EgressDenied, EgressPolicy
+from caller.custom_llm.http.lookups import ThreadedLookup
 from tests.caller.guarded_world import World, loopback_world, needs_ipv6
 
 PUBLIC_ONLY = EgressPolicy.parse("public-only", allow_http=True)

@@ -77,7 +77,8 @@ def test_nothing_is_said_twice(kind: type[e.CallerError]) -> None:
 
 
 def test_a_stale_connection_is_replaced_at_once() -> None:
-    """Once; after that it is an unreachable endpoint like any other."""
+    """Once, whatever the number of attempts is; after that it is an unreachable endpoint like any other."""
     assert pause(LostReusedConnection("x")) == 0.0
     assert pause(LostReusedConnection("x"), fresh=False) != 0.0
-    assert pause(LostReusedConnection("x"), 1, 1) is None
+    assert pause(LostReusedConnection("x"), 1, 1) == 0.0
+    assert pause(LostReusedConnection("x"), 2, 1, fresh=False) is None

@@ -13,7 +13,8 @@ from typing import Self
 from aiohttp import AddrInfoType
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from caller.custom_llm.http.egress import make_connector, open_socket
+from caller.custom_llm.http.connector import make_connector
+from caller.custom_llm.http.egress import open_socket
 from caller.custom_llm.http.egress_policy import EgressPolicy
 from caller.custom_llm.http.transport import Transport
 from integration_api.server import Server, transport_settings

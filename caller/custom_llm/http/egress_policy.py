@@ -35,6 +35,15 @@ _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME: Final = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
 _PORTS: Final = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
 _ANY_PORT: Final = range(1, 65536)
+# Names at which clouds answer questions about the machine itself: Google, Amazon (in EC2's own DNS), Azure, Oracle,
+# Tencent, Equinix; the bare ones hold within a search domain.
+_METADATA_NAMES: Final = frozenset(
+    {
+        *("metadata", "metadata.google.internal", "metadata.goog", "metadata.google", "metadata.internal"),
+        *("metadata.azure.internal", "metadata.azure.com", "metadata.oraclecloud.com", "metadata.tencentyun.com"),
+        *("metadata.platformequinix.com", "metadata.packet.net", "instance-data", "instance-data.ec2.internal"),
+    }
+)
 
 
 class EgressDenied(OSError):
@@ -137,6 +146,13 @@ class EgressPolicy:
             reason = None if self._may_resolve(host, port) else f"{host}:{port}: not on the allowlist"
         if reason is not None:
             raise EgressDenied(reason)
+
+    def check_proxied(self, host: str, port: int) -> None:
+        """Refuse what must not reach a proxy, which resolves names by itself; raises `EgressDenied`."""
+        if _plain(host) in _METADATA_NAMES:
+            raise EgressDenied(f"{host}: cloud metadata, by name")
+        if self.mode is Mode.ALLOWLIST and literal(host) is None and not self.names(host, port):
+            raise EgressDenied(f"{host}: not on the allowlist by name, and the proxy hides its addresses")
 
     def refusal(self, address: str, port: int, host: str | None = None) -> str | None:
         """Why `address` at `port` must not be connected to, or None if it may; `host` is the name that led there."""

@@ -1,4 +1,4 @@
-"""HTTP to the endpoint: one session, one place where aiohttp's exceptions become ours. Knows nothing of chat.
+"""HTTP to the endpoint: one session, requests and their answers. Knows nothing of chat.
 
 * No redirects, no cookies, no environment proxies; `Accept-Encoding: identity`.
 * Bytes are read as they come (`readany`): aiohttp's line reader has limits that single events exceed.
@@ -7,56 +7,62 @@
 """
 
 import asyncio
-import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from types import SimpleNamespace, TracebackType
+from types import TracebackType
 from typing import Self
 
 import aiohttp
-from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDictProxy
 from yarl import URL
 
 from caller.custom_llm.adapter import HttpRequest
-from caller.custom_llm.base_url import without_query
 from caller.custom_llm.body.encoding import Inflater
 from caller.custom_llm.body.turn import TurnBudget
-from caller.custom_llm.http.egress import denied_by, make_connector
+from caller.custom_llm.http.connector import EndpointConnector, EndpointRequest, make_connector
 from caller.custom_llm.http.egress_policy import EgressPolicy
-from caller.errors import (
-    CallerError,
-    ConnectTimeout,
-    CredentialInvalid,
-    EgressDenied,
-    EndpointTls,
-    EndpointUnreachable,
-    LostReusedConnection,
-    ProtocolError,
-    ResponseTooLarge,
-    StreamInterrupted,
-)
+from caller.custom_llm.http.exchange import CURRENT, Exchange
+from caller.custom_llm.http.faults import PROXY_AUTHENTICATION, THEIRS, proxy_refusal, translated
+from caller.custom_llm.http.idle_pool import DEFAULT_LIMITS, PoolLimits
+from caller.custom_llm.http.partition import Partitions
+from caller.custom_llm.http.protocol import MAX_HEADER_LINE, MAX_HEADERS
+from caller.custom_llm.http.tls import endpoint_context
+from caller.errors import ProtocolError, ResponseTooLarge, StreamInterrupted
 
-# What aiohttp raises. `HttpProcessingError` (a broken status line, say) is not a `ClientError`.
-_THEIRS = (aiohttp.ClientError, HttpProcessingError, TimeoutError, OSError, ValueError)
 # How long the last bytes behind an answer's end are waited for, so that its connection can be used again.
 _DRAIN_SECONDS = 0.25
 # How long the body of an error is waited for: its status says most of it.
 _ERROR_BODY_SECONDS = 2.0
 MAX_ERROR_BODY = 64 * 1024
+# `none` is no encoding of RFC 9110, but said by some endpoints.
+_PLAIN_ENCODINGS = frozenset({"", "identity", "none"})
 
 
 @dataclass(frozen=True, slots=True)
 class TransportSettings:
     """How endpoints are reached. `max_body_bytes` bounds one body, inflated; `ca_file` is trusted beside the system's
-    authorities; `keepalive` in seconds stays below what common servers (uvicorn: 5 s) keep idle connections for."""
+    authorities, `tls_strict` wants certificates as RFC 5280 has them; the idle time in `pool` stays below what common
+    servers (uvicorn: 5 s) keep idle connections for; `dns_ttl` in seconds."""
 
     egress: EgressPolicy
     ca_file: str = ""
+    tls_strict: bool = True
     proxy: str = field(default="", repr=False)
-    keepalive: float = 4.0
+    pool: PoolLimits = DEFAULT_LIMITS
+    dns_ttl: float = 10.0
     max_body_bytes: int = 256 * 1024 * 1024
     user_agent: str = "integration-api"
+
+    def connector(self) -> EndpointConnector:
+        """The connector that these settings make; call it inside the running event loop."""
+        proxy = URL(self.proxy) if self.proxy else None
+        return make_connector(
+            self.egress,
+            limits=self.pool,
+            dns_ttl=self.dns_ttl,
+            ssl_context=endpoint_context(self.ca_file, strict=self.tls_strict),
+            proxy=None if proxy is None else (proxy.raw_host or "", proxy.port or 0),
+        )
 
 
 class Response:
@@ -87,7 +93,7 @@ class Response:
         self._inflater: Inflater | None = None
         self._unreadable: ProtocolError | None = None
         encoding = response.headers.get("Content-Encoding", "").strip().lower()
-        if encoding not in ("", "identity"):
+        if encoding not in _PLAIN_ENCODINGS:
             try:
                 self._inflater = Inflater(encoding, max_bytes, self.turn)
             except ProtocolError as error:
@@ -142,7 +148,7 @@ class Response:
         content = self._response.content
         try:
             return await content.readany()
-        except _THEIRS as error:
+        except THEIRS as error:
             # What came before the connection was lost counts. aiohttp raises first and keeps it, and there is no
             # public way to it.
             if content._buffer:  # noqa: SLF001 -- see above
@@ -187,31 +193,30 @@ class Transport:
         """`connector` stands in for the guarded one in tests with their own name lookup."""
         self._settings = settings
         self._proxy = URL(settings.proxy) if settings.proxy else None
-        proxy = self._proxy
-        trace = aiohttp.TraceConfig()
-        trace.on_connection_reuseconn.append(_note_reuse)
+        self._partitions = Partitions()
         self._session = aiohttp.ClientSession(
-            connector=connector
-            or make_connector(
-                settings.egress,
-                keepalive_timeout=settings.keepalive,
-                ssl_context=_ssl_context(settings.ca_file),
-                proxy=None if proxy is None else (proxy.raw_host or "", proxy.port or 0),
-            ),
+            connector=connector or settings.connector(),
+            request_class=EndpointRequest,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             headers={"User-Agent": settings.user_agent, "Accept-Encoding": "identity"},
-            trace_configs=[trace],
+            max_line_size=MAX_HEADER_LINE,
+            max_field_size=MAX_HEADER_LINE,
+            max_headers=MAX_HEADERS,
         )
         self._drains: set[asyncio.Task[None]] = set()
 
-    async def send(self, request: HttpRequest, connect_timeout: float) -> Response:
+    async def send(self, request: HttpRequest, connect_timeout: float, client: str = "") -> Response:
         """Send a request and wait for its answer's headers.
+
+        `connect_timeout` in seconds; `client` is who asked us for it: connections are not shared between clients.
 
         Raises:
             ConnectTimeout, EndpointUnreachable, EndpointTls, EgressDenied, ProtocolError: no answer.
+            ServiceOverloaded: this machine has no descriptor left.
         """
-        reuse = SimpleNamespace(reused=False)
+        exchange = Exchange(client, self._partitions.of(client, request.headers, request.url))
+        token = CURRENT.set(exchange)
         try:
             response = await self._session.request(
                 request.method,
@@ -221,11 +226,17 @@ class Transport:
                 allow_redirects=False,
                 proxy=self._proxy,
                 timeout=aiohttp.ClientTimeout(total=None, connect=connect_timeout),
-                trace_request_ctx=reuse,
             )
-        except _THEIRS as error:
-            raise _translated(error, request.url, connect_timeout, reused=reuse.reused) from error.with_traceback(None)
-        return Response(self, response, reuse.reused, self._settings.max_body_bytes)
+        except THEIRS as error:
+            raise translated(
+                error, request.url, connect_timeout, reused=exchange.reused, proxied=self._proxy is not None
+            ) from error.with_traceback(None)
+        finally:
+            CURRENT.reset(token)
+        if self._proxy is not None and response.status == PROXY_AUTHENTICATION:
+            response.close()
+            raise proxy_refusal(response.status, request.url)
+        return Response(self, response, exchange.reused, self._settings.max_body_bytes)
 
     def drain(self, response: aiohttp.ClientResponse) -> None:
         """Release a response, reading the few bytes behind its end where they have not come yet."""
@@ -244,52 +255,14 @@ class Transport:
         await self._session.close()
 
 
-async def _note_reuse(session: aiohttp.ClientSession, context: SimpleNamespace, _: object) -> None:
-    del session
-    if isinstance(context.trace_request_ctx, SimpleNamespace):
-        context.trace_request_ctx.reused = True
-
-
 async def _drained(response: aiohttp.ClientResponse) -> None:
     try:
         async with asyncio.timeout(_DRAIN_SECONDS):
             while await response.content.readany():
                 pass
         response.release()
-    except _THEIRS:
+    except THEIRS:
         response.close()
     finally:
         if not response.closed:
             response.close()
-
-
-def _ssl_context(ca_file: str) -> ssl.SSLContext | None:
-    if not ca_file:
-        return None
-    context = ssl.create_default_context()
-    context.load_verify_locations(ca_file)
-    return context
-
-
-def _translated(error: BaseException, url: str, connect_timeout: float, *, reused: bool) -> CallerError:
-    """Aiohttp's exception as ours. Texts name the URL without its query, and nothing of the exception's own text."""
-    where = without_query(url)
-    denied = denied_by(error)
-    if denied is not None:
-        return EgressDenied(str(denied.strerror or denied), url=where)
-    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError | ssl.SSLError):
-        return EndpointTls(
-            f"the TLS certificate of {where} is not trusted; set endpoint_ca_file for a private authority", url=where
-        )
-    if isinstance(error, aiohttp.ConnectionTimeoutError | TimeoutError):
-        return ConnectTimeout(f"no connection to {where} within {connect_timeout:g} s", url=where)
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return EndpointUnreachable(f"the host name of {where} cannot be resolved", url=where)
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return EndpointUnreachable(f"no connection to {where}: is the endpoint running?", url=where)
-    if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
-        return CredentialInvalid("credential.value.baseUrl: is not a URL that can be called")
-    if isinstance(error, aiohttp.ServerDisconnectedError | OSError):
-        kind = LostReusedConnection if reused else EndpointUnreachable
-        return kind(f"the connection to {where} was lost before the answer's headers", url=where)
-    return ProtocolError(f"the answer of {where} is not HTTP that can be read", url=where)

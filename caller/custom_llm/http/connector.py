@@ -1,0 +1,223 @@
+"""The connector that endpoints are called with: aiohttp's way of making connections, our pool, names and guard.
+
+Rule: of aiohttp's TCPConnector the making of a connection is used (addresses raced, TLS, proxies) and nothing else.
+Which connection is used again is `idle_pool`'s business, whether one is clean its protocol's, where a socket may lead
+`egress`'s. What a request needs beyond aiohttp's values is in `exchange`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ssl
+from collections.abc import Awaitable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Final, cast
+
+from aiohttp import (
+    ClientConnectionError,
+    ClientConnectorError,
+    ClientRequest,
+    ClientResponse,
+    ClientTimeout,
+    SocketFactoryType,
+    TCPConnector,
+)
+from aiohttp.abc import AbstractResolver, AbstractStreamWriter, ResolveResult
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
+
+from caller.custom_llm.http.addresses import literal
+from caller.custom_llm.http.egress import GuardedResolver, check_request, denied_by, open_socket, socket_factory
+from caller.custom_llm.http.egress_policy import EgressDenied, EgressPolicy
+from caller.custom_llm.http.exchange import CURRENT, Exchange
+from caller.custom_llm.http.idle_pool import DEFAULT_LIMITS, IdlePool, PoolKey, PoolLimits
+from caller.custom_llm.http.lookups import result
+from caller.custom_llm.http.names import Names
+from caller.custom_llm.http.protocol import EndpointProtocol
+
+if TYPE_CHECKING:
+    from aiohttp.client_reqrep import ConnectionKey
+
+# The process, or the machine, has no descriptor left.
+OUT_OF_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE})
+
+
+class EndpointRequest(ClientRequest):
+    """A request that tells its connection when it begins and when it has been written."""
+
+    async def send(self, conn: Connection) -> ClientResponse:
+        protocol = conn.protocol
+        if isinstance(protocol, EndpointProtocol):
+            protocol.begin()
+        response = await super().send(conn)
+        if not self._body and isinstance(protocol, EndpointProtocol):
+            protocol.note_written()
+        return response
+
+    async def write_bytes(
+        self, writer: AbstractStreamWriter, conn: Connection, content_length: int | None = None
+    ) -> None:
+        await super().write_bytes(writer, conn, content_length)
+        if isinstance(conn.protocol, EndpointProtocol):
+            conn.protocol.note_written()
+
+
+class EndpointConnector(TCPConnector):
+    """The only connector that endpoints are called with; see `make_connector`.
+
+    Every refusal of the egress guard leaves it as one kind of exception, `ClientConnectorError` with an `EgressDenied`
+    as its `os_error`, whichever check found it: callers cannot tell an unknown name from a forbidden one.
+    """
+
+    def __init__(
+        self,
+        policy: EgressPolicy,
+        *,
+        resolver: AbstractResolver | None,
+        inner_factory: SocketFactoryType,
+        limits: PoolLimits,
+        dns_ttl: float,
+        ssl_context: ssl.SSLContext | None,
+        proxy: tuple[str, int] | None,
+    ) -> None:
+        self._policy = policy
+        self._proxied = proxy is not None
+        sockets = policy if proxy is None else EgressPolicy.only(*proxy)
+        guarded = GuardedResolver(sockets, resolver)
+        super().__init__(
+            resolver=guarded,
+            socket_factory=socket_factory(sockets, inner_factory),
+            limit=0,  # how many calls may run is decided by admission, not here
+            limit_per_host=0,
+            ssl=ssl_context if ssl_context is not None else True,
+        )
+        self._names = Names(guarded, ttl=dns_ttl)
+        self._idle: IdlePool[EndpointProtocol] = IdlePool(limits)
+        self._keys: dict[ResponseHandler, PoolKey] = {}  # of the connections in use
+        self._factory = cast("partial[ResponseHandler]", partial(EndpointProtocol, self._loop))
+
+    async def connect(self, req: ClientRequest, traces: list[Trace], timeout: ClientTimeout) -> Connection:  # noqa: ASYNC109 -- aiohttp's signature
+        """A clean kept connection, or a new one."""
+        route = req.connection_key
+        try:
+            check_request(self._policy, req, proxied=self._proxied)
+        except EgressDenied as refused:
+            raise ClientConnectorError(route, refused) from refused
+        exchange = CURRENT.get() or Exchange()
+        key = PoolKey(route, exchange.partition, (route.host, route.port, route.is_ssl), exchange.client)
+        protocol = self._idle.take(key)
+        if protocol is None:
+            protocol = await self._connected(req, traces, timeout, exchange)
+        else:
+            exchange.reused = True
+            if req.proxy:
+                self._update_proxy_auth_header_and_build_proxy_req(req)  # writes the proxy's header into the request
+        self._keys[protocol] = key
+        self._acquired.add(protocol)
+        return Connection(self, route, protocol, self._loop)
+
+    async def _connected(
+        self,
+        req: ClientRequest,
+        traces: list[Trace],
+        timeout: ClientTimeout,  # noqa: ASYNC109 -- aiohttp's value
+        exchange: Exchange,
+    ) -> EndpointProtocol:
+        exchange.host = (req.proxy or req.url).raw_host
+        token = CURRENT.set(exchange)
+        try:
+            async with asyncio.timeout(timeout.connect):
+                try:
+                    made = await self._create_connection(req, traces, timeout)
+                except OSError as error:
+                    if _errno(error) not in OUT_OF_DESCRIPTORS or not self._idle:
+                        raise
+                    self._idle.drop_all()  # an idle connection is worth less than a call
+                    await asyncio.sleep(0)
+                    made = await self._create_connection(req, traces, timeout)
+        except OSError as error:
+            denied = denied_by(error)
+            if denied is None:
+                raise
+            raise ClientConnectorError(req.connection_key, denied) from error
+        finally:
+            CURRENT.reset(token)
+        assert isinstance(made, EndpointProtocol)  # noqa: S101 -- our factory made it
+        if self._closed:
+            made.close()
+            raise ClientConnectionError("Connector is closed.")
+        peer = made.transport.get_extra_info("peername") if made.transport is not None else None
+        if peer is not None and exchange.host is not None:
+            self._names.note(exchange.host, exchange.attempted, str(peer[0]))
+        return made
+
+    def _release(self, key: ConnectionKey, protocol: ResponseHandler, *, should_close: bool = False) -> None:
+        """A request has ended: its connection is kept if it is clean."""
+        del key
+        if self._closed:
+            return
+        self._acquired.discard(protocol)
+        ours = self._keys.pop(protocol, None)
+        lost = isinstance(protocol, EndpointProtocol) and protocol.hung_up
+        if ours is None or should_close or not isinstance(protocol, EndpointProtocol) or not protocol.reusable:
+            protocol.close()
+            if lost and ours is not None:
+                self._idle.drop_all(ours)  # what is tried next has a connection of its own
+        else:
+            self._idle.put(ours, protocol)
+
+    async def _resolve_host(self, host: str, port: int, traces: Sequence[Trace] | None = None) -> list[ResolveResult]:
+        del traces
+        if literal(host) is not None:
+            return [result(host, port, host)]
+        return await self._names.addresses(host, port, (CURRENT.get() or Exchange()).client)
+
+    def clear_dns_cache(self, host: str | None = None, port: int | None = None) -> None:
+        """Forget what names lead to; all of them, whatever is given."""
+        del host, port
+        self._names.clear()
+
+    def _close(self, *, abort_ssl: bool = False) -> list[Awaitable[object]]:
+        self._idle.close()
+        self._keys.clear()
+        return super()._close(abort_ssl=abort_ssl)
+
+    async def close(self, *, abort_ssl: bool = False) -> None:
+        """Close every connection, and the resolver."""
+        await super().close(abort_ssl=abort_ssl)
+        await self._names.close()
+
+
+def make_connector(
+    policy: EgressPolicy,
+    *,
+    resolver: AbstractResolver | None = None,
+    inner_factory: SocketFactoryType = open_socket,
+    limits: PoolLimits = DEFAULT_LIMITS,
+    dns_ttl: float = 10.0,
+    ssl_context: ssl.SSLContext | None = None,
+    proxy: tuple[str, int] | None = None,
+) -> EndpointConnector:
+    """A connector that connects only where `policy` allows; call it inside the running event loop.
+
+    `resolver` looks names up (the system's own by default; closed with the connector), `inner_factory` makes the
+    sockets that are allowed, `limits` bound what is kept idle, `dns_ttl` (seconds, at most 30) is how long a name's
+    addresses are remembered, `ssl_context` replaces the default trust. `proxy` is the host and port of the one proxy
+    that requests must name: the operator chose it, so it may be private, though never a metadata or link-local address
+    (ValueError if written as one).
+    """
+    return EndpointConnector(
+        policy,
+        resolver=resolver,
+        inner_factory=inner_factory,
+        limits=limits,
+        dns_ttl=dns_ttl,
+        ssl_context=ssl_context,
+        proxy=proxy,
+    )
+
+
+def _errno(error: OSError) -> int | None:
+    return error.os_error.errno if isinstance(error, ClientConnectorError) else error.errno

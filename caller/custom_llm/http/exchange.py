@@ -1,0 +1,39 @@
+"""What the transport and its connector tell each other about one request; aiohttp's calls have no place for it.
+
+Rule: one context variable, set for the time of one request. The tasks that look a name up and race addresses inherit
+it, so it also names the host that a socket is for. Nothing is remembered between requests.
+"""
+
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Final
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request on its way to an endpoint.
+
+    `client` is who asked for it, `partition` says with whom its connection may be shared. The connector fills in the
+    rest: `host`, which the running attempt is for, `attempted`, the addresses tried for it in their order, and
+    `reused`, whether the connection was a kept one.
+    """
+
+    client: str = ""
+    partition: bytes = b""
+    host: str | None = None
+    attempted: list[str] = field(default_factory=list)
+    reused: bool = False
+
+
+_NOBODY: Final = Exchange()
+CURRENT: Final[ContextVar[Exchange | None]] = ContextVar("endpoint_exchange", default=None)
+
+
+def current_client() -> str:
+    """The client of the running request; empty outside of one."""
+    return (CURRENT.get() or _NOBODY).client
+
+
+def current_host() -> str | None:
+    """The host that the running attempt to connect is for; None outside of one."""
+    return (CURRENT.get() or _NOBODY).host

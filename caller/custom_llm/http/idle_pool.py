@@ -1,0 +1,171 @@
+"""The idle connections: kept apart by partition, bounded per endpoint and in all, shared out among clients.
+
+Rule: it decides which connection is kept, taken and dropped; it knows no HTTP. How a connection knows that it is clean
+is its own business (`wake`), as is noticing that it has ended or that something came (`park`).
+"""
+
+import asyncio
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar
+
+# How often connections past their idle time are looked for, in seconds.
+_SWEEP: Final = 1.0
+
+
+class Idle(Protocol):
+    """A connection that can be kept."""
+
+    def park(self, on_gone: Callable[[], None]) -> None:
+        """It is idle now: `on_gone` is called when it ends, or when anything comes."""
+        ...
+
+    def wake(self) -> bool:
+        """It is wanted again, or given up; False: it is not clean."""
+        ...
+
+    def close(self) -> None:
+        """Give it up at once."""
+        ...
+
+
+ConnectionT = TypeVar("ConnectionT", bound=Idle)
+
+
+@dataclass(frozen=True, slots=True)
+class PoolLimits:
+    """Bounds on idle connections, and how long one is kept, in seconds."""
+
+    total: int = 512
+    per_origin: int = 128
+    idle_seconds: float = 4.0
+
+
+DEFAULT_LIMITS: Final = PoolLimits()
+
+
+class PoolKey(NamedTuple):
+    """Which requests may use a connection: those of one `partition` that go the same `route`.
+
+    `origin` is the endpoint that is bounded, `client` the one for whom it is kept.
+    """
+
+    route: Hashable
+    partition: bytes
+    origin: Hashable
+    client: str
+
+
+class _Group(Generic[ConnectionT]):
+    """Connections under one bound, the oldest first, and whose they are."""
+
+    __slots__ = ("_clients", "_limit", "_members")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._members: dict[ConnectionT, None] = {}
+        self._clients: dict[str, dict[ConnectionT, None]] = {}
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def add(self, connection: ConnectionT, client: str) -> None:
+        self._members[connection] = None
+        self._clients.setdefault(client, {})[connection] = None
+
+    def remove(self, connection: ConnectionT, client: str) -> None:
+        del self._members[connection]
+        theirs = self._clients[client]
+        del theirs[connection]
+        if not theirs:
+            del self._clients[client]
+
+    def superfluous(self) -> ConnectionT | None:
+        """Which one must go: the oldest of a client that has more than half, else the oldest. None: within bounds."""
+        if len(self._members) <= self._limit:
+            return None
+        most = max(self._clients.values(), key=len)
+        return next(iter(most if len(most) > self._limit // 2 else self._members))
+
+
+class IdlePool(Generic[ConnectionT]):
+    """Idle connections of one event loop. A bound of 0 keeps none."""
+
+    def __init__(self, limits: PoolLimits) -> None:
+        self._limits = limits
+        self._loop = asyncio.get_running_loop()
+        self._until: dict[ConnectionT, tuple[PoolKey, float]] = {}
+        self._by_key: dict[PoolKey, list[ConnectionT]] = {}
+        self._all: _Group[ConnectionT] = _Group(limits.total)
+        self._origins: dict[Hashable, _Group[ConnectionT]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._until)
+
+    def take(self, key: PoolKey) -> ConnectionT | None:
+        """The clean connection that was used last, or None; those that are not clean are closed on the way."""
+        while connections := self._by_key.get(key):
+            connection = connections[-1]
+            _, until = self._until[connection]
+            self._forget(connection)
+            if connection.wake() and self._loop.time() < until:
+                return connection
+            connection.close()
+        return None
+
+    def put(self, key: PoolKey, connection: ConnectionT) -> None:
+        """Keep a connection, and close the one that is too much, if any."""
+        self._until[connection] = (key, self._loop.time() + self._limits.idle_seconds)
+        self._by_key.setdefault(key, []).append(connection)
+        origin = self._origins.get(key.origin)
+        if origin is None:
+            origin = self._origins[key.origin] = _Group(self._limits.per_origin)
+        for group in (origin, self._all):
+            group.add(connection, key.client)
+        connection.park(partial(self._forget, connection))
+        for group in (origin, self._all):
+            superfluous = group.superfluous()
+            if superfluous is not None:
+                self._drop(superfluous)
+        if self._timer is None and self._until:
+            self._timer = self._loop.call_later(_SWEEP, self._sweep)
+
+    def drop_all(self, key: PoolKey | None = None) -> None:
+        """Close the idle connections: of one key, whose endpoint has hung up on another of them, or all."""
+        for connection in tuple(self._until if key is None else self._by_key.get(key, ())):
+            self._drop(connection)
+
+    def close(self) -> None:
+        """Close every connection, and keep none from now on."""
+        self.drop_all()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _drop(self, connection: ConnectionT) -> None:
+        self._forget(connection)
+        connection.wake()  # it need not tell us of its end
+        connection.close()
+
+    def _forget(self, connection: ConnectionT) -> None:
+        known = self._until.pop(connection, None)
+        if known is None:
+            return
+        key, _ = known
+        self._all.remove(connection, key.client)
+        origin = self._origins[key.origin]
+        origin.remove(connection, key.client)
+        if not origin:
+            del self._origins[key.origin]
+        theirs = self._by_key[key]
+        theirs.remove(connection)
+        if not theirs:
+            del self._by_key[key]
+
+    def _sweep(self) -> None:
+        now = self._loop.time()
+        for connection in [connection for connection, (_, until) in self._until.items() if until <= now]:
+            self._drop(connection)
+        self._timer = self._loop.call_later(_SWEEP, self._sweep) if self._until else None

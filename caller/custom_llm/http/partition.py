@@ -1,0 +1,40 @@
+"""Who may share a connection: requests of one client with the same secrets.
+
+Rule: pure. An endpoint that lies can answer the next request on a connection with what belongs to the one before it.
+So a kept connection is used by one client and one set of secrets only; what is not secret (routing, tenant and trace
+headers) does not count, for it would make every turn cold. Secrets are kept as a keyed digest that means nothing
+outside of this process.
+"""
+
+import hashlib
+import re
+import secrets
+from collections.abc import Mapping
+from typing import Final
+
+# `authorization` and `proxy-authorization` have `auth` in them.
+_SECRET: Final = re.compile(r"auth|cookie|key|token|secret|pass|session", re.IGNORECASE)
+_DIGEST_BYTES: Final = 16
+
+
+class Partitions:
+    """Names partitions; each instance has a key of its own."""
+
+    def __init__(self) -> None:
+        self._key = secrets.token_bytes(32)
+
+    def of(self, client: str, headers: Mapping[str, str], url: str) -> bytes:
+        """The partition of a request: of its client, of its headers that may hold secrets, and of its URL's query."""
+        digest = hashlib.blake2b(key=self._key, digest_size=_DIGEST_BYTES)
+        _add(digest, client)
+        _add(digest, url.partition("#")[0].partition("?")[2])
+        for name in sorted(name for name in headers if _SECRET.search(name)):
+            _add(digest, name.lower())
+            _add(digest, headers[name])
+        return digest.digest()
+
+
+def _add(digest: "hashlib.blake2b", text: str) -> None:
+    """One text, behind its length, so that no two lists of texts look alike."""
+    raw = text.encode("utf-8", "surrogatepass")
+    digest.update(len(raw).to_bytes(8, "big") + raw)

@@ -1,0 +1,305 @@
+"""One connection to an endpoint, as aiohttp's protocol, and what aiohttp's own lacks.
+
+* Closing aborts: a transport that waits for its buffer keeps socket and request for as long as the endpoint likes,
+  and over TLS a close waits for the endpoint's.
+* The head of an answer is bounded: its bytes, and the interim answers (1xx) before it.
+* What stands behind an answer in one read with it does not spoil it: its connection is not used again.
+* An idle connection is watched: whatever comes ends it. Nothing that came before a request was written is taken for
+  its answer.
+
+What is read behind a head goes straight to aiohttp's parser: nothing of this costs a token anything.
+"""
+
+import asyncio
+import re
+import select
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, Protocol, cast
+
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_parser import RawResponseMessage
+from aiohttp.streams import StreamReader
+
+if TYPE_CHECKING:
+    from aiohttp.http_parser import HttpResponseParser
+
+MAX_HEADER_LINE: Final = 64 * 1024
+# All lines together; the rest is for a status line and the small lines beside a longest one.
+_MAX_HEAD: Final = MAX_HEADER_LINE + 4 * 1024
+MAX_HEADERS: Final = 512
+MAX_INTERIM_ANSWERS: Final = 16
+
+_Message = tuple[RawResponseMessage, StreamReader]
+_Parsed = tuple[Sequence[_Message], bool, bytes]
+_NOTHING: Final[_Parsed] = ((), False, b"")
+_HEAD_END: Final = re.compile(rb"\r?\n\r?\n")
+# The first two bytes of a TLS record: an alert or a handshake, SSL 3 to TLS 1.3.
+_TLS_RECORD: Final = (b"\x15\x03", b"\x16\x03")
+_QUICKACK: Final[int | None] = getattr(socket, "TCP_QUICKACK", None)
+
+
+class UnacceptableAnswer(aiohttp.ClientError):
+    """What came is no answer that we read on; the text says why."""
+
+
+class SpeaksTls(aiohttp.ClientError):
+    """The answer to plain HTTP is a TLS record."""
+
+
+class _Parser(Protocol):
+    """What aiohttp's protocol wants of its parser."""
+
+    def feed_data(self, data: bytes) -> _Parsed: ...
+
+    def feed_eof(self) -> RawResponseMessage | None: ...
+
+    def pause_reading(self) -> None: ...
+
+
+class EndpointProtocol(ResponseHandler):
+    """One connection. `reused`: the running request is not its first."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self.reused = False
+        self._written = False
+        self._answered = False
+        self._on_gone: Callable[[], None] | None = None
+        self._finished: _Parser | None = None
+
+    # -- one request -----------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """A request is about to be sent: what comes next is a head."""
+        self._written = self._answered = False
+        parser = cast("_Parser", self._parser)
+        self._parser = cast("HttpResponseParser", _Head(self, parser))
+
+    def note_written(self) -> None:
+        """The request has left us. Its answer's first packet shall not wait for our delayed ACK: an endpoint with
+        Nagle's algorithm on writes the second behind it. The option does not stick, so it is set each time."""
+        self._written = True
+        transport = self.transport
+        if transport is None or _QUICKACK is None:
+            return
+        with suppress(OSError):  # it is closed
+            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+
+    @property
+    def premature(self) -> bool:
+        """Whether what comes now cannot be the answer to the request that is about to leave on a kept connection."""
+        return self.reused and not self._written
+
+    @property
+    def hung_up(self) -> bool:
+        """Whether a kept connection was lost before a byte of its answer: others of its kind may be lost, too."""
+        return self.reused and not self._answered and not self.is_connected()
+
+    @property
+    def reusable(self) -> bool:
+        """Whether another request may follow: this one has left in whole, and its answer is all that came."""
+        transport = self.transport
+        return (
+            self._written
+            and not self.should_close
+            and not self._reading_paused
+            and not self._paused
+            and transport is not None
+            and not transport.is_closing()
+            and not transport.get_write_buffer_size()
+        )
+
+    def head_is_read(self, parser: _Parser) -> None:
+        """What follows is the body."""
+        self._answered = True
+        self._parser = cast("HttpResponseParser", parser)
+
+    def refuse(self, error: Exception) -> None:
+        """End the connection: what came is not taken."""
+        self._buffer.clear()
+        self.set_exception(error)
+
+    def stray(self) -> None:
+        """Bytes came that nobody asked for."""
+        self._should_close = True
+        if self._on_gone is not None:
+            self._gone()
+            self.close()
+        elif self.premature:
+            self.refuse(aiohttp.ServerDisconnectedError())
+
+    # -- idle ------------------------------------------------------------------------------------------------------
+
+    def park(self, on_gone: Callable[[], None]) -> None:
+        """Nothing may come until `wake`; `on_gone` is called when something does, or when the connection ends."""
+        self._on_gone = on_gone
+        self._finished, self._parser = cast("_Parser", self._parser), cast("HttpResponseParser", _Nothing(self))
+
+    def wake(self) -> bool:
+        """Stop watching; whether the connection is clean: open, and nothing came behind the last answer.
+
+        What is in the socket and was not read yet counts: a request that is written at once (Python 3.12 and newer)
+        would take it for its answer.
+        """
+        self._on_gone = None
+        finished, self._finished = self._finished, None
+        transport = self.transport
+        if transport is None or transport.is_closing() or self.should_close or _begun(finished):
+            return False
+        self.reused = True
+        return not _readable(transport)
+
+    def _gone(self) -> None:
+        on_gone, self._on_gone = self._on_gone, None
+        if on_gone is not None:
+            on_gone()
+
+    # -- aiohttp's -------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Give the connection up at once, whatever waits to be sent."""
+        self.abort()
+
+    def feed_data(self, data: _Message, size: int = 0) -> None:
+        """An answer's head. One that comes in the same read as the end of the answer before is nobody's."""
+        if self._on_gone is not None:
+            self.stray()
+        else:
+            super().feed_data(data, size)
+
+    def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
+        """The connection is broken: whoever waits for a head or a body is told, and nothing more is sent."""
+        if exc_cause is None:
+            super().set_exception(exc)
+        else:
+            super().set_exception(exc, exc_cause)
+        payload = self._payload
+        if payload is not None and not payload.is_eof() and payload.exception() is None:
+            payload.set_exception(aiohttp.ClientPayloadError("the answer is broken"))
+        if self.transport is not None:
+            self.transport.abort()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._gone()
+        super().connection_lost(exc)
+
+
+class _Head:
+    """Stands before aiohttp's parser until the head of the answer is read."""
+
+    __slots__ = ("_first", "_heads", "_left", "_parser", "_protocol", "_tail")
+
+    def __init__(self, protocol: EndpointProtocol, parser: _Parser) -> None:
+        self._protocol = protocol
+        self._parser = parser
+        self._left = _MAX_HEAD
+        self._heads = 0
+        self._tail = b""  # of what came, as far as an end of the head may have begun in it
+        self._first = True
+
+    def feed_data(self, data: bytes) -> _Parsed:
+        """Parse what belongs to heads, each by itself; hand over behind the last one."""
+        protocol = self._protocol
+        if protocol.premature:
+            protocol.stray()
+            return _NOTHING
+        if self._first and data:
+            self._first = False
+            if data[:2] in _TLS_RECORD:
+                protocol.refuse(SpeaksTls())
+                return _NOTHING
+        while data:
+            end = _HEAD_END.search(self._tail + data[: self._left])
+            cut = min(len(data), self._left) if end is None else end.end() - len(self._tail)
+            piece, data = data[:cut], data[cut:]
+            self._left -= cut
+            self._tail = b"" if end is not None else (self._tail + piece)[-3:]
+            self._heads += end is not None
+            messages, upgraded, behind = self._parser.feed_data(piece)
+            if messages and not _interim(messages[-1][0].code):
+                return self._handed_over(messages[-1], upgraded, behind + data)
+            fault = self._fault(data)
+            if fault:
+                protocol.refuse(UnacceptableAnswer(fault))
+                return _NOTHING
+        return _NOTHING
+
+    def feed_eof(self) -> RawResponseMessage | None:
+        return self._parser.feed_eof()
+
+    def pause_reading(self) -> None:
+        self._parser.pause_reading()
+
+    def _fault(self, unread: bytes) -> str:
+        if self._heads > MAX_INTERIM_ANSWERS:
+            return f"the endpoint sent more than {MAX_INTERIM_ANSWERS} interim answers (1xx)"
+        if unread and self._left <= 0:
+            return f"the headers of the endpoint's answer are larger than {MAX_HEADER_LINE // 1024} KiB"
+        return ""
+
+    def _handed_over(self, message: _Message, upgraded: bool, rest: bytes) -> _Parsed:
+        """The head, and what of the body came with it. A fault behind the head is the body's."""
+        self._protocol.head_is_read(self._parser)
+        if upgraded or not rest:
+            return (message,), upgraded, rest
+        try:
+            more, upgraded, behind = self._parser.feed_data(rest)
+        except HttpProcessingError as error:
+            self._protocol.force_close()
+            payload = message[1]
+            if not payload.is_eof():
+                payload.set_exception(aiohttp.ClientPayloadError("the answer is broken"), error)
+            return (message,), False, b""
+        return (message, *more), upgraded, behind
+
+
+class _Nothing:
+    """Stands in for the parser of an idle connection: nothing may come."""
+
+    __slots__ = ("_protocol",)
+
+    def __init__(self, protocol: EndpointProtocol) -> None:
+        self._protocol = protocol
+
+    def feed_data(self, data: bytes) -> _Parsed:
+        if data:
+            self._protocol.stray()
+        return _NOTHING
+
+    def feed_eof(self) -> None:
+        return None
+
+    def pause_reading(self) -> None:
+        return None
+
+
+def _interim(code: int) -> bool:
+    return 100 <= code <= 199 and code != 101
+
+
+def _begun(parser: _Parser | None) -> bool:
+    """Whether something stood behind the last answer that is not a whole message yet."""
+    if parser is None:
+        return False
+    try:
+        return parser.feed_eof() is not None
+    except Exception:  # noqa: BLE001 -- whatever a parser thinks of half a message: it is one
+        return True
+
+
+def _readable(transport: asyncio.Transport) -> bool:
+    """Whether the socket holds bytes or an end that nobody has read."""
+    try:
+        descriptor = transport.get_extra_info("socket").fileno()
+        if sys.platform == "win32":
+            return bool(select.select([descriptor], (), (), 0)[0])
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        return bool(poll.poll(0))
+    except (OSError, ValueError):
+        return True
