@@ -1,37 +1,192 @@
 """Logging: set up once at start. Console for people, JSON for machines; both to standard error.
 
+A line leaves through a bounded queue and a thread of its own, so that no call waits for whoever reads the log, and
+none fails with it: what a reader that is stalled, dead or full does not take is counted, and told in a line
+`log.lost` as soon as something can be written again. Logging never raises and never blocks.
+
 A traceback shows no values: not those of variables, and of an exception's text nothing that looks like a key.
 """
 
+import atexit
 import logging
+import os
+import select
 import sys
+import threading
+import time
 import traceback
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import structlog
 
 from caller.custom_llm.errors.redaction import sanitized
 
+# What may wait to be written: some ten thousand lines.
+_MAX_WAITING_BYTES = 4 * 1024 * 1024
+# One system call: small, so that what is lost with it is little.
+_WRITE_BYTES = 64 * 1024
+# How long the end of the process waits for the last lines, and a failed write for the next.
+_FLUSH_SECONDS = 1.0
+_RETRY_SECONDS = 0.5
 
-def configure(level: str, form: str) -> None:
-    """Configure structlog for the process. `form` is `console` or `json`."""
+
+class QueuedWriter:
+    """Writes lines to a descriptor from a thread of its own. Safe to be used from any thread.
+
+    Args:
+        descriptor: what is written to; it stays the owner's.
+        lost: makes the line that tells how many lines were lost.
+        max_waiting: bytes that may wait; what comes above is lost.
+    """
+
+    def __init__(self, descriptor: int, lost: Callable[[int], str], max_waiting: int = _MAX_WAITING_BYTES) -> None:
+        self._descriptor = descriptor
+        self._lost_line = lost
+        self._max_waiting = max_waiting
+        self._changed = threading.Condition()
+        self._waiting: deque[bytes] = deque()
+        self._waiting_bytes = 0
+        self._lost = 0
+        self._writing = False
+        self._torn = False  # the last write ended within a line
+        threading.Thread(target=self._run, name="log-writer", daemon=True).start()
+
+    def write(self, text: str) -> None:
+        """Take one line, its end included, or count it as lost."""
+        line = text.encode("utf-8", "backslashreplace")
+        with self._changed:
+            if self._waiting_bytes + len(line) > self._max_waiting:
+                self._lost += 1
+                return
+            self._waiting.append(line)
+            self._waiting_bytes += len(line)
+            self._changed.notify_all()
+
+    def flush(self) -> None:
+        """Nothing: a line is on its way once it is taken."""
+
+    def close(self, seconds: float = _FLUSH_SECONDS) -> None:
+        """Wait until everything is written, at most so long."""
+        with self._changed:
+            self._changed.wait_for(lambda: not (self._waiting or self._writing), timeout=seconds)
+
+    def _run(self) -> None:
+        while True:
+            lines, lost = self._take()
+            if lost:
+                lines.append(self._lost_line(lost).encode("utf-8", "backslashreplace"))
+            written = self._written(b"".join(lines))
+            with self._changed:
+                if written is not None:
+                    self._lost += lost + _unwritten(lines, written, told=bool(lost))
+                self._writing = False
+                self._changed.notify_all()
+            if written is not None:
+                time.sleep(_RETRY_SECONDS)
+
+    def _take(self) -> tuple[list[bytes], int]:
+        """The next lines, and how many were lost so far and not told."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting)
+            self._writing = True
+            lines, size = [self._waiting.popleft()], 0
+            while self._waiting and size + len(self._waiting[0]) < _WRITE_BYTES:
+                lines.append(self._waiting.popleft())
+                size += len(lines[-1])
+            self._waiting_bytes -= sum(map(len, lines))
+            lost, self._lost = self._lost, 0
+            return lines, lost
+
+    def _written(self, payload: bytes) -> int | None:
+        """Write it all: None. Where that fails: how many of its bytes were written."""
+        prefix = b"\n" if self._torn else b""
+        view, done = memoryview(prefix + payload), 0
+        try:
+            while done < len(view):
+                try:
+                    done += os.write(self._descriptor, view[done:])
+                except BlockingIOError:  # whoever shares the descriptor made it so
+                    select.select([], [self._descriptor], [])
+        except (OSError, ValueError):
+            self._torn = done > 0 and not bytes(view[:done]).endswith(b"\n")
+            return max(0, done - len(prefix))
+        self._torn = False
+        return None
+
+
+def _unwritten(lines: Sequence[bytes], written: int, *, told: bool) -> int:
+    """How many of the lines are not whole within the first bytes; the line of the loss itself counts for nothing."""
+    end, missing = 0, 0
+    for line in lines[: len(lines) - told]:
+        end += len(line)
+        missing += end > written
+    return missing
+
+
+class _LibraryHandler(logging.Handler):
+    """Lines of the libraries (grpc, asyncio, aiohttp), which use the standard library's logging, leave as ours do."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with suppress(Exception):  # logging never raises, also not while the interpreter takes itself apart
+            log = structlog.get_logger(record.name)
+            message = sanitized(_message(record))
+            log.log(record.levelno, "library", logger=record.name, message=message, exc_info=record.exc_info or None)
+
+
+def _message(record: logging.LogRecord) -> str:
+    """What a library says; without its values where they do not fit into it."""
+    try:
+        return record.getMessage()
+    except (TypeError, ValueError, KeyError):
+        return str(record.msg)
+
+
+def configure(level: str, form: str) -> QueuedWriter:
+    """Configure structlog, and the standard library's logging, for the process. `form` is `console` or `json`. The
+    writer that lines leave through closes itself at the end of the process."""
     numeric = logging.getLevelNamesMapping()[level.upper()]
-    renderers: list[structlog.typing.Processor] = (
-        [structlog.processors.JSONRenderer()]
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer()
         if form == "json"
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
+    stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
+
+    def lost_line(lines: int) -> str:
+        told: structlog.typing.EventDict = {"event": "log.lost", "level": "warning", "lost": lines}
+        stamp(None, "warning", told)
+        return str(renderer(None, "warning", told)) + "\n"
+
+    writer = QueuedWriter(sys.stderr.fileno(), lost_line)
+    atexit.register(writer.close)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            stamp,
             structlog.processors.ExceptionRenderer(_traceback),
-            *renderers,
+            _never_raising(renderer),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(numeric),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(writer),  # type: ignore[arg-type] # it writes and flushes
         cache_logger_on_first_use=True,
     )
+    logging.basicConfig(level=max(numeric, logging.WARNING), handlers=[_LibraryHandler()])
+    return writer
+
+
+def _never_raising(renderer: structlog.typing.Processor) -> structlog.typing.Processor:
+    """The renderer; a line that it cannot make is one that names the event only."""
+
+    def render(logger: object, method: str, event: structlog.typing.EventDict) -> structlog.typing.ProcessorReturnValue:
+        try:
+            return renderer(logger, method, event)
+        except Exception:  # noqa: BLE001 -- whatever a value's repr does, logging never raises
+            return renderer(logger, method, {"event": "log.not_rendered", "original": str(event.get("event"))})
+
+    return render
 
 
 def _traceback(exc_info: structlog.typing.ExcInfo) -> str:

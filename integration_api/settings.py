@@ -4,7 +4,9 @@ The flag `--egress-policy` is the environment's `INTEGRATION_API_EGRESS_POLICY`.
 table of docs/settings.md are made from this class.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from typing import Any
 
 ENV_PREFIX = "INTEGRATION_API_"
@@ -125,6 +127,15 @@ def flag(name: str) -> str:
 def env_name(name: str) -> str:
     """The environment's name of a setting."""
     return ENV_PREFIX + name.upper()
+
+
+def unknown_names(environ: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Names in the environment that look like settings and are none, each with the nearest that is one, or nothing.
+    What Kubernetes sets for a service that is called integration-api is not meant."""
+    known = [env_name(entry.name) for entry in fields(Settings)]
+    injected = (f"{ENV_PREFIX}SERVICE_", f"{ENV_PREFIX}PORT_")
+    unknown = (name for name in sorted(environ) if name.startswith(ENV_PREFIX) and not name.startswith(injected))
+    return [(name, "".join(get_close_matches(name, known, n=1))) for name in unknown if name not in known]
 
 
 def table() -> list[tuple[str, str, str, str]]:

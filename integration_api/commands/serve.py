@@ -5,26 +5,32 @@ Rule: it refuses what cannot work before anything listens, and says what to do; 
 
 import asyncio
 import math
+import os
 import ssl
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, fields
 from typing import Any, TypeVar, get_args
 from urllib.parse import urlsplit
 
 import click
+import structlog
 
+from caller.custom_llm.http.egress_policy import EgressPolicy
 from integration_api import log
-from integration_api.auth.access import exposed, fault_of
+from integration_api.auth.access import exposed, fault_of, is_loopback
+from integration_api.auth.authenticator import is_authenticated_setup
 from integration_api.commands.loop import run
 from integration_api.server import serve, transport_settings
-from integration_api.settings import Settings, env_name, flag
+from integration_api.settings import Settings, env_name, flag, unknown_names
 
 _EXPOSED = (
     "refusing to listen on {host}: it can be reached from other machines, and nothing says who may call. Set up"
     " authentication (--auth-tokens-file, --auth-jwt-key-file or --tls-client-ca-file), listen on loopback"
     f" (--host 127.0.0.1), or let every caller in: --allow-anonymous, or {env_name('allow_anonymous')}=true."
 )
+# gRPC and the operating system take no larger numbers.
+_MOST = 2**31 - 1
 _Decorated = TypeVar("_Decorated", bound=Callable[..., object])
 
 
@@ -48,7 +54,7 @@ def _type_of(entry: "Field[Any]") -> click.ParamType[Any]:
     if int in kinds:
         # A bound whose default is above zero cannot be turned off by zero: it would refuse everything.
         least = 1 if entry.name.startswith("max_") and entry.default else 0
-        return click.IntRange(min=least, max=65535 if entry.name.endswith("port") else None)
+        return click.IntRange(min=least, max=65535 if entry.name.endswith("port") else _MOST)
     return _Finite(min=0, min_open=entry.name.endswith("_timeout")) if float in kinds else click.STRING
 
 
@@ -83,10 +89,12 @@ def command(**values: Any) -> None:
     Every setting is an option and an environment name; the option wins. Times are in seconds, sizes in bytes.
     """
     settings = Settings(**values)
+    log.configure(settings.log_level, settings.log_format)
     fault = unusable(settings) or (_EXPOSED.format(host=settings.host) if exposed(settings) else "")
     if fault:
         raise click.UsageError(fault)
-    log.configure(settings.log_level, settings.log_format)
+    for event, fields_of_it in doubtful(settings, os.environ):
+        structlog.get_logger("integration_api.settings").warning(event, **fields_of_it)
     _raise_descriptor_limit()
     try:
         run(serve(settings))
@@ -115,12 +123,31 @@ def unusable(settings: Settings) -> str:
 def _proxy_fault(url: str) -> str:
     if not url:
         return ""
+    malformed = "endpoint_proxy must be a URL such as http://proxy.internal:3128"
     try:
         parts = urlsplit(url)
-        usable = parts.scheme == "http" and bool(parts.hostname) and parts.port != 0
+        host, port = parts.hostname or "", 80 if parts.port is None else parts.port
     except ValueError:
-        usable = False
-    return "" if usable else "endpoint_proxy must be a URL such as http://proxy.internal:3128"
+        return malformed
+    if parts.scheme != "http" or not host or not port:
+        return malformed
+    try:
+        EgressPolicy.only(host, port)
+    except ValueError:
+        return f"endpoint_proxy leads to {host}, which nothing may call: name the address of a proxy"
+    return ""
+
+
+def doubtful(settings: Settings, environ: Mapping[str, str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """What works, but is hardly meant: events and fields of warnings."""
+    if settings.allow_anonymous and not is_loopback(settings.host) and not is_authenticated_setup(settings):
+        advice = "everybody who reaches this address may call: set up authentication, or see to it that few do"
+        yield "settings.open_to_all", {"host": settings.host, "advice": advice}
+    if settings.egress_policy == "allowlist" and not settings.egress_allow.strip(" ,"):
+        yield "settings.empty_allowlist", {"advice": "no endpoint may be called: list them in egress_allow"}
+    for name, nearest in unknown_names(environ):
+        advice = f"no setting has this name; did you mean {nearest}?" if nearest else "no setting has this name"
+        yield "settings.unknown", {"name": name, "advice": advice}
 
 
 def _raise_descriptor_limit() -> None:

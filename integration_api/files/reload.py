@@ -2,7 +2,8 @@
 
 One thread per server looks at them once a second, so that no call and no token ever waits for a disk. It knows when a
 file changed; what the bytes mean is the business of whoever watches. A change that cannot be read or makes no sense
-leaves the old value in force and is logged, once per content.
+leaves the old value in force and is logged, once per content, and again every minute while that lasts: what is in force
+then is older than what the files say, and a file that was taken away takes nothing out of force.
 
 Kubernetes swaps a symbolic link (`..data`) under mounted secrets; looking through the link finds the new file.
 """
@@ -19,6 +20,8 @@ _INTERVAL = 1.0
 # Two writes within the clock's grain look alike, so a file this young (in seconds) is read again at the next look.
 _YOUNG = 2.0
 _JOIN_SECONDS = 5.0
+_REMIND_SECONDS = 60.0
+_STALE = "what was read before stays in force; to take something out of force, write files without it"
 
 _T = TypeVar("_T")
 # What was found under each path: its bytes, or why there are none.
@@ -36,14 +39,18 @@ class Watched(Generic[_T]):
         find: Callable[[], Sequence[Path]],
         parse: Callable[[Found], _T],
         max_bytes: int = 1024 * 1024,
+        remind_seconds: float = _REMIND_SECONDS,
     ) -> None:
         self._name = name
         self._find = find
         self._parse = parse
         self._max_bytes = max_bytes
+        self._remind_seconds = remind_seconds
         self._signature: _Signature | None = None
         self._content: dict[Path, bytes | str] | None = None
         self._values: list[_T] = []  # empty until loaded
+        self._fault: tuple[str, str] | None = None  # event and words of what is wrong with the files now
+        self._told = 0.0  # when that was logged last
         self._log = structlog.get_logger("integration_api.files")
 
     @property
@@ -65,14 +72,22 @@ class Watched(Generic[_T]):
             raise ValueError(f"{self._name}: {error}") from None
 
     def look(self) -> None:
-        """Read it again where it changed. What goes wrong is logged; the old value stays."""
+        """Read it again where it changed. What goes wrong is logged; the old value stays. It raises nothing."""
         try:
             if self._read():
+                self._fault = None
                 self._log.info("files.reloaded", setting=self._name)
+                return
         except OSError as error:
-            self._log.error("files.unreadable", setting=self._name, error=error.strerror)
+            self._fault, self._told = ("files.unreadable", str(error.strerror)), 0.0
         except ValueError as error:
-            self._log.error("files.broken", setting=self._name, error=str(error))
+            self._fault, self._told = ("files.broken", str(error)), 0.0
+        except Exception as error:  # noqa: BLE001 -- a bug in one parser does not end the watch over all files
+            self._fault, self._told = ("files.bug", type(error).__name__), 0.0
+        if self._fault is not None and (not self._told or time.monotonic() - self._told >= self._remind_seconds):
+            self._told = time.monotonic()
+            event, words = self._fault
+            self._log.error(event, setting=self._name, error=words, advice=_STALE)
 
     def _read(self) -> bool:
         paths = tuple(self._find())

@@ -282,11 +282,12 @@ def test_a_traceback_in_the_log_shows_no_values(form: str, capfd: pytest.Capture
 
     before = structlog.get_config()
     try:
-        log.configure("debug", form)
+        writer = log.configure("debug", form)
         try:
             failing(AUTHORIZATION)
         except ValueError as error:
             structlog.get_logger("test").error("call.bug", exc_info=error)
+        writer.close()
     finally:
         structlog.configure(**before)
     printed = capfd.readouterr().err

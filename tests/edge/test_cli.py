@@ -1,9 +1,11 @@
 """The commands as their users meet them: exit codes, output, signals."""
 
+import json
 import signal
 import socket
 from collections.abc import Iterator
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
@@ -52,6 +54,9 @@ def test_serve_listens_everywhere_when_told_so(word: str) -> None:
         (["--endpoint-ca-file", "/no/such/file.pem"], "/no/such/file.pem"),
         (["--endpoint-ca-file", __file__], "endpoint_ca_file"),
         (["--endpoint-proxy", "socks5://user:canary-secret@proxy"], "endpoint_proxy"),
+        (["--endpoint-proxy", "http://169.254.169.254:80"], "nothing may call"),
+        (["--max-request-bytes", "9999999999"], "--max-request-bytes"),
+        (["--max-running-calls", "99999999999999999999"], "--max-running-calls"),
         (["--port", "65536"], "--port"),
         (["--total-timeout", "nan"], "finite"),
         (["--connect-timeout", "0"], "--connect-timeout"),
@@ -75,6 +80,27 @@ def test_an_unreadable_environment_is_refused() -> None:
     ended = run("serve", "--port", "0", env={"INTEGRATION_API_MAX_ATTEMPTS": "many"})
     assert ended.returncode == 2
     assert "INTEGRATION_API_MAX_ATTEMPTS" in ended.stderr
+
+
+def test_what_is_hardly_meant_is_told_at_the_start(tmp_path: Path) -> None:
+    """A misspelt name, an allowlist of nothing, an access that is open to all, a broken credential: the log says so."""
+    (tmp_path / "house.json").write_text("no JSON", "utf-8")
+    said = {
+        "INTEGRATION_API_MAX_ATEMPTS": "2",
+        "INTEGRATION_API_SERVICE_HOST": "10.0.0.1",
+        "INTEGRATION_API_ALLOW_ANONYMOUS": "true",
+    }
+    args = ("--port", "0", "--log-format", "json", "--host", "0.0.0.0", "--egress-policy", "allowlist")
+    events: dict[str, dict[str, str]] = {}
+    with started("serve", *args, "--credentials-dir", str(tmp_path), env=said) as running:
+        for line in running.lines:
+            events.setdefault(json.loads(line)["event"], json.loads(line))
+            if "server.started" in events:
+                break
+
+    assert "INTEGRATION_API_MAX_ATTEMPTS" in events["settings.unknown"]["advice"]
+    assert events["settings.unknown"]["name"] == "INTEGRATION_API_MAX_ATEMPTS"
+    assert {"settings.open_to_all", "settings.empty_allowlist", "credential.broken"} <= set(events)
 
 
 def test_help_knows_every_setting() -> None:

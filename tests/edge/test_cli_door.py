@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import signal
+import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -90,6 +93,22 @@ def test_chat_uses_a_credential_of_the_service(server: Running, files: Path) -> 
     assert "CREDENTIAL_NOT_FOUND" in unknown.stderr
     assert "either --base-url or --credential" in neither.stderr
     assert neither.returncode == 2
+
+
+def test_the_log_is_ours_alone_whatever_strangers_send(files: Path) -> None:
+    """Broken handshakes leave no line of the gRPC core beside ours."""
+    with service(
+        *("--tls-cert-file", str(files / "server.pem"), "--tls-key-file", str(files / "server.key"))
+    ) as running:
+        for garbage in (b"GET / HTTP/1.1\r\n\r\n", b"x" * 100):
+            with socket.create_connection(("127.0.0.1", running.port)) as stranger:
+                stranger.sendall(garbage)
+                stranger.settimeout(20)
+                with suppress(ConnectionError):
+                    stranger.recv(100)  # the handshake has failed when this returns
+        assert running.end(signal.SIGTERM) == 0
+        for line in running.lines:
+            json.loads(line)
 
 
 def test_health_follows_the_service_into_tls(server: Running, files: Path) -> None:

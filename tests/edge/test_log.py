@@ -1,0 +1,175 @@
+"""Lines leave through a queue: nobody waits for whoever reads the log, and what is lost is told."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from integration_api.files.reload import FileWatcher, Found, Watched, readable
+from integration_api.log import QueuedWriter
+
+_LINE = "x" * 999 + "\n"
+
+
+def _told(lines: int) -> str:
+    return json.dumps({"lost": lines}) + "\n"
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    """A pipe: its reading and its writing end."""
+    reader, writer = os.pipe()
+    yield reader, writer
+    for end in (reader, writer):
+        with suppress(OSError):
+            os.close(end)
+
+
+def _read_until_told(reader: int, total: int) -> tuple[int, int]:
+    """Whole lines, and how many are told as lost, once both make `total`."""
+    lines = lost = 0
+    with os.fdopen(os.dup(reader), "r", encoding="utf-8") as file:
+        while lines + lost < total:
+            line = file.readline()
+            if line.startswith("{"):
+                lost += json.loads(line)["lost"]
+            else:
+                assert line == _LINE
+                lines += 1
+    return lines, lost
+
+
+def test_a_log_that_nobody_reads_holds_nobody(pipe: tuple[int, int]) -> None:
+    """Writing never waits; what did not fit is told, and all lines are either there or told."""
+    reader, writer = pipe
+    log = QueuedWriter(writer, _told, max_waiting=64_000)
+
+    for _ in range(1_000):
+        log.write(_LINE)  # the pipe takes 64 KB: this thread would stand still in a plain write
+    log.close(0.1)
+    lines, lost = _read_until_told(reader, 1_000)
+
+    assert lost > 500
+    assert lines + lost == 1_000
+    log.close(30)
+
+
+def test_a_reader_that_has_died_is_no_error_and_is_told_to_the_next(pipe: tuple[int, int]) -> None:
+    """Lines for a dead reader are lost, and told once there is another one."""
+    reader, writer = pipe
+    dead_reader, dead = os.pipe()
+    os.close(dead_reader)
+    alive = os.dup(writer)
+    os.dup2(dead, writer)
+    os.close(dead)
+    log = QueuedWriter(writer, _told)
+
+    for _ in range(5):
+        log.write(_LINE)
+    log.close(30)
+    os.dup2(alive, writer)
+    os.close(alive)
+    log.write(_LINE)
+    lines, lost = _read_until_told(reader, 6)
+
+    assert (lines, lost) == (1, 5)
+    log.close(30)
+
+
+def test_the_end_of_the_process_does_not_wait_for_a_reader(pipe: tuple[int, int]) -> None:
+    """The last lines get a moment, and no more."""
+    log = QueuedWriter(pipe[1], _told)
+    for _ in range(200):
+        log.write(_LINE)
+    ended = threading.Thread(target=log.close, args=(0.05,))
+
+    ended.start()
+    ended.join(10)
+
+    assert not ended.is_alive()
+    _read_until_told(pipe[0], 200)
+    log.close(30)
+
+
+def test_what_libraries_log_leaves_as_our_lines_do() -> None:
+    """One format, no secret, nothing is lost at the end of the process, and what cannot be rendered is a line, too."""
+    program = """
+import logging, structlog
+from integration_api import log
+class Bad:
+    def __repr__(self): raise RuntimeError
+    __str__ = __repr__
+log.configure("info", "json")
+try:
+    raise ValueError("with Bearer sk-canary-0123456789abcdef")
+except ValueError:
+    logging.getLogger("grpc").exception("a bug with key=sk-canary-0123456789abcdef and %s", 1)
+logging.getLogger("grpc").error("too few arguments: %s %s", 1)
+structlog.get_logger().info("odd", value=Bad())
+structlog.get_logger().info("half a pair", value="\\ud800")
+"""
+    root = Path(__file__).parents[2]
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=root)
+    lines = [json.loads(line) for line in ended.stderr.splitlines()]
+
+    assert [line["event"] for line in lines] == ["library", "library", "log.not_rendered", "half a pair"]
+    assert lines[0]["logger"] == "grpc"
+    assert "ValueError" in lines[0]["exception"]
+    assert "canary" not in ended.stderr
+
+
+def test_a_file_that_was_taken_away_is_told_again_and_again(tmp_path: Path) -> None:
+    """Its content stays in force; that is said as long as it lasts, and no longer."""
+    file = tmp_path / "tokens"
+    file.write_text("good", "ascii")
+    watched = Watched("auth_tokens_file", lambda: (file,), lambda found: readable(found[file]), remind_seconds=0)
+    watched.load()
+    file.unlink()
+
+    with capture_logs() as logs:
+        watched.look()
+        watched.look()
+        file.write_text("new", "ascii")
+        watched.look()
+        watched.look()
+
+    assert [entry["event"] for entry in logs] == ["files.unreadable", "files.unreadable", "files.reloaded"]
+    assert "stays in force" in logs[1]["advice"]
+    assert watched.value == b"new"
+
+
+def test_a_bug_in_a_parser_does_not_end_the_watch(tmp_path: Path) -> None:
+    """The other files are looked at as before, and the next good content is taken."""
+    file, seen = tmp_path / "file", threading.Event()
+    file.write_text("good", "ascii")
+
+    def parse(found: Found) -> bytes:
+        content = readable(found[file])
+        if content == b"bug":
+            raise RuntimeError
+        if content == b"better":
+            seen.set()
+        return content
+
+    files = FileWatcher(interval=0.01)
+    watched = files.add(Watched("broken", lambda: (file,), parse))
+    files.load()
+    files.start()
+    try:
+        with capture_logs() as logs:
+            file.write_text("bug", "ascii")
+            while not any(entry["event"] == "files.bug" for entry in logs):
+                seen.wait(0.01)
+            assert watched.value == b"good"
+            file.write_text("better", "ascii")
+            assert seen.wait(20)
+    finally:
+        files.stop()
+    assert watched.value == b"better"
