@@ -115,12 +115,16 @@ Message = SystemMessage | DeveloperMessage | UserMessage | AssistantMessage | To
 
 @dataclass(frozen=True, slots=True)
 class ToolDefinition:
-    """A tool. `parameters` is its JSON Schema with the keys in the order written, None for no arguments."""
+    """A tool. `parameters` is its JSON Schema with the keys in the order written, None for no arguments.
+
+    `hosted` is a tool that the endpoint itself runs, in the words of its own API; all else but options is unset then.
+    """
 
     name: str
     description: str = ""
     parameters: JsonObject | None = None
     strict: bool | None = None
+    hosted: JsonObject | None = None
     options: Mapping[str, JsonValue] = field(default_factory=dict)
 
 

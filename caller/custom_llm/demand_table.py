@@ -152,6 +152,9 @@ TABLE = (
         r"\b(?:not|n't|no) support\w{0,3}\b.{0,60}\bsystem\b",
         r"\bunsupported\b.{0,60}\bsystem\b",
         r"\bdeveloper instruction is not enabled\b",
+        # GLM's literal_error, nanochat, Claude behind a compatible route
+        r"\brole\b.{0,120}\b(?:should|must) be\W{1,4}user\b",
+        r"\bunexpected role\W{1,3}system\b",
     ),
     # Strict Responses servers: "System messages are not allowed"; ChatGPT's: "Instructions are required".
     _row(

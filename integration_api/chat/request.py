@@ -266,7 +266,9 @@ def _part(path: str, wire: msg.ContentPart, violations: Violations) -> ContentPa
 
 def _tool(number: int, wire: msg.ToolDefinition, violations: Violations) -> ToolDefinition:
     path = f"tools[{number}]"
-    _need(wire.name, f"{path}.name", violations)
+    hosted = _hosted(path, wire, violations) if wire.HasField("hosted") else None
+    if hosted is None:
+        _need(wire.name, f"{path}.name", violations)
     if len(wire.name) > MAX_TOOL_NAME_CHARS:
         violations.append(Violation(f"{path}.name", f"must be at most {MAX_TOOL_NAME_CHARS} characters"))
     parameters: JsonObject | None = None
@@ -287,8 +289,17 @@ def _tool(number: int, wire: msg.ToolDefinition, violations: Violations) -> Tool
         description=wire.description,
         parameters=parameters,
         strict=wire.strict if wire.HasField("strict") else None,
+        hosted=hosted,
         options=_object(f"{path}.provider_options", wire.provider_options, violations),
     )
+
+
+def _hosted(path: str, wire: msg.ToolDefinition, violations: Violations) -> JsonObject:
+    if wire.description or wire.WhichOneof("schema") or wire.HasField("strict"):
+        violations.append(Violation(f"{path}.hosted", "must stand without description, schema and strict"))
+    if not wire.hosted.fields:
+        violations.append(Violation(f"{path}.hosted", "must not be empty"))
+    return _object(f"{path}.hosted", wire.hosted, violations)
 
 
 def _need(value: str | bytes, path: str, violations: Violations) -> None:

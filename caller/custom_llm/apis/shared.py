@@ -16,9 +16,10 @@ from enum import Enum
 import msgspec
 
 from caller.custom_llm.adapter import HttpRequest
+from caller.custom_llm.parameter_table import merged
 from caller.errors import NotSupportedByApi, ProtocolError, RequestInvalid, Violation
 from caller.json_types import JsonObject, JsonValue, deeper_than, object_of, text_of
-from caller.messages import AssistantMessage, ContentPart, Message, TextPart, ToolMessage, joined_text
+from caller.messages import AssistantMessage, ContentPart, Message, TextPart, ToolDefinition, ToolMessage, joined_text
 from caller.parameters import Parameters
 
 _decode = msgspec.json.Decoder().decode
@@ -295,6 +296,11 @@ def text_only(message: int, role: str, content: tuple[ContentPart, ...], api: st
         return text
     at = next(number for number, part in enumerate(content) if not isinstance(part, TextPart))
     raise unsupported(part_field(message, role, at), f"{api} carries only text here")
+
+
+def hosted(tool: ToolDefinition) -> JsonObject | None:
+    """A tool that the endpoint itself runs, as it stands in the shape's list; None for one of the client's."""
+    return None if tool.hosted is None else merged(dict(tool.hosted), tool.options)
 
 
 def names_of_calls(messages: Sequence[Message]) -> Mapping[str, str]:

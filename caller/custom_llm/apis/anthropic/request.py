@@ -16,6 +16,7 @@ from caller.custom_llm.apis.anthropic.media import API
 from caller.custom_llm.apis.shared import (
     NO_ARGUMENTS,
     ToolChoiceKind,
+    hosted,
     json_schema_of,
     post_json,
     tool_choice_of,
@@ -65,7 +66,7 @@ def messages_request(call: ResolvedCall, stream: bool) -> HttpRequest:
         body["system"] = system
     body["messages"] = conversation.wire()
     if call.tools:
-        body["tools"] = [_tool(tool) for tool in call.tools]
+        body["tools"] = [hosted(tool) or _tool(tool) for tool in call.tools]
     _tool_choice(body, call)
     for name, value in placed.known.items():
         if name not in _TRANSLATED:

@@ -14,6 +14,7 @@ from caller.custom_llm.apis.shared import (
     NO_ARGUMENTS,
     arguments_json,
     data_url,
+    hosted,
     part_field,
     post_json,
     text_only,
@@ -78,7 +79,7 @@ def chat_request(call: ResolvedCall, stream: bool, api: ApiCompatibility) -> Htt
         "messages": [_message(number, message, api, ours) for number, message in enumerate(call.messages)],
     }
     if call.tools:
-        body["tools"] = [_tool(tool) for tool in call.tools]
+        body["tools"] = [hosted(tool) or _tool(tool) for tool in call.tools]
     for name, value in placed.known.items():
         put(body, name, value)
     _tool_choice(body, call)

@@ -3,7 +3,7 @@
 Source of the wire facts: Gemini API reference; deviations name the server.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -12,6 +12,7 @@ from caller.custom_llm.apis.gemini.contents import Conversation
 from caller.custom_llm.apis.gemini.model import API, before_gemini_3, chat_operation, wants_signatures
 from caller.custom_llm.apis.shared import (
     ToolChoiceKind,
+    hosted,
     json_schema_of,
     post_json,
     tool_choice_of,
@@ -75,7 +76,7 @@ def gemini_request(call: ResolvedCall, stream: bool) -> HttpRequest:
     if conversation.system:
         body["systemInstruction"] = {"parts": conversation.system}
     if call.tools:
-        body["tools"] = [{"functionDeclarations": [_tool(number, tool) for number, tool in enumerate(call.tools)]}]
+        body["tools"] = _tools(call.tools)
     _tool_choice(body, call)
     for name, value in placed.known.items():
         _parameter(body, name, value, call.parameters)
@@ -141,6 +142,13 @@ def _tool_choice(body: JsonObject, call: ResolvedCall) -> None:
         put(body, _CALLING, given.get("functionCallingConfig") or given)
     else:
         put(body, _CALLING, {"mode": _MODES[choice.kind]})
+
+
+def _tools(tools: Sequence[ToolDefinition]) -> list[JsonValue]:
+    """All functions in one entry of the list, each tool that Google runs in one of its own."""
+    declared = [_tool(number, tool) for number, tool in enumerate(tools) if tool.hosted is None]
+    functions: list[JsonValue] = [{"functionDeclarations": declared}] if declared else []
+    return functions + [wire for wire in map(hosted, tools) if wire is not None]
 
 
 def _tool(number: int, tool: ToolDefinition) -> JsonValue:

@@ -20,6 +20,7 @@ from caller.custom_llm.apis.responses.input import input_items, replays_encrypte
 from caller.custom_llm.apis.shared import (
     NO_ARGUMENTS,
     ToolChoiceKind,
+    hosted,
     json_schema_of,
     post_json,
     tool_choice_of,
@@ -54,7 +55,7 @@ def responses_request(call: ResolvedCall, stream: bool) -> HttpRequest:
     items = input_items(call.messages, adapted, without_reasoning="encrypted_reasoning" in call.demands)
     body: JsonObject = {"model": call.parameters.model, "input": [*items]}
     if call.tools:
-        body["tools"] = [_tool(tool) for tool in call.tools]
+        body["tools"] = [hosted(tool) or _tool(tool) for tool in call.tools]
     _parameters(body, call, placed)
     merged(body, placed.rest)
     ours: set[str] = set()  # what nobody asked for
