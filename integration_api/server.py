@@ -27,7 +27,9 @@ from integration_api.chat.service import ChatService
 from integration_api.rapida import service as unified_provider
 from integration_api.rapida.service import UnifiedProviderService
 from integration_api.rpc import health, reflection
-from integration_api.rpc.guard import Guard
+from integration_api.rpc.guard import Guard, GuardLimits
+from integration_api.rpc.receiving import ReceiveLimits
+from integration_api.rpc.strangers import Strangers
 from integration_api.settings import Settings, effective
 from integration_api.v1 import chat_service_pb2 as pb
 
@@ -56,7 +58,7 @@ class Server:
             silence=SilenceLimits(settings.max_silent_bytes, settings.max_silent_events),
         )
         self._registry = Registry({"custom-llm": CustomLLMCaller(self._transport, limits)})
-        self.guard = Guard(settings.write_timeout, settings.max_open_streams, identify=self._access.identify)
+        self.guard = Guard(settings.write_timeout, guard_limits(settings), identify=self._access.identify)
         self._server = grpc.aio.server(options=_options(settings))
         self._stop_forced = asyncio.Event()
         self._health = health.Health(chat.NAME, unified_provider.NAME)
@@ -73,9 +75,10 @@ class Server:
         await asyncio.to_thread(self._access.files.load)
         self._add_chat()
         self._add_unified_provider()
-        self._health.add_to(self._server)
+        strangers = Strangers()
+        self._health.add_to(self._server, strangers)
         if settings.reflection:
-            reflection.enable(self._server, self._health.services)
+            reflection.enable(self._server, self._health.services, strangers)
         address = f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"
         try:
             self.port = self._listen(address)
@@ -155,13 +158,11 @@ class Server:
             "ListModels": guard.unary("ListModels", pb.ListModelsRequest, service.list_models),
         }
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(chat.NAME, handlers),))
-        self._server.add_registered_method_handlers(chat.NAME, handlers)
 
     def _add_unified_provider(self) -> None:
         service = UnifiedProviderService(self._registry, self._settings, self.admission)
         handlers = service.handlers(self.guard)
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(unified_provider.NAME, handlers),))
-        self._server.add_registered_method_handlers(unified_provider.NAME, handlers)
 
 
 async def _bounded(work: Awaitable[object]) -> None:
@@ -213,6 +214,17 @@ def transport_settings(settings: Settings) -> TransportSettings:
         tls_strict=settings.endpoint_tls_strict,
         pool=PoolLimits(total=settings.max_idle_connections, per_origin=settings.max_idle_per_endpoint),
         proxy=settings.endpoint_proxy,
+    )
+
+
+def guard_limits(settings: Settings) -> GuardLimits:
+    """What the guard bounds, from the settings."""
+    messages = max(1, settings.max_receiving_bytes // settings.max_request_bytes)
+    return GuardLimits(
+        open_streams=settings.max_open_streams,
+        unread_bytes=settings.max_unread_bytes,
+        receiving=ReceiveLimits(messages, settings.max_client_share, settings.request_timeout),
+        share=settings.max_client_share,
     )
 
 

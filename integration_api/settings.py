@@ -87,6 +87,16 @@ class Settings:
     max_open_streams: int = _setting(10_000, "Most bidirectional streams at once; their turns count as calls.")
     stream_idle_timeout: float = _setting(600.0, "Longest time that a bidirectional stream may be open without a turn.")
     max_request_bytes: int = _setting(16 * MIB, "Largest gRPC request.")
+    request_timeout: float = _setting(10.0, "Longest time for a gRPC request to arrive, from its headers on.")
+    max_receiving_bytes: int = _setting(
+        1024 * MIB, "Most bytes of requests that are arriving at once, each counted as max_request_bytes."
+    )
+    max_unread_bytes: int = _setting(128 * MIB, "Most bytes of answers that wait for clients to read them.")
+    max_client_share: float = _setting(
+        0.5,
+        "Part of what is bounded for all (running calls, calls of an endpoint, places in the queue, open streams, "
+        "arriving requests, unread answers) that one client may hold while others hold some; 1: all of it.",
+    )
     max_event_bytes: int = _setting(16 * MIB, "Largest single event, or whole JSON answer, of an endpoint.")
     max_silent_bytes: int = _setting(8 * MIB, "Most bytes of an endpoint from one output to the next.")
     max_silent_events: int = _setting(50_000, "Most events and comment lines from one output to the next.")

@@ -3,33 +3,34 @@
 A handler is a function; the guard wraps it into what grpc.aio registers. It takes and gives bytes: parsing happens
 inside, since a deserializer that raises would send its exception's text to the client.
 
-The traps of grpc.aio that it closes (grpcio 1.85.1):
-
-* an exception's text goes to the client: here it goes to the log, the client gets the request id;
-* a CancelledError that nobody asked for ends the call without any status, and the client hangs: it becomes INTERNAL;
-* a client that is gone shows as CancelledError or as an error of the write: both mean the same;
-* `abort` waits behind a message that the client does not read: it gets a second.
+Every method is registered as a stream, also those of one request or one answer: the wire is the same, and a stream's
+handler runs when the headers are there. So who calls, whether this instance drains or is short of memory, and how much
+this client is already sending, are asked before a message is read; and an answer is written inside the call, where its
+time and its bytes are bounded. A second message of a client to a method of one request is not read, as in grpc's own.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import grpc
-import structlog
+from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
-from msgspec.structs import asdict, replace
 
 from caller.deadline import DeadlineTimer
-from caller.errors import CallerError, InternalError, ServiceDraining, ServiceOverloaded, ServiceStopped
-from caller.events import Usage, UsageSource
+from caller.errors import CallerError, ServiceDraining, ServiceOverloaded
 from integration_api.auth.authenticator import Authenticate
-from integration_api.rpc.rpc import ClientGoneError, Rpc
-from integration_api.rpc.status import StatusDetails, status_details
+from integration_api.rpc.clients import address_key
+from integration_api.rpc.connections import Connections
+from integration_api.rpc.failures import Failures, forget_traces, this_task
+from integration_api.rpc.receiving import STRANGERS, ReceiveLimits, Receiver
+from integration_api.rpc.rpc import Rpc
+from integration_api.rpc.shares import Shares
 from integration_api.rpc.streams import OpenStream, parsed
 
-_ABORT_SECONDS = 1.0
+_NOTHING = Empty()
 
 Request = TypeVar("Request", bound=Message)
 Handler = Callable[[Request, Rpc], Awaitable[Message | None]]
@@ -38,19 +39,42 @@ StreamHandler = Callable[[OpenStream[Request]], Awaitable[None]]
 InBody = Callable[[CallerError, bytes, Rpc], Message]
 
 
+@dataclass(frozen=True, slots=True)
+class GuardLimits:
+    """What is bounded for all: bidirectional streams at once, bytes of answers that wait to be read, messages that are
+    being read; and the `share` of each that one client may hold while others hold some."""
+
+    open_streams: int = 10_000
+    unread_bytes: int = 128 * 1024 * 1024
+    receiving: ReceiveLimits = field(default_factory=ReceiveLimits)
+    share: float = 0.5
+
+
 class Guard:
     """Wraps handlers, and knows which of their calls are running. `identify` says who calls before anything of a
-    request is read; None lets everybody in, nameless."""
+    request is read; None lets everybody in, nameless. `overloaded` says why no new call may begin now; empty: it may.
+    """
 
     def __init__(
-        self, write_timeout: float, max_open_streams: int = 10_000, *, identify: Authenticate | None = None
+        self,
+        write_timeout: float,
+        limits: GuardLimits = GuardLimits(),
+        *,
+        identify: Authenticate | None = None,
+        overloaded: Callable[[], str] = str,
     ) -> None:
         self._write_timeout = write_timeout
         self._identify_natively = identify
-        self._max_open_streams = max_open_streams
-        self._log = structlog.get_logger("integration_api.call")
+        self._overloaded = overloaded
+        self._max_open_streams = limits.open_streams
+        self._connections = Connections()
+        self._failures = Failures(self._connections)
+        self._receiver = Receiver(limits.receiving)
+        self._strangers = Receiver(STRANGERS)
+        self._unread = Shares(limits.unread_bytes, limits.share)
         self._running: dict[asyncio.Task[object], Rpc] = {}
         self._streams: set[OpenStream[Any]] = set()  # of whatever frames
+        self._open = Shares(limits.open_streams, limits.share)
         self._calls = 0  # running ones, open streams, and those whose status is on its way
         self._idle = asyncio.Event()
         self._idle.set()
@@ -59,8 +83,18 @@ class Guard:
 
     @property
     def running(self) -> int:
-        """How many calls are running, turns of open streams included."""
+        """How many calls are running: those whose request or answer is on its way, and turns of open streams."""
         return len(self._running)
+
+    @property
+    def reading(self) -> int:
+        """How many messages are being read."""
+        return self._receiver.reading
+
+    @property
+    def unread_bytes(self) -> int:
+        """How many bytes of answers wait for clients to read them; small frames are not counted."""
+        return self._unread.total
 
     @property
     def open_streams(self) -> int:
@@ -70,6 +104,7 @@ class Guard:
     def drain(self) -> None:
         """Refuse new calls from now on; idle streams end now, busy ones after their turn."""
         self._draining = True
+        self._receiver.end(_draining)
         for stream in tuple(self._streams):
             stream.drain()
 
@@ -94,32 +129,34 @@ class Guard:
         in_body: InBody | None = None,
         authenticate: Authenticate | None = None,
     ) -> grpc.RpcMethodHandler:
-        """A guarded unary-unary handler. `authenticate` takes the place of the native way."""
+        """A guarded method of one request and one answer. `authenticate` takes the place of the native way."""
 
-        async def work(raw: bytes, rpc: Rpc) -> bytes:
-            self._identify(rpc, authenticate)
+        async def work(rpc: Rpc) -> None:
             with self._counted(rpc):
-                answer = await handler(parsed(request, raw), rpc)
-                return b"" if answer is None else answer.SerializeToString()
+                raw = await self._receiver.receive(rpc)
+                if in_body is not None:
+                    rpc.raw = raw
+                message = parsed(request, raw)
+                del raw
+                answer = await handler(message, rpc)
+                await rpc.write(_NOTHING if answer is None else answer)
 
-        async def guarded(raw: bytes, context: grpc.aio.ServicerContext) -> bytes:
-            return await self._call(method, work, raw, context, in_body)
+        async def guarded(_: object, context: grpc.aio.ServicerContext) -> None:
+            await self._call(method, work, context, authenticate, in_body)
 
-        return grpc.unary_unary_rpc_method_handler(guarded)
+        return grpc.stream_stream_rpc_method_handler(guarded)
 
     def server_stream(self, method: str, request: type[Request], handler: Handler[Request]) -> grpc.RpcMethodHandler:
-        """A guarded unary-stream handler; the handler writes its frames through the `Rpc`."""
+        """A guarded method of one request and many answers; the handler writes its frames through the `Rpc`."""
 
-        async def work(raw: bytes, rpc: Rpc) -> bytes:
-            self._identify(rpc, None)
+        async def work(rpc: Rpc) -> None:
             with self._counted(rpc):
-                await handler(parsed(request, raw), rpc)
-                return b""
+                await handler(parsed(request, await self._receiver.receive(rpc)), rpc)
 
-        async def guarded(raw: bytes, context: grpc.aio.ServicerContext) -> None:
-            await self._call(method, work, raw, context, None)
+        async def guarded(_: object, context: grpc.aio.ServicerContext) -> None:
+            await self._call(method, work, context, None, None)
 
-        return grpc.unary_stream_rpc_method_handler(guarded)
+        return grpc.stream_stream_rpc_method_handler(guarded)
 
     def bidi(
         self,
@@ -131,59 +168,84 @@ class Guard:
     ) -> grpc.RpcMethodHandler:
         """A guarded stream-stream handler. An open stream is no running call; its turns are."""
 
-        async def work(_: bytes, rpc: Rpc) -> bytes:
-            self._identify(rpc, authenticate)
+        async def work(rpc: Rpc) -> None:
             with self._opened(OpenStream(rpc, request, self._counted)) as stream:
                 await handler(stream)
-            return b""
 
         async def guarded(_: object, context: grpc.aio.ServicerContext) -> None:
-            await self._call(method, work, b"", context, None)
+            await self._call(method, work, context, authenticate, None)
 
         return grpc.stream_stream_rpc_method_handler(guarded)
 
     async def _call(
         self,
         method: str,
-        work: Callable[[bytes, Rpc], Awaitable[bytes]],
-        raw: bytes,
+        work: Callable[[Rpc], Awaitable[None]],
         context: grpc.aio.ServicerContext,
+        authenticate: Authenticate | None,
         in_body: InBody | None,
-    ) -> bytes:
+    ) -> None:
         timer = DeadlineTimer()
-        rpc = Rpc(context, method, self._write_timeout, timer)
+        rpc = Rpc(context, method, self._write_timeout, timer, self._unread)
         self._calls += 1
         self._idle.clear()
+        this_task().add_done_callback(self._ended)
         try:
             async with timer:  # inside: its timeout must become a status, too
-                return await work(raw, rpc)
-        except grpc.aio.AbortError as aborted:
-            return _left_to_grpc(aborted)
+                self._identify(rpc, authenticate)
+                await work(rpc)
+        except grpc.aio.AbortError as aborted:  # grpc keeps it, and raises it again behind the handler
+            forget_traces(aborted)
         except BaseException as error:
-            failure = self._failure(error, rpc)
+            failure = self._failures.failure(error, rpc, cutting=self._cutting)
             if failure is None:
                 raise
-            _forget_traces(error)
-            if in_body is not None:
-                self._log_failure(failure, rpc)
-                return in_body(failure, raw, rpc).SerializeToString()
-            await self._abort(failure, rpc)
-            return b""
+            forget_traces(error)
+            if in_body is not None and not rpc.writing and not rpc.spoke:
+                failure = await self._answer_failed(failure, rpc, in_body)
+            if failure is not None:
+                await self._failures.abort(failure, rpc)
         finally:
-            self._calls -= 1
-            if not self._calls:
-                self._idle.set()
+            if not rpc.left_behind:
+                rpc.release()
+
+    async def _answer_failed(self, failure: CallerError, rpc: Rpc, in_body: InBody) -> CallerError | None:
+        """Answer with the error in the body; returns the error that is left for the status."""
+        self._failures.report(failure, rpc)
+        if not rpc.raw:
+            await self._receive_late(rpc)
+        rpc.timer = DeadlineTimer()
+        try:
+            async with rpc.timer:
+                await rpc.write(in_body(failure, rpc.raw, rpc))
+        except Exception as error:  # noqa: BLE001 -- whatever it is, its text is not for the client
+            return self._failures.failure(error, rpc, cutting=False)
+        return None
+
+    async def _receive_late(self, rpc: Rpc) -> None:
+        """The request of a client that was refused before it was read, if it is here soon: the answer names it."""
+        rpc.client = rpc.client or address_key(rpc.context.peer())
+        rpc.timer = DeadlineTimer()
+        with suppress(CallerError):
+            async with rpc.timer:
+                rpc.raw = await self._strangers.receive(rpc)
+
+    def _ended(self, _: object) -> None:
+        """A call's task is done: its status has left."""
+        self._calls -= 1
+        if not self._calls:
+            self._idle.set()
 
     def _identify(self, rpc: Rpc, authenticate: Authenticate | None) -> None:
-        if authenticate is not None:
-            rpc.identity = authenticate(rpc.context)
-        elif self._identify_natively is not None:
-            rpc.identity = self._identify_natively(rpc.context)
+        identify = authenticate or self._identify_natively
+        if identify is not None:
+            rpc.identity = identify(rpc.context)
+        rpc.client = rpc.identity or address_key(rpc.context.peer())
 
     @contextmanager
     def _counted(self, rpc: Rpc) -> Iterator[None]:
         """Count the current task as a running call, if it is admitted."""
-        task = _this_task()
+        task = this_task()
         self._admit()
         self._running[task] = rpc
         try:
@@ -193,116 +255,29 @@ class Guard:
 
     @contextmanager
     def _opened(self, stream: OpenStream[Request]) -> Iterator[OpenStream[Request]]:
-        """Count an open stream, if there is room for it."""
-        if self._draining:
-            raise ServiceDraining("this instance is stopping; another one will answer")
-        if len(self._streams) >= self._max_open_streams:
-            raise ServiceOverloaded(f"more than {self._max_open_streams} streams are open")
+        """Count an open stream, if there is one left for its client."""
+        self._admit()
+        client = stream.rpc.client
+        if not self._open.allows(client):
+            raise ServiceOverloaded(
+                f"{self._open.total} streams are open, {self._open.held.get(client, 0)} of them this client's "
+                f"(max_open_streams, here {self._max_open_streams}, and max_client_share)"
+            )
+        self._open.take(client)
         self._streams.add(stream)
         try:
             yield stream
         finally:
             self._streams.discard(stream)
+            self._open.give_back(client)
 
     def _admit(self) -> None:
         if self._draining:
-            raise ServiceDraining("this instance is stopping; another one will answer")
-
-    def _failure(self, error: BaseException, rpc: Rpc) -> CallerError | None:
-        """The error that the client is told; None for a cancellation from outside, which goes on."""
-        if isinstance(error, asyncio.CancelledError):
-            task = _this_task()
-            if self._cutting and rpc.time_left() != 0:
-                task.uncancel()
-                return _stopped(rpc)
-            if task.cancelling():
-                self._log.info("call.cancelled", **_who(rpc), **_used(rpc))
-                return None
-        if isinstance(error, ClientGoneError):
-            self._log.info("call.client_gone", **_who(rpc), **_used(rpc))
-            raise asyncio.CancelledError from error
-        if not isinstance(error, CallerError):
-            rpc.name(rpc.request_id)
-            self._log.error("call.bug", **_who(rpc), exc_info=error)
-            return InternalError(f"internal error, request id {rpc.request_id}")
-        return error
-
-    def _log_failure(self, error: CallerError, rpc: Rpc) -> StatusDetails:
-        ending = status_details(error, rpc.request_id or rpc.name(""))
-        self._log.info(
-            "call.failed",
-            **_who(rpc),
-            reason=ending.reason,
-            status=ending.code.name,
-            message=ending.message,
-            attempts=error.attempts,
-            url=error.url,
-        )
-        return ending
-
-    async def _abort(self, error: CallerError, rpc: Rpc) -> None:
-        ending = self._log_failure(error, rpc)
-        try:
-            async with asyncio.timeout(_ABORT_SECONDS):
-                await rpc.context.abort(ending.code, ending.message, ending.trailers)
-        except grpc.aio.AbortError as aborted:
-            _left_to_grpc(aborted)
-        except TimeoutError:  # the client does not read: the status waits in grpc's buffer, nobody waits for it here
-            raise asyncio.CancelledError from error
+            raise _draining()
+        overloaded = self._overloaded()
+        if overloaded:
+            raise ServiceOverloaded(overloaded)
 
 
-def _who(rpc: Rpc) -> dict[str, str]:
-    """What every log line of a call says."""
-    return {"method": rpc.method, "request_id": rpc.request_id, "identity": rpc.identity}
-
-
-def _used(rpc: Rpc) -> dict[str, object]:
-    """What is known of a call that its client gave up: somebody pays for it."""
-    report = rpc.report
-    if report is None:
-        return {}
-    used: dict[str, object] = {"attempts": report.attempts, "url": report.url}
-    usage = _partial(report.usage)
-    if usage is not None:
-        used["usage"] = {name: count for name, count in asdict(usage).items() if isinstance(count, int)}
-        used["usage_source"] = usage.source.name
-    return used
-
-
-def _partial(usage: Usage | None) -> Usage | None:
-    return None if usage is None else replace(usage, source=UsageSource.PARTIAL)
-
-
-def _left_to_grpc(aborted: grpc.aio.AbortError) -> bytes:
-    """An answer that grpc does not send: it keeps the error of an abort, and raises it again behind the handler."""
-    _forget_traces(aborted)
-    return b""
-
-
-def _forget_traces(error: BaseException) -> None:
-    """Tracebacks hold the frames of a call, and with them the conversation, in cycles that only the collector finds:
-    seldom. What is worth knowing of them has been logged."""
-    waiting: list[BaseException | None] = [error]
-    seen: set[int] = set()
-    while waiting:
-        known = waiting.pop()
-        if known is not None and id(known) not in seen:
-            seen.add(id(known))
-            known.__traceback__ = None
-            waiting += (known.__cause__, known.__context__)
-
-
-def _stopped(rpc: Rpc) -> CallerError:
-    """The error of a call that is cut at shutdown."""
-    error = (ServiceStopped if rpc.spoke else ServiceDraining)("this instance is stopping")
-    if rpc.report is not None:
-        error.usage = _partial(rpc.report.usage)
-        error.attempts, error.url, error.api = rpc.report.attempts, rpc.report.url, rpc.report.api
-    return error
-
-
-def _this_task() -> asyncio.Task[object]:
-    task = asyncio.current_task()
-    if task is None:
-        raise RuntimeError("a call runs in a task")
-    return task
+def _draining() -> ServiceDraining:
+    return ServiceDraining("this instance is stopping; another one will answer")

@@ -6,10 +6,12 @@ read would keep the service from saying NOT_SERVING. Here setting never waits. I
 
 import asyncio
 from contextlib import suppress
-from typing import Any
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
+
+from integration_api.rpc.rpc import ClientGoneError, Rpc
+from integration_api.rpc.strangers import Strangers
 
 NAME = "grpc.health.v1.Health"
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -30,9 +32,14 @@ class Health:
         """The names, without the process itself."""
         return [name for name in self._statuses if name]
 
-    def add_to(self, server: grpc.aio.Server) -> None:
+    def add_to(self, server: grpc.aio.Server, strangers: Strangers) -> None:
         """Serve it."""
-        health_pb2_grpc.add_HealthServicer_to_server(self, server)
+        handlers = {
+            "Check": strangers.method("Health/Check", health_pb2.HealthCheckRequest, self._check),
+            "List": strangers.method("Health/List", health_pb2.HealthListRequest, self._list),
+            "Watch": strangers.method("Health/Watch", health_pb2.HealthCheckRequest, self._watch),
+        }
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(NAME, handlers),))
 
     def set(self, status: "health_pb2.HealthCheckResponse.ServingStatus") -> None:
         """What every service is from now on."""
@@ -48,27 +55,26 @@ class Health:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
-    async def Check(self, request: Any, context: grpc.aio.ServicerContext) -> Any:  # grpc's types are its own
+    async def _check(self, request: health_pb2.HealthCheckRequest, rpc: Rpc) -> None:
         """The status of one service; NOT_FOUND for a name that is none."""
         status = self._statuses.get(request.service)
         if status is None:
-            await context.abort(grpc.StatusCode.NOT_FOUND, "no such service")
-        return health_pb2.HealthCheckResponse(status=status)
+            await rpc.context.abort(grpc.StatusCode.NOT_FOUND, "no such service")
+        await rpc.write(health_pb2.HealthCheckResponse(status=status))
 
-    async def List(self, _: Any, __: grpc.aio.ServicerContext) -> Any:
+    async def _list(self, _: health_pb2.HealthListRequest, rpc: Rpc) -> None:
         """The statuses of all services."""
-        return health_pb2.HealthListResponse(
-            statuses={name: health_pb2.HealthCheckResponse(status=status) for name, status in self._statuses.items()}
-        )
+        statuses = {name: health_pb2.HealthCheckResponse(status=status) for name, status in self._statuses.items()}
+        await rpc.write(health_pb2.HealthListResponse(statuses=statuses))
 
-    async def Watch(self, request: Any, context: grpc.aio.ServicerContext) -> None:
+    async def _watch(self, request: health_pb2.HealthCheckRequest, rpc: Rpc) -> None:
         """The status of one service now, and whenever it changes, until the shutdown is over."""
         last = None
-        with suppress(grpc.aio.BaseError):  # a watcher that is gone
+        with suppress(ClientGoneError):
             while not (self._closed and last == self._statuses.get(request.service, _UNKNOWN)):
                 changed, status = self._changed, self._statuses.get(request.service, _UNKNOWN)
                 if status != last:
                     last = status
-                    await context.write(health_pb2.HealthCheckResponse(status=status))
+                    await rpc.write(health_pb2.HealthCheckResponse(status=status))
                 else:
                     await changed.wait()

@@ -6,13 +6,17 @@ The descriptors inside Python's generated code lack the fields' JSON names, whic
 the names of the proto file. They are put back, so that what such a tool prints is proto3 JSON.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from functools import lru_cache
 
 import grpc
 from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto
-from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2
 from grpc_reflection.v1alpha._async import ReflectionServicer
+
+from integration_api.rpc.rpc import Rpc
+from integration_api.rpc.strangers import Strangers
 
 V1 = "grpc.reflection.v1.ServerReflection"
 
@@ -22,7 +26,7 @@ class _Reflection(ReflectionServicer):  # type: ignore[misc] # grpcio-reflection
 
     async def ServerReflectionInfo(
         self, request_iterator: AsyncIterator[reflection_pb2.ServerReflectionRequest], context: grpc.aio.ServicerContext
-    ) -> AsyncIterator[reflection_pb2.ServerReflectionResponse]:
+    ) -> AsyncGenerator[reflection_pb2.ServerReflectionResponse, None]:
         async for response in super().ServerReflectionInfo(request_iterator, context):
             if response.HasField("file_descriptor_response"):
                 found = response.file_descriptor_response
@@ -52,18 +56,18 @@ def _json_name(name: str) -> str:
     return first + "".join(word[:1].upper() + word[1:] for word in others)
 
 
-def enable(server: grpc.aio.Server, services: Sequence[str]) -> list[str]:
+def enable(server: grpc.aio.Server, services: Sequence[str], strangers: Strangers) -> list[str]:
     """Serve the descriptors of `services`; returns the names of the reflection services themselves."""
     names = [reflection.SERVICE_NAME, V1]
     servicer = _Reflection([*services, reflection.SERVICE_NAME])
-    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, server)
-    # On the wire the v1 messages are equal field by field.
-    handlers = {
-        "ServerReflectionInfo": grpc.stream_stream_rpc_method_handler(
-            servicer.ServerReflectionInfo,
-            request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
-            response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
-        )
-    }
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(V1, handlers),))
+
+    async def answer(requests: AsyncIterator[reflection_pb2.ServerReflectionRequest], rpc: Rpc) -> None:
+        async with aclosing(servicer.ServerReflectionInfo(requests, rpc.context)) as responses:
+            async for response in responses:
+                await rpc.write(response)
+
+    method = strangers.conversation("ServerReflectionInfo", reflection_pb2.ServerReflectionRequest, answer)
+    for name in names:  # on the wire the v1 messages are equal field by field
+        handlers = {"ServerReflectionInfo": method}
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
     return names

@@ -13,8 +13,11 @@ from google.protobuf.message import Message
 
 from caller.call import CallReport
 from caller.deadline import DeadlineTimer
-from caller.errors import TotalTimeout
+from caller.errors import ServiceOverloaded, TotalTimeout
+from integration_api.rpc.shares import Shares
 
+# Frames up to this size are not counted among what waits to be read: few bytes, and most of all frames.
+_UNCOUNTED_BYTES = 64 * 1024
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
@@ -23,37 +26,59 @@ class ClientGoneError(Exception):
 
 
 class Rpc:
-    """One call. `identity` is who calls, empty when nobody said; `spoke` turns True with the first frame; `deadline`
-    is the end of the call's total time, in `loop.time()`; `report` is what is known of it at the endpoint, once it is
-    on its way there."""
+    """One call. `identity` is who calls, empty when nobody said; `client` is the key under which it shares with other
+    clients: its identity, or its address; `timer` ends the call with an error; `raw` is the request, for whoever
+    answers failures in a body.
+
+    `writing` is the size of the frame that was given to gRPC and has not left it, of which `counted` bytes are counted
+    in `unread`, and `left_behind` that the call ended in front of it; `spoke` turns True with the first frame;
+    `deadline` is the end of the call's total time, in `loop.time()`; `report` is what is known of it at the endpoint,
+    once it is on its way there."""
 
     __slots__ = (
         "_clock",
-        "_timer",
         "_write_timeout",
+        "client",
         "context",
+        "counted",
         "deadline",
         "identity",
+        "left_behind",
         "method",
+        "raw",
         "report",
         "request_id",
         "spoke",
         "started",
+        "timer",
+        "unread",
+        "writing",
     )
 
     def __init__(
-        self, context: grpc.aio.ServicerContext, method: str, write_timeout: float, timer: DeadlineTimer
+        self,
+        context: grpc.aio.ServicerContext,
+        method: str,
+        write_timeout: float,
+        timer: DeadlineTimer,
+        unread: Shares,
     ) -> None:
+        """`unread`: the bytes that wait in gRPC until their clients read them."""
         self.context = context
         self.method = method
         self.request_id = ""
         self.identity = ""
+        self.client = ""
         self.spoke = False
+        self.writing = self.counted = 0
+        self.left_behind = False
+        self.raw = b""
+        self.unread = unread
         self._clock = asyncio.get_running_loop().time
         self.started = self._clock()
         self.deadline = math.inf
         self.report: CallReport | None = None
-        self._timer = timer
+        self.timer = timer
         self._write_timeout = write_timeout
 
     def name(self, request_id: str) -> str:
@@ -71,19 +96,45 @@ class Rpc:
 
         Raises:
             ClientGoneError: it hung up.
+            ServiceOverloaded: clients leave too much unread.
             TotalTimeout: it stopped reading.
         """
+        raw = frame.SerializeToString()
+        self.writing = size = len(raw)
+        if size > _UNCOUNTED_BYTES:
+            self._count(size)
         due = self._clock() + self._write_timeout
         if due < self.deadline:
-            self._timer.arm(due, self._stuck)
+            self.timer.arm(due, self._stuck)
         else:
-            self._timer.arm(self.deadline, self._over)
+            self.timer.arm(self.deadline, self._over)
         try:
-            await self.context.write(frame.SerializeToString())
+            if not self.spoke:
+                # By itself: after a write that was given up gRPC would send it again in front of the status, and fail.
+                await self.context.send_initial_metadata(())
+            await self.context.write(raw)
         except grpc.aio.BaseError as error:  # ExecuteBatchError and its like: the call is dead
             raise ClientGoneError from error
         self.spoke = True
-        self._timer.disarm()
+        self.timer.disarm()
+        self.writing = 0
+        if self.counted:
+            self.release()
+
+    def release(self) -> None:
+        """The frame that was counted has left, or went with its stream."""
+        counted, self.counted = self.counted, 0
+        if counted:
+            self.unread.give_back(self.client, counted)
+
+    def _count(self, size: int) -> None:
+        if not self.unread.allows(self.client, size):
+            self.writing = 0
+            full = ServiceOverloaded("answers wait unread, of this client or of all (max_unread_bytes)")
+            full.after_output = self.spoke
+            raise full
+        self.unread.take(self.client, size)
+        self.counted = size
 
     def _stuck(self) -> TotalTimeout:
         return TotalTimeout(f"the client read nothing for {self._write_timeout:g} s")

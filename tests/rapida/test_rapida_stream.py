@@ -312,7 +312,7 @@ class TestQuietStreams:
 
     @pytest.fixture
     def settings(self) -> Settings:
-        return Settings(port=0, shutdown_grace=5.0, stream_idle_timeout=0.3, max_open_streams=2)
+        return Settings(port=0, shutdown_grace=5.0, stream_idle_timeout=0.3, max_open_streams=2, max_client_share=1.0)
 
     async def test_an_idle_stream_is_closed_with_a_reason(self, sandbox: Sandbox, channel: grpc.aio.Channel) -> None:
         """The server says so, and the stream ends well; a running turn is not idle."""

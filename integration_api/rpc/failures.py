@@ -1,0 +1,172 @@
+"""How a call ends that does not end well: its error as a log line and as a status.
+
+The traps of grpc.aio that it closes (grpcio 1.85.3):
+
+* an exception's text goes to the client: here it goes to the log, the client gets the request id;
+* a CancelledError that nobody asked for ends the call without any status, and the client hangs: it becomes INTERNAL;
+* a client that is gone shows as CancelledError or as an error of the write: both mean the same;
+* `abort` waits behind a message that the client does not read: it gets a second here, and goes on by itself.
+
+A log that fails changes no status: what it raises is dropped.
+"""
+
+import asyncio
+from contextlib import suppress
+
+import grpc
+import structlog
+from msgspec.structs import asdict, replace
+
+from caller.errors import CallerError, InternalError, ServiceDraining, ServiceStopped
+from caller.events import Usage, UsageSource
+from integration_api.rpc.connections import EARLY_SECONDS, Connections
+from integration_api.rpc.rpc import ClientGoneError, Rpc
+from integration_api.rpc.status import StatusDetails, status_details
+
+_ABORT_SECONDS = 1.0
+
+
+class Failures:
+    """Makes statuses of errors, and tells `connections` what their clients leave behind."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._log = structlog.get_logger("integration_api.call")
+        self._clock = asyncio.get_running_loop().time
+        self._connections = connections
+        self._waiting: set[asyncio.Task[None]] = set()
+
+    def failure(self, error: BaseException, rpc: Rpc, *, cutting: bool) -> CallerError | None:
+        """The error that the client is told; None for a cancellation from outside, which goes on. `cutting`: the
+        cancellation is the shutdown's."""
+        if isinstance(error, asyncio.CancelledError):
+            task = this_task()
+            if cutting and rpc.time_left() != 0:
+                task.uncancel()
+                return _stopped(rpc)
+            if task.cancelling():
+                if not rpc.spoke and self._clock() - rpc.started < EARLY_SECONDS:
+                    self._connections.reset(rpc.context.peer())
+                self._write("info", "call.cancelled", **_who(rpc), **_used(rpc))
+                return None
+        if isinstance(error, ClientGoneError):
+            self._write("info", "call.client_gone", **_who(rpc), **_used(rpc))
+            raise asyncio.CancelledError from error
+        if not isinstance(error, CallerError):
+            rpc.name(rpc.request_id)
+            self._write("error", "call.bug", **_who(rpc), exc_info=error)
+            return InternalError(f"internal error, request id {rpc.request_id}")
+        return error
+
+    def report(self, error: CallerError, rpc: Rpc) -> StatusDetails:
+        """Log an error; returns the status that it means."""
+        details = status_details(error, rpc.request_id or rpc.name(""))
+        self._write(
+            "info",
+            "call.failed",
+            **_who(rpc),
+            reason=details.reason,
+            status=details.code.name,
+            message=details.message,
+            attempts=error.attempts,
+            url=error.url,
+        )
+        return details
+
+    async def abort(self, error: CallerError, rpc: Rpc) -> None:
+        """End the call with the error's status.
+
+        Raises:
+            asyncio.CancelledError: the client is gone, or does not read.
+        """
+        details = self.report(error, rpc)
+        if rpc.writing:
+            await self._abort_behind(details, rpc)
+            return
+        try:
+            async with asyncio.timeout(_ABORT_SECONDS):
+                await rpc.context.abort(details.code, details.message, details.trailers)
+        except grpc.aio.AbortError as aborted:
+            forget_traces(aborted)
+        except (TimeoutError, grpc.aio.BaseError):  # it takes nothing more, or is gone
+            raise asyncio.CancelledError from error
+
+    async def _abort_behind(self, details: StatusDetails, rpc: Rpc) -> None:
+        """The status leaves once the client has read the frame in front of it, or its stream is gone: nobody here waits
+        for that longer than for any other, and the frame counts until then."""
+        peer = rpc.context.peer()
+        sending = asyncio.create_task(_send(details, rpc))
+        done, _ = await asyncio.wait({sending}, timeout=_ABORT_SECONDS)
+        if done:
+            return
+        size, rpc.left_behind = rpc.writing, True
+        self._connections.left_unread(peer, size)
+        self._waiting.add(sending)
+
+        def sent(_: object) -> None:
+            self._waiting.discard(sending)
+            rpc.release()
+            self._connections.gone(peer, size)
+
+        sending.add_done_callback(sent)
+        raise asyncio.CancelledError
+
+    def _write(self, level: str, event: str, **fields: object) -> None:
+        with suppress(Exception):
+            getattr(self._log, level)(event, **fields)
+
+
+async def _send(details: StatusDetails, rpc: Rpc) -> None:
+    with suppress(grpc.aio.BaseError):
+        await rpc.context.abort(details.code, details.message, details.trailers)
+
+
+def _who(rpc: Rpc) -> dict[str, str]:
+    """What every log line of a call says."""
+    return {"method": rpc.method, "request_id": rpc.request_id, "identity": rpc.identity}
+
+
+def _used(rpc: Rpc) -> dict[str, object]:
+    """What is known of a call that its client gave up: somebody pays for it."""
+    report = rpc.report
+    if report is None:
+        return {}
+    used: dict[str, object] = {"attempts": report.attempts, "url": report.url}
+    usage = _partial(report.usage)
+    if usage is not None:
+        used["usage"] = {name: count for name, count in asdict(usage).items() if isinstance(count, int)}
+        used["usage_source"] = usage.source.name
+    return used
+
+
+def _partial(usage: Usage | None) -> Usage | None:
+    return None if usage is None else replace(usage, source=UsageSource.PARTIAL)
+
+
+def forget_traces(error: BaseException) -> None:
+    """Tracebacks hold the frames of a call, and with them the conversation, in cycles that only the collector finds:
+    seldom. What is worth knowing of them has been logged."""
+    waiting: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while waiting:
+        known = waiting.pop()
+        if known is not None and id(known) not in seen:
+            seen.add(id(known))
+            known.__traceback__ = None
+            waiting += (known.__cause__, known.__context__)
+
+
+def _stopped(rpc: Rpc) -> CallerError:
+    """The error of a call that is cut at shutdown."""
+    error = (ServiceStopped if rpc.spoke else ServiceDraining)("this instance is stopping")
+    if rpc.report is not None:
+        error.usage = _partial(rpc.report.usage)
+        error.attempts, error.url, error.api = rpc.report.attempts, rpc.report.url, rpc.report.api
+    return error
+
+
+def this_task() -> asyncio.Task[object]:
+    """The task of the running call."""
+    task = asyncio.current_task()
+    if task is None:
+        raise RuntimeError("a call runs in a task")
+    return task

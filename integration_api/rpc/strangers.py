@@ -1,0 +1,81 @@
+"""Serves the methods that ask nobody who calls: health and reflection. Few of their messages are read at once, and
+none for long; they are no running calls, and a shutdown does not wait for them.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeVar
+
+import grpc
+from google.protobuf.message import Message
+
+from caller.deadline import DeadlineTimer
+from caller.errors import TotalTimeout
+from integration_api.rpc.clients import address_key
+from integration_api.rpc.connections import Connections
+from integration_api.rpc.failures import Failures, forget_traces
+from integration_api.rpc.receiving import STRANGERS, Receiver
+from integration_api.rpc.rpc import Rpc
+from integration_api.rpc.shares import Shares
+from integration_api.rpc.streams import parsed
+
+# Longest wait for a stranger that does not read, in seconds.
+_WRITE_TIMEOUT = 30.0
+
+Request = TypeVar("Request", bound=Message)
+
+
+class Strangers:
+    """Makes handlers of functions, as the guard does for calls."""
+
+    def __init__(self) -> None:
+        self._receiver = Receiver(STRANGERS)
+        self._failures = Failures(Connections())
+        self._unread = Shares(0, 1.0)
+
+    def method(
+        self, name: str, request: type[Request], handler: Callable[[Request, Rpc], Awaitable[None]]
+    ) -> grpc.RpcMethodHandler:
+        """A method of one request; the handler writes its answers through the `Rpc`."""
+
+        async def work(rpc: Rpc) -> None:
+            await handler(parsed(request, await self._receiver.receive(rpc)), rpc)
+
+        return self._served(name, work)
+
+    def conversation(
+        self, name: str, request: type[Request], handler: Callable[[AsyncIterator[Request], Rpc], Awaitable[None]]
+    ) -> grpc.RpcMethodHandler:
+        """A method of many requests. One that is not there in time ends the stream, and ends it well."""
+
+        async def requests(rpc: Rpc) -> AsyncIterator[Request]:
+            while (raw := await self._receiver.next(rpc)) is not None:
+                yield parsed(request, raw)
+
+        async def work(rpc: Rpc) -> None:
+            await handler(requests(rpc), rpc)
+
+        return self._served(name, work, ends_idle=True)
+
+    def _served(
+        self, name: str, work: Callable[[Rpc], Awaitable[None]], *, ends_idle: bool = False
+    ) -> grpc.RpcMethodHandler:
+        async def served(_: object, context: grpc.aio.ServicerContext) -> None:
+            timer = DeadlineTimer()
+            rpc = Rpc(context, name, _WRITE_TIMEOUT, timer, self._unread)
+            rpc.client = address_key(context.peer())
+            try:
+                async with timer:
+                    await work(rpc)
+            except grpc.aio.AbortError as aborted:
+                forget_traces(aborted)
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:  # noqa: BLE001 -- whatever it is, its text is not for the client
+                if ends_idle and isinstance(error, TotalTimeout) and not rpc.writing:
+                    return
+                failure = self._failures.failure(error, rpc, cutting=False)
+                if failure is not None:
+                    await self._failures.abort(failure, rpc)
+
+        return grpc.stream_stream_rpc_method_handler(served)
