@@ -130,6 +130,29 @@ def test_words_mean_an_error_only_where_they_may(status: int, message: str, kind
         assert type(said(status, body)) is kind
 
 
+REJECTED = [
+    "max_tokens: 8192 > 4096, the highest number of output tokens of this model",
+    "max_tokens is too large: 100000. This model takes at most 16384 completion tokens",
+    "Unsupported parameter: 'max_tokens' is not supported with this model.",
+    "messages.0.content.1.image: image exceeds 5 MB maximum",
+    "Image size is too large",
+    "m does not support tools",
+    "prompt_cache_key: string too long",
+    "No tool output found for function call call_1.",
+    "seed must be non-negative, got -5",
+    "top_logprobs must be between 0 and 20, got -1",
+    "Your messages hold too many images",
+    "In context=(), 'additionalProperties' is required",
+    "tool_choice for this model is not supported",
+]
+
+
+@pytest.mark.parametrize("message", REJECTED)
+def test_an_ordinary_refusal_stays_one(message: str) -> None:
+    """Most of what endpoints refuse is none of the meanings of the table, though it uses some of their words."""
+    assert type(said(400, err(message, None, "invalid_request_error"))) is e.EndpointRejected
+
+
 def test_a_used_up_account_invites_no_retry() -> None:
     """Neither by its class nor by a hint that came along."""
     error = said(429, err("Insufficient balance. Please recharge."), headers={"retry-after": "1"})

@@ -101,7 +101,11 @@ _QUOTA: Final = _words(
         "DashScope, ModelArts",
         r"free (allocated |tier )?(quota|credits?|tier|trial)\b[^\n]{0,30}(exceeded|exhausted|used up|expired|ended)",
     ),
-    ("DashScope", r"account is in good standing|overdue[- ](payment|balance|bill)|in arrears"),
+    ("DashScope", r"account is in good standing|overdue[- ](payment|balance|bill)|\barrears\b"),
+    (
+        "gateways",
+        r"exceeded (your |the )?(daily |weekly |monthly )(quota|budget|credits|limit)|credits? (is|are) not enough",
+    ),
     ("Volcengine Ark", r"has an? overdue"),
     ("Fireworks, Moonshot", r"suspended[^\n]{0,100}(billing|spending|invoice|payment|balance)"),
     ("Zhipu", r"please (recharge|top[- ]?up)\b|no resource package"),
@@ -127,6 +131,7 @@ _TOO_LONG: Final = _words(
     ),
     ("LM Studio, MiniMax", r"context[ _-]?(window|length|size|limit)[^\n.]{0,30}\b(exceed|overflow)"),
     ("LM Studio", r"context length of only \d+ tokens|greater than the context length"),
+    ("gateways", r"context (window|length|size) is [^\n]{1,30}?,? (but )?(you|the request) (requested|has)"),
     ("vLLM", r"longer than the maximum model length|max_model_len"),
     (
         "vLLM, SGLang: what is left of the context is computed, and negative",
@@ -158,7 +163,7 @@ _TOO_LONG: Final = _words(
     ("Z.AI", r"tokens in request more than max tokens allowed|prompt exceeds max length"),
     ("OpenAI", r"tokens exceed the configured limit|(messages\[\d+\]\.content|'input)[^\n]{0,60}string too long"),
     ("Cerebras", r"current length is \d+ while limit is \d+"),
-    ("Cohere, AI21", r"too many tokens|total number of tokens"),
+    ("Cohere, AI21", r"too many tokens|total (number of )?tokens exceed|total number of tokens"),
     ("watsonx, Yandex", r"number of input tokens[^\n]{0,40}?(cannot exceed|must be no more than)"),
     ("Snowflake Cortex", r"max tokens of \d+ exceeded"),
     ("SiliconFlow", r"prompt_tokens[^\n]{0,40}?must be less than"),
@@ -182,11 +187,11 @@ _FILTERED: Final = _words(
     ("Azure", r"content management policy"),
     ("OpenAI", r"flagged (as potentially violating|for possible cyber|by)|violat\w+ (our|openai'?s|the) usage polic"),
     ("OpenAI", r"(rejected|blocked|failed)[^\n]{0,30}(by|as a result of) (our|the) safety system"),
-    ("Anthropic", r"blocked by (the |our |your |an? )?content filter"),
+    ("Anthropic", r"(blocked|rejected|refused) by (the |our |your |an? )?(content|safety) (filter|polic|moderation)"),
     ("xAI", r"violates (the |our )?(usage|content) guidelines"),
     ("DeepSeek", r"content exists risk"),
-    ("Moonshot", r"considered high risk"),
-    ("DashScope", r"may contain inappropriate content"),
+    ("Moonshot", r"(considered|flagged as) high risk"),
+    ("DashScope", r"contains? inappropriate content"),
     ("Zhipu", r"unsafe or sensitive content"),
     ("MiniMax", r"\bnew_sensitive\b"),
     (
@@ -241,7 +246,7 @@ _NO_MODEL: Final = _words(
         r"\bmodels?\b[^\n]{0,160}?\b((was |is )?not found|does ?n[o']t exist|not exist\b|is not a valid model)",
     ),
     ("Moonshot", r"not found the model"),
-    ("MiniMax, Zhipu, Cloudflare", r"\b(no such|unknown) model\b"),
+    ("MiniMax, Zhipu, Cloudflare", r"\b(no such|unknown) model\b|unsupported model: ?\S"),
     ("OpenRouter", r"is not a valid model id|^no endpoints found for"),
     (
         "LiteLLM, Perplexity, Mistral",
@@ -283,7 +288,11 @@ _BAD_KEY: Final = _words(
             r"(not valid|invalid|incorrect|expired|missing|not found|required|disabled|revoked)"
         ),
     ),
-    ("OpenAI, Cohere", r"(didn'?t|did not) provide an api key|no api[ -]?key (was )?(provided|supplied|passed|found)"),
+    (
+        "OpenAI, Cohere",
+        r"(didn'?t|did not) provide an api key|no api[ -]?key (was )?(provided|supplied|passed|found)",
+    ),
+    ("gateways", r"(missing|a valid) api[ -]?key"),
     ("LiteLLM without a database, for any key but its master key", r"no connected db"),
     ("FastAPI", r"^not authenticated\W*$"),
     (
