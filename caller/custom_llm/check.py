@@ -1,10 +1,11 @@
 """What an endpoint offers, and whether a credential is usable. Small requests of their own, no retries."""
 
 import asyncio
+from dataclasses import replace
 from typing import Protocol
 
 from caller.call import CallReport, ChatCall, Check, Completion, Model, Verification
-from caller.credentials import Credential
+from caller.credentials import ApiCompatibility, Credential
 from caller.custom_llm.adapter import Adapter, HttpRequest
 from caller.custom_llm.base_url import without_query
 from caller.custom_llm.errors.endpoint_errors import endpoint_error
@@ -19,6 +20,7 @@ from caller.errors import (
     EndpointForbidden,
     EndpointNotFound,
     EndpointPrecondition,
+    EndpointRejected,
     EndpointTls,
     EndpointUnauthenticated,
     EndpointUnreachable,
@@ -27,12 +29,19 @@ from caller.errors import (
     ResponseTooLarge,
     TotalTimeout,
 )
+from caller.events import FinishReason
 
 MAX_PAGES = 50
 MAX_MODELS = 10_000
 # Errors that say: no HTTP answer came from there.
 _NOT_REACHED = (EndpointUnreachable, ConnectTimeout, EndpointTls, EgressDenied)
 _SHOWN_MODELS = 5
+# What the small chat may cost. Reasoning models think before they answer, and some APIs refuse smaller limits.
+_CHAT_TOKENS = 256
+_LIMITS = ("model.max_tokens", "model.max_completion_tokens", "model.max_output_tokens")
+# The results have to leave before the client's own deadline: a part of the call's time, at most so many seconds.
+_RESERVE = 0.1
+_MAX_RESERVE = 1.0
 
 
 class ChatProbe(Protocol):
@@ -95,7 +104,11 @@ class Discovery:
             return await self._transport.send(request, self._call.timeouts.connect, self._call.identity)
 
     async def verify(self, credential: Credential, probe: ChatProbe, report: CallReport) -> Verification:
-        """Every check in its order; a later one is skipped when an earlier one made it pointless."""
+        """Every check in its order; a later one is skipped when an earlier one made it pointless. A check that takes
+        too long has failed, and those before it keep their results."""
+        timeouts = self._call.timeouts
+        total = timeouts.total - min(timeouts.total * _RESERVE, _MAX_RESERVE)
+        self._call = replace(self._call, timeouts=replace(timeouts, total=total))
         checks = [Check("credential", "PASS", f"{credential.api.value}, {len(credential.headers)} headers")]
         started = self._loop.time()
         try:
@@ -119,17 +132,36 @@ class Discovery:
             return Check("chat", "SKIP", "no model was given")
         started = self._loop.time()
         try:
-            answer = await probe.chat(self._call, CallReport(started=report.started))  # one total time for all checks
+            answer = await self._answer(probe, report)
         except CallerError as error:
             took = self._loop.time() - started
             return Check("chat", "FAIL", redacted(error.message, secrets), _remedy(error), took)
         took = self._loop.time() - started
         said = sum(len(choice.message.text) + len(choice.message.reasoning) for choice in answer.choices)
+        if not said and any(choice.finish_reason is FinishReason.LENGTH for choice in answer.choices):
+            return Check("chat", "PASS", f"the model used up the {_CHAT_TOKENS} tokens of this check", "", took)
         if not said:
             return Check(
                 "chat", "WARN", "the model answered without text", "try another model or a longer answer", took
             )
         return Check("chat", "PASS", f"the model answered with {said} characters", "", took)
+
+    async def _answer(self, probe: ChatProbe, report: CallReport) -> Completion:
+        """One small chat, within the time of all checks. A limit that the endpoint refuses is not the client's."""
+        call = self._call
+        if not any(map(call.parameters.get, _LIMITS)):
+            limited = replace(call, parameters={**call.parameters, self._limit: _CHAT_TOKENS})
+            try:
+                return await probe.chat(limited, CallReport(started=report.started))
+            except EndpointRejected:
+                pass
+        return await probe.chat(call, CallReport(started=report.started))
+
+    @property
+    def _limit(self) -> str:
+        """OpenAI's own API refuses the older name for its newer models."""
+        openai = self._adapter.api is ApiCompatibility.OPENAI_CHAT_COMPLETIONS
+        return "model.max_completion_tokens" if openai else "model.max_tokens"
 
 
 def _reach_and_models(

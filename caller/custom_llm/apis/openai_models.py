@@ -7,11 +7,13 @@ from caller.custom_llm.errors.endpoint_errors import in_band_error
 from caller.errors import ProtocolError
 from caller.json_types import JsonValue, objects_of, text_of, without
 
+_LISTS = frozenset({"data", "models"})
 _MODEL_KEYS = frozenset({"id", "owned_by", "object"})
 
 
 def decode_models(body: bytes) -> ModelPage:
-    """The one page. Together sends a bare list; some servers say `models`.
+    """The one page. Together sends a bare list; some servers say `models`; written in Go they say null for none
+    (Ollama).
 
     Raises:
         ProtocolError: not a model list.
@@ -26,6 +28,8 @@ def decode_models(body: bytes) -> ModelPage:
         if error is not None:
             raise error
         members = answer.get("data") if isinstance(answer.get("data"), list) else answer.get("models")
+        if members is None and not _LISTS.isdisjoint(answer):
+            members = []
     else:
         members = answer
     if not isinstance(members, list):
