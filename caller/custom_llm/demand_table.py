@@ -88,6 +88,7 @@ TABLE = (
         r"\bmessages\W{1,6}\d+\W{1,6}(?:tool\W{1,4})?name\b",
         r"\btool\b.{0,60}\bname\b.{0,40}\b(?:required|missing|empty|must)\b",
         r"\b(?:missing|requires?)\b.{0,40}\bname\b.{0,60}\btool\b",
+        r"\bfunction name\b.{0,40}\b(?:required|missing|empty)\b",
     ),
     # FastAPI: "body.messages.1.content: Field required"; serde: "missing field `content`"; Jinja: "no attribute
     # 'content'"; pydantic: "none is not an allowed value".
@@ -96,7 +97,7 @@ TABLE = (
         "assistant_content",
         "empty",
         r"\bcontent\b.{0,80}\b(?:required|missing|null|none|valid string|be a string|expected a string|undefined)\b",
-        r"\b(?:missing|requires?|no attribute|no element)\b.{0,60}\bcontent\b",
+        r"\b(?:missing|requires?|no attribute|no element|null|none|must (?:contain|have|include))\b.{0,60}\bcontent\b",
     ),
     _row(_CHAT, "assistant_content", "null", r"\bcontent\b.{0,80}\b(?:must|should|set|expected)\b.{0,30}\bnull\b"),
     # Mistral: "Assistant message must have either content or tool_calls"; Claude behind a compatible route: "text
@@ -109,9 +110,15 @@ TABLE = (
         rf"\b{_EMPTY}.{{0,60}}\b(?:content|text)\b",
         r"\bmust have either content or\b",
     ),
+    # Claude behind a compatible route: "final assistant content cannot end with trailing whitespace".
+    _row(_CHAT, "prefill", "trimmed", r"\btrailing (?:white ?space|spaces?)\b"),
     # Gemini: "properties: should be non-empty for OBJECT type".
     _row(
-        _CHAT | _RESPONSES, "tool_parameters", "left_out", rf"\b(?:parameters|properties)\b.{{0,80}}\b(?:be )?{_EMPTY}"
+        _CHAT | _RESPONSES,
+        "tool_parameters",
+        "left_out",
+        rf"\b(?:parameters|properties)\b.{{0,80}}\b(?:be )?{_EMPTY}",
+        r"\bat least one propert(?:y|ies)\b",
     ),
     # Mistral: "Tool call id was call_1 but must be a-z, A-Z, 0-9, with a length of 9"; OpenAI: "Invalid
     # 'messages[1].tool_calls[0].id': string too long".
@@ -138,8 +145,8 @@ TABLE = (
         _CHAT,
         "system_messages",
         "joined",
-        r"\bsystem\b.{0,80}\b(?:beginning|first|start|once|single|multiple|more than one|top)\b",
-        r"\b(?:only|multiple|more than|single|second|several|first|consecutive)\b.{0,60}\bsystem\b",
+        r"\bsystem\b.{0,80}\b(?:beginning|first|start|once|only|single|multiple|more than one|duplicate|top|index 0)\b",
+        r"\b(?:only|multiple|more than|single|second|several|first|consecutive|duplicate)\b.{0,60}\bsystem\b",
         r"\bunexpected role\W{1,3}system\b",
     ),
     # Gemma's template: "System role not supported"; Google: "Developer instruction is not enabled for models/…".
@@ -152,8 +159,8 @@ TABLE = (
         r"\b(?:not|n't|no) support\w{0,3}\b.{0,60}\bsystem\b",
         r"\bunsupported\b.{0,60}\bsystem\b",
         r"\bdeveloper instruction is not enabled\b",
-        # GLM's literal_error, nanochat, Claude behind a compatible route
-        r"\brole\b.{0,120}\b(?:should|must) be\W{1,4}user\b",
+        # GLM's literal_error, DashScope, nanochat; Claude behind a compatible route
+        r"\brole\b.{0,120}\b(?:should|must) be (?:one of |in )?\W{0,4}user\b",
         r"\bunexpected role\W{1,3}system\b",
     ),
     # Strict Responses servers: "System messages are not allowed"; ChatGPT's: "Instructions are required".
@@ -185,15 +192,17 @@ TABLE = (
         "default_max_tokens",
         None,
         r"\bmax_tokens\b\D{0,40}\d{1,9} > (\d{1,9})\b(?! - )",
-        r"\b(?:at most|maximum value(?: of| is|:)?|maximum (?:of|is)|up to|less than or equal to|<=|no more than|"
-        r"exceed|between 1 and) ?(\d{1,9})\b(?! input)",
+        r"\[1, ?(\d{1,9})\]",
+        r"\b(?:at most|lower than|less than|limit(?: of| is|:)?|maximum value(?: of| is|:)?|maximum (?:of|is)|up to|"
+        r"less than or equal to|<=|no more than|exceed|between 1 and) ?(\d{1,9})\b(?! input)",
         too_long=True,
     ),
 )
 # How a refusal names an optional field of ours where it does not say its plain name.
 NAMES = {
     "stream_options": r"stream[ _]?options|include_usage",
-    "developer_as_system": r"role\b.{0,80}\bsystem\b|\bsystem\b.{0,80}\brole",
+    # OpenAI's o1: "'messages[0].role' does not support 'system' with this model"; templates know no developer either.
+    "developer_as_system": r"\brole\b.{0,40}\bnot support\b.{0,20}\bsystem\b",
     "include": r"[`'\"]include[`'\"]|\binclude(?:\[|:| is)|\bencrypted[ _]content\b.{0,40}\bnot supported\b",
 }
 # The room that a context leaves: its size, and what the input takes of it. vLLM: "maximum context length is 2048 tokens

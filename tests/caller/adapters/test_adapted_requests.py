@@ -211,6 +211,15 @@ def test_what_says_nothing_is_left_out_on_demand() -> None:
     assert "content" not in body(CHAT, HI, called)["messages"][1]
 
 
+def test_a_prefill_is_trimmed_on_demand() -> None:
+    """Only the last message, only the assistant's."""
+    messages = (HI, AssistantMessage("kept "), HI, AssistantMessage("So: "))
+    sent = body(CHAT, *messages, demands={"prefill": "trimmed"})["messages"]
+
+    assert [message["content"] for message in sent] == ["hi", "kept ", "hi", "So:"]
+    assert request(CHAT, AssistantMessage("a "), HI, demands={"prefill": "trimmed"}).adapted == frozenset()
+
+
 # -- Responses -------------------------------------------------------------------------------------------------------
 
 

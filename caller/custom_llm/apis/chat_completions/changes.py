@@ -116,6 +116,15 @@ def _drop_blank_text(body: JsonObject, form: str, call: ResolvedCall) -> None:
     body["messages"] = kept
 
 
+def _trim_prefill(body: JsonObject, form: str, call: ResolvedCall) -> None:
+    """White space at the end of a last message of the assistant, which the answer continues."""
+    del form, call
+    messages = objects_of(body.get("messages"))
+    content = messages[-1].get("content") if messages and messages[-1].get("role") == "assistant" else None
+    if isinstance(content, str):
+        body["messages"] = [*messages[:-1], {**messages[-1], "content": content.rstrip()}]
+
+
 def _join_rules(body: JsonObject, form: str, call: ResolvedCall) -> None:
     """All rules in one first message, or in front of what the user said first."""
     del call
@@ -211,6 +220,7 @@ CHANGES: Mapping[str, Change] = MappingProxyType(
         "tool_name": _name_tools,
         "tool_call_ids": _shorten_ids,
         "blank_text": _drop_blank_text,
+        "prefill": _trim_prefill,
         "assistant_content": _give_content,
         "tool_parameters": _drop_empty_parameters,
         "max_tokens": _rename_limit,
