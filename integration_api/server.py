@@ -36,6 +36,8 @@ from integration_api.v1 import chat_service_pb2 as pb
 # How long one step of the shutdown may take, and how long health watchers have to hear of it.
 _BOUND = 2.0
 _LAST_WORDS = 0.2
+# grpc's own grace ends behind ours: it would end calls without a status of ours.
+_SPARE = 60.0
 
 
 class Server:
@@ -94,11 +96,16 @@ class Server:
             self._log.warning("server.no_tls", advice=advice)
 
     async def stop(self) -> None:
-        """Health off, wait for balancers to notice, refuse new calls, let the running ones end, end the rest."""
+        """Health off, wait for balancers to notice, send connections away, let the running calls end, end the rest.
+
+        grpc's own stop begins as soon as draining does: it closes the listener and sends GOAWAY, so that clients take
+        their next calls elsewhere at once, while running calls and open streams go on where they are.
+        """
         settings = self._settings
         self._health.set(health.NOT_SERVING)
         await self._until_forced(asyncio.sleep(settings.drain_delay))
         self.guard.drain()
+        leaving = asyncio.ensure_future(self._server.stop(settings.shutdown_grace + _SPARE))
         self._log.info("server.draining", running=self.guard.running, grace=settings.shutdown_grace)
         await self._until_forced(self.guard.idle(), settings.shutdown_grace)
         if self.guard.running:
@@ -107,6 +114,7 @@ class Server:
         await _bounded(self.guard.idle())  # cut calls, and statuses on their way
         self._health.close()
         await _bounded(self._server.stop(_LAST_WORDS))
+        await _bounded(leaving)
         await _bounded(self._transport.close())
         await _bounded(asyncio.to_thread(self._access.files.stop))
         self._log.info("server.stopped")

@@ -40,7 +40,7 @@ async def status(channel: grpc.aio.Channel, service: str = "") -> int:
 
 
 async def test_the_way_down_in_its_order(sandbox: Sandbox) -> None:
-    """NOT_SERVING first, new calls still answered; then they are refused on the open channel; then running ones end."""
+    """NOT_SERVING first, new calls still answered; then the connection is sent away; then running calls end well."""
     settings = Settings(port=0, drain_delay=0.5, shutdown_grace=10.0)
     async with Server(settings) as server, opened(server.port) as (channel, stub):
         running = asyncio.ensure_future(listen(stub.StreamChat(chat_request(sandbox.url, "stall:after=2,for=1500ms"))))
@@ -52,19 +52,15 @@ async def test_the_way_down_in_its_order(sandbox: Sandbox) -> None:
         assert await status(channel) == await status(channel, CHAT) == NOT_SERVING
         assert (await stub.Chat(chat_request(sandbox.url, "echo"))).choices[0].message.text == "Hello there"
 
-        async def refused() -> bool:
-            call = stub.Chat(chat_request(sandbox.url, "echo"))
-            return await call.code() is not grpc.StatusCode.OK
+        async def refused() -> grpc.StatusCode:
+            return await stub.Chat(chat_request(sandbox.url, "echo")).code()
 
         async with asyncio.timeout(3):
-            while not await refused():  # noqa: ASYNC110 -- that refusing begins tells nobody
+            # That draining begins tells nobody. A call in the very instant of the GOAWAY can end as cancelled; then the
+            # connection is gone, the listener is closed, and there is no other instance to go to.
+            while await refused() is not grpc.StatusCode.UNAVAILABLE:  # noqa: ASYNC110 -- nothing tells of it
                 await asyncio.sleep(0.02)
-        for method in (stub.Chat, stub.StreamChat):
-            call = method(chat_request(sandbox.url, "echo"))
-            failure = await fail(call) if method is stub.Chat else (await listen(call)).failure
-            assert failure is not None
-            assert failure.said == DRAINING
-            assert failure.trailers["grpc-retry-pushback-ms"] == "1000"
+        assert await refused() is grpc.StatusCode.UNAVAILABLE
         assert not running.done()
         assert (await running).completed.choices[0].message.text
         async with asyncio.timeout(1.0):  # nothing runs any more: the rest of the grace is not waited for
