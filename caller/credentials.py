@@ -6,6 +6,7 @@ violation repeats a value.
 
 import json
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -185,6 +186,8 @@ def _url_fault(url: str) -> str:
         port = parts.port
     except ValueError:
         return "is not a URL; for example http://localhost:8000/v1"
+    if any(unicodedata.category(character) == "Cf" for character in parts.netloc):
+        return "its host must not contain invisible characters, such as a soft hyphen or a zero-width space"
     if parts.scheme not in ("http", "https") or "://" not in url:
         return "must start with http:// or https://"
     if not parts.hostname or port == 0:

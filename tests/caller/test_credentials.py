@@ -229,3 +229,12 @@ def test_any_object_is_a_credential_or_a_list_of_faults(raw: JsonObject) -> None
         said = error.violations
 
     assert said
+
+
+@pytest.mark.parametrize("hidden", ["\u00ad", "\u200b", "\u2060", "\ufeff"])
+def test_a_host_with_invisible_characters_is_refused_by_name(hidden: str) -> None:
+    """It looks like another host than it is, and came with a copy from a page."""
+    with pytest.raises(CredentialInvalid) as caught:
+        parse_credential({"apiCompatibility": "openai_compatible", "baseUrl": f"http://local{hidden}host:8000/v1"})
+
+    assert "invisible" in caught.value.violations[0].description

@@ -83,6 +83,9 @@ def _not_connected(error: aiohttp.ClientOSError, where: str, *, reused: bool, pr
         return EndpointUnreachable(f"the host name of {where} cannot be resolved", url=where)
     if isinstance(error, aiohttp.ClientProxyConnectionError):
         return ProxyUnreachable("no connection to the proxy (endpoint_proxy): is it running?", url=where)
+    if isinstance(os_error, ConnectionResetError) and where.startswith("https://"):
+        # No verdict on its TLS: a balancer that restarts does so, too.
+        return EndpointUnreachable(f"the connection to {where} was closed during the TLS handshake", url=where)
     if isinstance(error, aiohttp.ClientConnectorError):
         return EndpointUnreachable(f"no connection to {where}: is the endpoint running?", url=where)
     return _lost(where, reused=reused)

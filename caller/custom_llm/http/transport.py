@@ -7,6 +7,7 @@
 """
 
 import asyncio
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -34,6 +35,8 @@ _DRAIN_SECONDS = 0.25
 # How long the body of an error is waited for: its status says most of it.
 _ERROR_BODY_SECONDS = 2.0
 MAX_ERROR_BODY = 64 * 1024
+# From here on a request's body is not handed to the socket in one piece.
+_PIECEWISE_BYTES = 256 * 1024
 # `none` is no encoding of RFC 9110, but said by some endpoints.
 _PLAIN_ENCODINGS = frozenset({"", "identity", "none"})
 
@@ -221,7 +224,7 @@ class Transport:
             response = await self._session.request(
                 request.method,
                 URL(request.url),
-                data=request.body or None,
+                data=_sendable(request.body),
                 headers=request.headers,
                 allow_redirects=False,
                 proxy=self._proxy,
@@ -253,6 +256,11 @@ class Transport:
             task.cancel()
         await asyncio.gather(*self._drains, return_exceptions=True)
         await self._session.close()
+
+
+def _sendable(body: bytes) -> bytes | io.BytesIO | None:
+    """A large body is read piece by piece as it leaves: the whole of it would be copied into the socket's buffer."""
+    return io.BytesIO(body) if len(body) > _PIECEWISE_BYTES else body or None
 
 
 async def _drained(response: aiohttp.ClientResponse) -> None:

@@ -1,0 +1,112 @@
+"""The idle connections: who gets one, who must go."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from caller.custom_llm.http.idle_pool import IdlePool, PoolKey, PoolLimits
+from tests.edge.loopback import until
+
+
+class Kept:
+    """A connection that does nothing."""
+
+    def __init__(self, *, clean: bool = True) -> None:
+        self.clean = clean
+        self.closed = False
+        self.gone: Callable[[], None] | None = None
+
+    def park(self, on_gone: Callable[[], None]) -> None:
+        self.gone = on_gone
+
+    def wake(self) -> bool:
+        self.gone = None
+        return self.clean
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def key(client: str = "", origin: str = "a", partition: bytes = b"") -> PoolKey:
+    return PoolKey(origin, partition, origin, client)
+
+
+async def filled(limits: PoolLimits, *keys: PoolKey) -> tuple[IdlePool[Kept], list[Kept]]:
+    pool: IdlePool[Kept] = IdlePool(limits)
+    kept = [Kept() for _ in keys]
+    for one, connection in zip(keys, kept, strict=True):
+        pool.put(one, connection)
+    return pool, kept
+
+
+async def test_the_last_used_is_taken_and_only_by_its_own() -> None:
+    """Another partition, another route: nothing."""
+    pool, (first, second) = await filled(PoolLimits(), key(), key())
+
+    assert pool.take(key(partition=b"other")) is None
+    assert pool.take(key(origin="b")) is None
+    assert pool.take(key()) is second
+    assert pool.take(key()) is first
+    assert pool.take(key()) is None
+    assert len(pool) == 0
+
+
+async def test_what_is_not_clean_is_closed_and_the_next_one_taken() -> None:
+    """A connection says itself whether it can be used."""
+    pool, (first, second) = await filled(PoolLimits(), key(), key())
+    second.clean = False
+
+    assert pool.take(key()) is first
+    assert second.closed
+    assert not first.closed
+
+
+async def test_one_that_is_gone_is_forgotten() -> None:
+    """It ended while it was idle."""
+    pool, (only,) = await filled(PoolLimits(), key())
+    assert only.gone is not None
+    only.gone()
+
+    assert len(pool) == 0
+    assert pool.take(key()) is None
+
+
+@pytest.mark.parametrize("limits", [PoolLimits(total=2), PoolLimits(per_origin=2)])
+async def test_the_oldest_goes(limits: PoolLimits) -> None:
+    """In all, and for one endpoint."""
+    pool, kept = await filled(limits, *(key(client) for client in "abc"))
+
+    assert [one.closed for one in kept] == [True, False, False]
+    assert len(pool) == 2
+
+
+async def test_one_client_keeps_at_most_half_where_others_want_them() -> None:
+    """A client alone may fill the pool; as soon as others come, it gives of its own, whoever is older."""
+    pool, kept = await filled(PoolLimits(total=4), *(key(client) for client in ("b", "a", "a", "a", "a", "c")))
+
+    assert [one.closed for one in kept] == [False, True, True, False, False, False]
+    for _ in range(9):
+        pool.put(key("a"), Kept())
+    assert not kept[0].closed
+    assert not kept[5].closed
+    assert len(pool) == 4
+
+
+async def test_a_bound_of_nothing_keeps_nothing() -> None:
+    """Every connection is closed at once."""
+    pool, (only,) = await filled(PoolLimits(total=0), key())
+
+    assert only.closed
+    assert len(pool) == 0
+
+
+async def test_idle_time_ends() -> None:
+    """What is past its time is not taken, and is closed without being asked for."""
+    pool, (first, second) = await filled(PoolLimits(idle_seconds=0.0), key(), key("other"))
+
+    assert pool.take(key()) is None
+    assert first.closed
+    await until(lambda: second.closed, 5)
+    assert len(pool) == 0
+    await asyncio.sleep(0)
