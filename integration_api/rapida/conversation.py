@@ -13,6 +13,7 @@ The outbox is bounded: turns, and then the reader, wait for a client that does n
 import asyncio
 from collections import deque
 from contextlib import aclosing, suppress
+from functools import partial
 
 import structlog
 
@@ -182,7 +183,12 @@ class Conversation:
         self._turn = turn
         turn.task = asyncio.create_task(self._answer(turn))
         self._tasks.add(turn.task)
-        turn.task.add_done_callback(self._tasks.discard)
+        turn.task.add_done_callback(partial(self._ended, turn))
+
+    def _ended(self, turn: _Turn, task: asyncio.Task[None]) -> None:
+        """Let go of a turn's task: it holds how it was cancelled, and through that the turn with its conversation."""
+        self._tasks.discard(task)
+        turn.task = None
 
     def _supersede(self, turn: _Turn) -> None:
         """Barge-in: let go of the endpoint, take back what did not leave, and say what was said so far."""
@@ -220,10 +226,10 @@ class Conversation:
         except CallerError as error:
             last = self._failed(turn, error)
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if turn.muted or task is None or not self._stream.cutting:
+            # The task in no variable here: this error's traceback holds them, and the task holds the error.
+            if turn.muted or turn.task is None or not self._stream.cutting:
                 raise
-            task.uncancel()
+            turn.task.uncancel()
             last = self._failed(turn, ServiceStopped("this instance stopped in the middle of the turn"))
         except Exception as error:  # noqa: BLE001 -- a bug in one turn does not end the stream
             self._log.error("turn.bug", request_id=request_id, exc_info=error)
