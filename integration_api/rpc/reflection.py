@@ -2,6 +2,9 @@
 
 The two protocols are the same messages under another package, and grpcio ships the old one only.
 
+Python's pool of descriptors knows no methods by name, which `grpcurl describe` and ghz ask for: their service is found
+for them. Every file of the contract is in it, that of the reasons of errors too, which nothing else here imports.
+
 The descriptors inside Python's generated code lack the fields' JSON names, which tools such as grpcurl then take to be
 the names of the proto file. They are put back, so that what such a tool prints is proto3 JSON.
 """
@@ -11,14 +14,35 @@ from contextlib import aclosing
 from functools import lru_cache
 
 import grpc
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
 from integration_api.rpc.rpc import Rpc
 from integration_api.rpc.strangers import Strangers
+from integration_api.v1 import error_reason_pb2  # noqa: F401 -- it is in the pool once it is imported
 
 V1 = "grpc.reflection.v1.ServerReflection"
+
+
+class _Pool:
+    """Python's pool, in which methods are found, too: `package.service.method` is in its service's file."""
+
+    def __init__(self, pool: descriptor_pool.DescriptorPool) -> None:
+        self._pool = pool
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._pool, name)
+
+    def FindFileContainingSymbol(self, symbol: str) -> FileDescriptor:  # the pool's own name
+        try:
+            return self._pool.FindFileContainingSymbol(symbol)
+        except KeyError:
+            service, _, method = symbol.rpartition(".")
+            found = self._pool.FindServiceByName(service)
+            return found.methods_by_name[method].containing_service.file
 
 
 class _Reflection(ReflectionServicer):  # type: ignore[misc] # grpcio-reflection has no types
@@ -59,7 +83,7 @@ def _json_name(name: str) -> str:
 def enable(server: grpc.aio.Server, services: Sequence[str], strangers: Strangers) -> list[str]:
     """Serve the descriptors of `services`; returns the names of the reflection services themselves."""
     names = [reflection.SERVICE_NAME, V1]
-    servicer = _Reflection([*services, reflection.SERVICE_NAME])
+    servicer = _Reflection([*services, reflection.SERVICE_NAME], pool=_Pool(descriptor_pool.Default()))
 
     async def answer(requests: AsyncIterator[reflection_pb2.ServerReflectionRequest], rpc: Rpc) -> None:
         async with aclosing(servicer.ServerReflectionInfo(requests, rpc.context)) as responses:

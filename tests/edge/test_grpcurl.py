@@ -187,6 +187,28 @@ def test_a_dead_endpoint_is_unavailable(server: Running) -> None:
     assert (status, details["ErrorInfo"]["reason"]) == ("Unavailable", "ENDPOINT_UNREACHABLE")
 
 
+@pytest.mark.parametrize(
+    ("symbol", "shown"),
+    [
+        ("integration_api.v1.ChatService.StreamChat", "rpc StreamChat"),
+        ("integration_api.UnifiedProviderService.Chat", "rpc Chat"),
+        ("integration_api.v1.ErrorReason", "ERROR_REASON_SERVICE_DRAINING"),
+        ("integration_api.v1.Credential", "Endpoint endpoint = 3"),
+        ("google.rpc.ErrorInfo", "string reason = 1"),
+    ],
+)
+def test_describe_finds_methods_messages_and_enums(server: Running, symbol: str, shown: str) -> None:
+    """Reflection knows every name of the contract, methods included."""
+    ended = grpcurl(server.address, "describe", symbol)
+    assert shown in ended.stdout, ended.stderr
+
+
+def test_a_method_that_is_not_there_is_not_found(server: Running) -> None:
+    """A wrong name stays NOT_FOUND."""
+    ended = grpcurl(server.address, "describe", "integration_api.v1.ChatService.Sing")
+    assert "not found" in ended.stderr.lower()
+
+
 def test_everything_works_without_reflection(endpoint: str) -> None:
     """With reflection off grpcurl needs the protos of this repository, and nothing else."""
     with service("--no-reflection") as running:
