@@ -14,17 +14,15 @@ import time
 import tracemalloc
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from caller.credentials import ApiCompatibility, Credential
 from caller.custom_llm.adapter import Adapter, ResolvedCall
+from caller.custom_llm.answer import AnswerReader
 from caller.custom_llm.apis import ADAPTERS
-from caller.custom_llm.body.sniff import BodyDecoder, BodyKind
-from caller.custom_llm.body.think_tags import ThinkTags
 from caller.errors import CallerError
-from caller.events import Event
 from caller.fold import Folder
 from caller.parameters import Parameters
 from tests.recordings_reader import parsed
@@ -228,29 +226,20 @@ def read(adapter: Adapter, body: bytes, dice: random.Random) -> str:
     """
     parameters = Parameters("m", {"n": dice.choice([1, 2])} if dice.random() < 0.2 else {})
     call = ResolvedCall(Credential(adapter.api, "http://127.0.0.1:1", {}), parameters, ())
-    decoder, framing, folder = adapter.decoder(call), BodyDecoder(EVENT_BYTES), Folder(ANSWER_CHARS)
-    tags = ThinkTags() if dice.random() < 0.3 else None
+    call = replace(call, parse_think_tags=dice.random() < 0.3)
+    reader, folder = AnswerReader(adapter, call, EVENT_BYTES, stream=dice.random() < 0.9), Folder(ANSWER_CHARS)
     longest = dice.choice([1, 16, 200, 5000])
-
-    def take(events: list[Event], *, last: bool = False) -> None:
-        for event in events if tags is None else tags.feed(events, last=last):
-            folder.feed(event)
-
     try:
         at = 0
-        while at < len(body) and not decoder.done:
+        while at < len(body) and not reader.done and reader.failure is None:
             size = dice.randint(1, longest)
-            for frame in framing.feed(body[at : at + size]):
-                take(list(decoder.feed(frame)))
-                if decoder.done:
-                    break
+            for event in reader.feed(body[at : at + size]):
+                folder.feed(event)
             at += size
-        for frame in () if decoder.done else framing.close():
-            take(list(decoder.feed(frame)))
-        if framing.kind is BodyKind.JSON:
-            take(list(adapter.decode_response(call, framing.document)), last=True)
-        else:
-            take(list(decoder.close()), last=True)
+        for event in () if reader.failure is not None else reader.close():
+            folder.feed(event)
+        if reader.failure is not None:
+            raise reader.failure
         folder.completion()
     except CallerError as error:
         return type(error).__name__

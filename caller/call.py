@@ -1,41 +1,17 @@
-"""What is asked of a caller, and what it answers. Frozen values, provider-neutral."""
+"""What callers are, what they answer, and the record of a call. Provider-neutral."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Protocol
 
-from caller.events import Event, FinishReason, TokenLogprob, Usage
-from caller.json_types import JsonObject, JsonValue
-from caller.messages import AssistantMessage, Message, ToolDefinition
+import msgspec
 
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """How long to wait, in seconds. Output is text, reasoning, a refusal or a tool call."""
-
-    connect: float
-    first_output: float
-    between_outputs: float
-    total: float
-
-
-@dataclass(frozen=True, slots=True)
-class ChatCall:
-    """One call as it was asked: the credential and the parameters are not validated yet.
-
-    `credential_name` is set when the credential came from the server's own store. `max_attempts` counts HTTP
-    requests, from 1.
-    """
-
-    request_id: str
-    credential: Mapping[str, JsonValue] = field(repr=False)
-    messages: tuple[Message, ...] = field(repr=False)
-    parameters: Mapping[str, JsonValue] = field(repr=False)
-    timeouts: Timeouts
-    tools: tuple[ToolDefinition, ...] = ()
-    max_attempts: int = 1
-    parse_think_tags: bool = False
-    identity: str = ""
+from caller.errors import CallerError
+from caller.events import Event, FinishReason, TokenLogprob, Usage, UsageSource
+from caller.json_types import JsonObject
+from caller.messages import AssistantMessage
+from caller.target import Ask, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,24 +37,67 @@ class Completion:
     provider_fields: JsonObject = field(default_factory=dict)
 
 
+class Outcome(Enum):
+    """How a call stands, or ended."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"  # its client gave it up, or is gone
+
+
 @dataclass(slots=True)
 class CallReport:
-    """What is known about a call beside its events, filled in while it runs; read by the edge at its end.
+    """The one record of a call: whose it is, where it went, and how it ended. Filled in while it runs.
 
-    Times are `loop.time()` in seconds. `left_out` names the optional fields that the endpoint is known to refuse,
-    `adapted` what was changed in the request for it; `usage` is what it has reported so far, None for nothing.
+    Attributes:
+        started: when it began; this and the other times are `loop.time()` in seconds.
+        method: the RPC's name.
+        request_id: the id that its client knows it by.
+        client: who calls us; empty when nobody said.
+        provider: the provider's id, as it was asked for.
+        labels: the client's own, for logs and traces.
+        api: the API shape; empty until the credential was read.
+        endpoint: host and port that are called.
+        url: what is called, without its query.
+        deadline: the end of its total time; None until it was prepared.
+        attempts: HTTP requests begun.
+        first_output: when the first output came; None for none, and for whole answers.
+        usage: what the endpoint has reported so far; None for nothing. PARTIAL once the call ended early.
+        endpoint_request_id: the endpoint's own id of the last attempt.
+        rate_limits: the rate-limit headers of the last attempt.
+        left_out: the optional fields that were not sent, since the endpoint is known to refuse them.
+        adapted: what was changed in the request for the endpoint.
+        ended: when it ended; None while it runs.
+        outcome: how it ended.
+        reason: the word of the error that it failed with; empty for none.
     """
 
     started: float
-    first_output: float | None = None
-    attempts: int = 0
+    method: str = ""
+    request_id: str = ""
+    client: str = ""
+    provider: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict, repr=False)
     api: str = ""
+    endpoint: str = ""
     url: str = ""
+    deadline: float | None = None
+    attempts: int = 0
+    first_output: float | None = None
+    usage: Usage | None = None
     endpoint_request_id: str = ""
     rate_limits: dict[str, str] = field(default_factory=dict)
-    usage: Usage | None = None
     left_out: tuple[str, ...] = ()
     adapted: tuple[str, ...] = ()
+    ended: float | None = None
+    outcome: Outcome = Outcome.RUNNING
+    reason: str = ""
+
+    def mark_usage_partial(self) -> None:
+        """The answer will not come to its end: what was counted is not all."""
+        if self.usage is not None:
+            self.usage = msgspec.structs.replace(self.usage, source=UsageSource.PARTIAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,21 +133,89 @@ class Verification:
         return not any(check.status == "FAIL" for check in self.checks)
 
 
+class Prepared(Protocol):
+    """A call that was found good, ready to be sent to one endpoint. Nothing of it has waited, or left, yet."""
+
+    @property
+    def target(self) -> Target:
+        """Whom it calls."""
+        ...
+
+    @property
+    def api(self) -> str:
+        """The API shape."""
+        ...
+
+    @property
+    def endpoint(self) -> str:
+        """Host and port that it calls: the key to count by."""
+        ...
+
+    def first_output_due(self, report: CallReport) -> float:
+        """When the first output must be there, all attempts together, in `loop.time()`: no attempt begins after it."""
+        ...
+
+    def attempt(self, report: CallReport) -> AsyncGenerator[Sequence[Event], None]:
+        """One attempt: the answer as it comes, one batch of events per network read; a whole answer is one batch.
+
+        Nothing comes before the first output or the good end. Whoever iterates closes it; one attempt at a time.
+
+        Raises:
+            CallerError: and nothing else, but for cancellation.
+        """
+        ...
+
+    def amended(self, error: CallerError) -> bool:
+        """Whether the request was changed after the failed attempt so that a further one may work where it did not:
+        a bounded number of times."""
+        ...
+
+    def answered(self) -> None:
+        """An answer began, and no further attempt comes: keep what was learned, let go of what only one needs."""
+        ...
+
+
+class Inspection(Protocol):
+    """A credential that was found well-formed, ready to be tried."""
+
+    @property
+    def api(self) -> str:
+        """The API shape."""
+        ...
+
+    @property
+    def endpoint(self) -> str:
+        """Host and port that it calls: the key to count by."""
+        ...
+
+    async def verify(self, report: CallReport) -> Verification:
+        """Whether the credential is usable; with a model among the target's parameters one small chat is tried."""
+        ...
+
+    async def list_models(self, report: CallReport) -> tuple[Model, ...]:
+        """What the endpoint offers.
+
+        Raises:
+            CallerError: it cannot be asked.
+        """
+        ...
+
+
 class Caller(Protocol):
-    """Speaks to one provider. Every method raises `CallerError` and nothing else, but for cancellation."""
+    """Calls one provider, in two phases: both methods are pure, and refuse what cannot work before anything waits."""
 
-    async def chat(self, call: ChatCall, report: CallReport) -> Completion:
-        """One whole answer."""
+    def prepare(self, target: Target, ask: Ask, *, stream: bool) -> Prepared:
+        """The call, ready to be sent; `stream` asks for the answer as it comes.
+
+        Raises:
+            ClientError: what is wrong with it.
+        """
         ...
 
-    def stream_chat(self, call: ChatCall, report: CallReport) -> AsyncGenerator[Sequence[Event], None]:
-        """The answer as it comes: one batch of events per network read. Whoever iterates closes it."""
-        ...
+    def inspect(self, target: Target) -> Inspection:
+        """The target's credential, ready to be tried.
 
-    async def verify(self, call: ChatCall, report: CallReport) -> Verification:
-        """Whether the credential is usable; with `model.name` among the parameters one small chat is tried."""
-        ...
-
-    async def list_models(self, call: ChatCall, report: CallReport) -> tuple[Model, ...]:
-        """What the endpoint offers."""
+        Raises:
+            ClientError: what is wrong with it.
+        """
         ...

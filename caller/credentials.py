@@ -88,6 +88,13 @@ class Credential:
     exact_url: bool = False
 
     @property
+    def endpoint(self) -> str:
+        """Host and port that it leads to, lower case: the key to count by."""
+        parts = urlsplit(self.base_url)
+        host = (parts.hostname or "").rstrip(".")
+        return f"{host}:{parts.port or (80 if parts.scheme == 'http' else 443)}"
+
+    @property
     def secrets(self) -> tuple[str, ...]:
         """What no text may repeat: the values of the headers and of the URL's query, as written and decoded."""
         query = urlsplit(self.base_url).query
@@ -111,22 +118,6 @@ def parse_credential(raw: Mapping[str, JsonValue]) -> Credential:
         first = violations[0]
         raise CredentialInvalid(f"{first.field}: {first.description}", violations=violations)
     return Credential(api, base_url, MappingProxyType(headers), exact)
-
-
-def endpoint_of(raw: Mapping[str, JsonValue]) -> str:
-    """Host and port that a credential object leads to, lower case, as a key to count by; empty where it is no URL.
-
-    It validates nothing: that is `parse_credential`'s, and comes later.
-    """
-    _, value = _find(raw, "baseUrl")
-    if not isinstance(value, str) or len(value) > MAX_URL_BYTES:
-        return ""
-    try:
-        parts = urlsplit(value.strip())
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        return ""
-    return f"{host.rstrip('.')}:{port or (80 if parts.scheme == 'http' else 443)}" if host else ""
 
 
 def _find(raw: Mapping[str, JsonValue], key: str) -> tuple[str, JsonValue]:

@@ -31,6 +31,11 @@ class DeadlineTimer:
         self._expired = False
         self._cancelling = 0
 
+    @property
+    def error(self) -> CallerError | None:
+        """The armed error once the time has passed and the block is being cancelled for it; else None."""
+        return self._error() if self._expired and self._error is not None else None
+
     async def __aenter__(self) -> Self:
         task = asyncio.current_task()
         if task is None:

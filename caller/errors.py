@@ -67,9 +67,9 @@ def clipped(text: str, limit: int = MAX_MESSAGE_BYTES) -> str:
 class CallerError(Exception):
     """The root. Attributes that are empty or None do not apply.
 
-    `retry_after` is in seconds; `url` has no query; `usage` is what was used before the failure; `attempts`,
-    `provider_id` and `api` are filled in where they become known, on the way up. `after_output`: the client has seen a
-    part of the answer; `final`: the endpoint itself said that a retry does not help.
+    `retry_after` is in seconds; `url` has no query; `usage` is what the failed answer itself reported. `after_output`:
+    the client has seen a part of the answer; `final`: the endpoint itself said that a retry does not help. Whose call
+    failed, where, and after how many attempts stands in its record, see `call.CallReport`.
     """
 
     fault: ClassVar[Fault] = Fault.SERVICE
@@ -95,9 +95,6 @@ class CallerError(Exception):
         self.retry_after = retry_after
         self.url = url
         self.usage = usage
-        self.attempts = 0
-        self.provider_id = ""
-        self.api = ""
         self.after_output = False
         self.final = False
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 
 from caller.json_types import JsonObject, JsonValue
 
-NO_OPTIONS: Mapping[str, JsonValue] = {}
-
 
 @dataclass(frozen=True, slots=True)
 class TextPart:

@@ -22,6 +22,7 @@ from caller.registry import Registry
 from integration_api.auth import tls
 from integration_api.auth.access import clear_text, make_access
 from integration_api.calls.admission import Admission, AdmissionLimits
+from integration_api.calls.calls import Calls
 from integration_api.chat import service as chat
 from integration_api.chat.service import ChatService
 from integration_api.rapida import service as unified_provider
@@ -31,6 +32,7 @@ from integration_api.rpc.guard import Guard, GuardLimits
 from integration_api.rpc.receiving import ReceiveLimits
 from integration_api.rpc.strangers import Strangers
 from integration_api.settings import Settings, effective
+from integration_api.telemetry.log_lines import LogLines
 from integration_api.v1 import chat_service_pb2 as pb
 
 # How long one step of the shutdown may take, and how long health watchers have to hear of it.
@@ -54,12 +56,10 @@ class Server:
         self.admission = Admission(AdmissionLimits.of(settings))
         self._log = structlog.get_logger("integration_api.server")
         self._transport = transport or Transport(transport_settings(settings))
-        limits = Limits(
-            max_event_bytes=settings.max_event_bytes,
-            max_answer_chars=settings.max_answer_bytes,
-            silence=SilenceLimits(settings.max_silent_bytes, settings.max_silent_events),
-        )
-        self._registry = Registry({"custom-llm": CustomLLMCaller(self._transport, limits)})
+        silence = SilenceLimits(settings.max_silent_bytes, settings.max_silent_events)
+        limits = Limits(max_event_bytes=settings.max_event_bytes, silence=silence)
+        registry = Registry({"custom-llm": CustomLLMCaller(self._transport, limits)})
+        self._calls = Calls(registry, self.admission, (LogLines(),), settings.max_answer_bytes)
         self.guard = Guard(settings.write_timeout, guard_limits(settings), identify=self._access.identify)
         self._server = grpc.aio.server(options=_options(settings))
         self._stop_forced = asyncio.Event()
@@ -157,7 +157,7 @@ class Server:
         return int(self._server.add_secure_port(address, credentials))
 
     def _add_chat(self) -> None:
-        service = ChatService(self._registry, self._settings, self.admission, self._access.credentials)
+        service = ChatService(self._calls, self._settings, self._access.credentials)
         guard = self.guard
         handlers = {
             "Chat": guard.unary("Chat", pb.ChatRequest, service.chat),
@@ -168,7 +168,7 @@ class Server:
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(chat.NAME, handlers),))
 
     def _add_unified_provider(self) -> None:
-        service = UnifiedProviderService(self._registry, self._settings, self.admission)
+        service = UnifiedProviderService(self._calls, self._settings)
         handlers = service.handlers(self.guard)
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(unified_provider.NAME, handlers),))
 

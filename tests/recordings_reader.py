@@ -11,9 +11,9 @@ import msgspec
 from caller import errors
 from caller.call import Completion
 from caller.custom_llm.adapter import Adapter, ResolvedCall
-from caller.custom_llm.body.sniff import BodyDecoder, BodyKind
+from caller.custom_llm.answer import AnswerReader
 from caller.errors import CallerError
-from caller.events import Event
+from caller.events import Event, Usage
 from caller.fold import Folder
 
 ROOT = Path(__file__).parent / "recordings"
@@ -54,6 +54,7 @@ class Heard:
     completion: Completion
     events: list[Event]
     error: CallerError | None
+    usage: Usage | None = None  # what was reported, ahead of the error and with it
 
 
 def recordings(shape: str, op: str = "chat", *, status: int | None = 200) -> list[Recording]:
@@ -96,26 +97,15 @@ def _dechunked(wire: bytes) -> bytes:
 
 def hear(adapter: Adapter, call: ResolvedCall, body: bytes, *, cuts: tuple[int, ...] = ()) -> Heard:
     """Read a 200 body as the caller does, its bytes cut at the given places."""
-    decoder, framing, events = adapter.decoder(call), BodyDecoder(MAX_BYTES), list[Event]()
-    folder = Folder(MAX_BYTES)
-    error = None
-    try:
-        for start, end in zip((0, *cuts), (*cuts, len(body)), strict=True):
-            for frame in framing.feed(body[start:end]):
-                if not decoder.done:
-                    events += decoder.feed(frame)
-        for frame in framing.close():
-            if not decoder.done:
-                events += decoder.feed(frame)
-        if framing.kind is BodyKind.JSON:
-            events += adapter.decode_response(call, framing.document)
-        else:
-            events += decoder.close()
-    except CallerError as raised:
-        error = raised
+    reader, events, folder = AnswerReader(adapter, call, MAX_BYTES), list[Event](), Folder(MAX_BYTES)
+    for start, end in zip((0, *cuts), (*cuts, len(body)), strict=True):
+        if not reader.done and reader.failure is None:
+            events += reader.feed(body[start:end])
+    if reader.failure is None:
+        events += reader.close()
     for event in events:
         folder.feed(event)
-    return Heard(folder.completion(), events, error)
+    return Heard(folder.completion(), events, reader.failure, reader.usage)
 
 
 def told(heard: Heard) -> dict[str, Any]:
@@ -174,7 +164,7 @@ def before_agrees(recording: Recording, heard: Heard) -> bool:
         return True
     text = "".join(choice.message.text for choice in heard.completion.choices)
     usage = {name: count for name, count in before.get("usage", {}).items() if name != "source"}
-    seen = {name: getattr(heard.completion.usage, name) for name in usage}
+    seen = {name: getattr(heard.usage, name, None) for name in usage}
     return text == before["text"] and (seen == usage or not any(usage.values()))
 
 

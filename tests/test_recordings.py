@@ -10,19 +10,18 @@ from typing import Any
 
 import pytest
 
-from caller.call import CallReport, ChatCall, Timeouts
 from caller.credentials import ApiCompatibility, Credential
 from caller.custom_llm.adapter import ResolvedCall
 from caller.custom_llm.apis import ADAPTERS
-from caller.custom_llm.caller import CustomLLMCaller, Limits
-from caller.custom_llm.http.egress_policy import EgressPolicy
-from caller.custom_llm.http.transport import Transport, TransportSettings
+from caller.custom_llm.caller import CustomLLMCaller
 from caller.errors import CallerError, EndpointUnreachable, ProtocolError, StreamCut, StreamInterrupted
 from caller.events import OUTPUT, Event
 from caller.fold import Folder
 from caller.messages import TextPart, UserMessage
 from caller.parameters import Parameters
+from caller.target import Ask, Target, Timeouts
 from integration_api.rpc.status import reason_of
+from tests.calling import calling, new_report, streamed, whole
 from tests.recordings_reader import MAX_BYTES, ROOT, Heard, Recording, expected, hear, ids_agree, recordings, told
 
 RECORDINGS = [recording for api in ADAPTERS for recording in recordings(api.value, status=None)]
@@ -64,39 +63,34 @@ async def playing(answer: bytes) -> AsyncIterator[str]:
 
 async def replay(recording: Recording, answer: bytes, caller: CustomLLMCaller) -> Heard:
     """What a caller hears when the endpoint sends these bytes."""
-    loop = asyncio.get_running_loop()
     async with playing(answer) as url:
-        call = ChatCall(
-            request_id="r",
+        target = Target(
+            "custom-llm",
             credential={"apiCompatibility": recording.expect["shape"], "baseUrl": url},
-            messages=(UserMessage((TextPart("hi"),)),),
             parameters={"model.name": "m", **asked(recording)},
             timeouts=Timeouts(5, 5, 5, 5),
         )
-        report = CallReport(started=loop.time())
+        ask, report = Ask((UserMessage((TextPart("hi"),)),)), new_report()
         folder, events, error = Folder(MAX_BYTES), list[Event](), None
         try:
             if recording.expect["stream"]:
-                async with aclosing(caller.stream_chat(call, report)) as batches:
+                async with aclosing(streamed(caller, target, ask, report)) as batches:
                     async for batch in batches:
                         events += batch
             else:
-                return Heard(await caller.chat(call, report), [], None)
+                return Heard(await whole(caller, target, ask, report), [], None)
         except CallerError as raised:
             error = raised
             assert error.after_output == any(isinstance(event, OUTPUT) for event in events)
         for event in events:
             folder.feed(event)
-        return Heard(folder.completion(), events, error)
+        return Heard(folder.completion(), events, error, report.usage)
 
 
 @pytest.fixture
 async def caller() -> AsyncIterator[CustomLLMCaller]:
-    transport = Transport(TransportSettings(EgressPolicy.parse("open", [])))
-    try:
-        yield CustomLLMCaller(transport, Limits(MAX_BYTES, MAX_BYTES))
-    finally:
-        await transport.close()
+    async with calling(MAX_BYTES) as made:
+        yield made
 
 
 def test_nothing_recorded_is_left_out() -> None:
@@ -121,19 +115,17 @@ async def test_a_recorded_model_list_is_read_as_expected(path: Path, caller: Cus
     """Every id in its order, an empty list included; or the error of an endpoint that has none."""
     expect, answer = recorded_list(path)
     async with playing(answer) as url:
-        call = ChatCall(
-            request_id="r",
+        target = Target(
+            "custom-llm",
             credential={"apiCompatibility": expect["shape"], "baseUrl": url},
-            messages=(),
-            parameters={},
             timeouts=Timeouts(5, 5, 5, 5),
         )
-        report = CallReport(started=asyncio.get_running_loop().time())
+        listing = caller.inspect(target)
         if "error" not in expect:
-            assert [model.id for model in await caller.list_models(call, report)] == expect["models"]
+            assert [model.id for model in await listing.list_models(new_report())] == expect["models"]
             return
         with pytest.raises(CallerError) as failure:
-            await caller.list_models(call, report)
+            await listing.list_models(new_report())
 
     code, reason = reason_of(failure.value)
     assert (reason, code.name) == (expect["error"]["reason"], expect["error"]["status"])
@@ -186,7 +178,7 @@ def agree_on_what_came_before(recording: Recording, heard: Heard) -> None:
     counts = {name: count for name, count in before.get("usage", {}).items() if name != "source"}
     assert heard.error is not None
     for name, count in counts.items():
-        assert getattr(heard.error.usage, name, 0) in (count, None if count == 0 else count)
+        assert getattr(heard.usage, name, 0) in (count, None if count == 0 else count)
 
 
 @EVERY

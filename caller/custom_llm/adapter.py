@@ -64,8 +64,8 @@ class Frame(NamedTuple):
     data: bytes
 
 
-class StreamDecoder(Protocol):
-    """Reads one stream of one call. Raises `CallerError`s only."""
+class AnswerDecoder(Protocol):
+    """Reads one answer of one call, as a stream or as a whole. Raises `CallerError`s only."""
 
     @property
     def done(self) -> bool:
@@ -88,6 +88,14 @@ class StreamDecoder(Protocol):
         """
         ...
 
+    def whole(self, body: bytes) -> Sequence[Event]:
+        """The events of a whole JSON answer (status 2xx): the same as its stream would give.
+
+        Raises:
+            CallerError: an error inside the answer, or not an answer of this shape.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
@@ -96,16 +104,13 @@ class Adapter:
     Attributes:
         api: the shape's name in credentials.
         request: a call to its HTTP request; `stream` asks for a stream. Raises `NotSupportedByApi`.
-        decoder: a new decoder for one stream of a call.
-        decode_response: a whole JSON answer (status 2xx, already parsed) to the same events as its stream gives.
-            Raises `CallerError`: an error inside the answer, or not an answer of this shape.
+        decoder: a new decoder for one answer of a call, streamed or whole.
         models_request: the request for one page of the model list; the page's token, empty for the first.
         decode_models: one page.
     """
 
     api: ApiCompatibility
     request: Callable[[ResolvedCall, bool], HttpRequest]
-    decoder: Callable[[ResolvedCall], StreamDecoder]
-    decode_response: Callable[[ResolvedCall, bytes], Sequence[Event]]
+    decoder: Callable[[ResolvedCall], AnswerDecoder]
     models_request: Callable[[Credential, str], HttpRequest]
     decode_models: Callable[[bytes], ModelPage]

@@ -1,174 +1,184 @@
-"""The caller of `custom-llm`: validates a call, makes its attempts, and folds or hands on the events.
+"""The caller of `custom-llm`: makes calls ready for any endpoint that speaks one of the API shapes.
 
-It knows adapters and the transport by their types; it knows no wire format, and no gRPC.
+It knows adapters and the transport by their types; it knows no wire format, and no gRPC. Making ready is pure: what
+cannot work is refused before anything waits.
 """
 
-import asyncio
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
 
-from caller.call import CallReport, ChatCall, Completion, Model, Verification
-from caller.credentials import ApiCompatibility, parse_credential
-from caller.custom_llm.adapter import Adapter, ResolvedCall
+from caller.call import CallReport
+from caller.credentials import parse_credential
+from caller.custom_llm.adapter import Adapter, HttpRequest, ResolvedCall
 from caller.custom_llm.apis import ADAPTERS
-from caller.custom_llm.attempt import Attempt, Work
+from caller.custom_llm.attempt import Attempt, Work, first_output_due
 from caller.custom_llm.body.silence import DEFAULT_SILENCE, SilenceLimits
-from caller.custom_llm.check import Discovery
+from caller.custom_llm.check import EndpointCheck
 from caller.custom_llm.demands import MAX_LESSONS, Demands, taught
-from caller.custom_llm.errors.redaction import redacted
 from caller.custom_llm.http.transport import Transport
-from caller.custom_llm.retry import FailedAttempt, pause_before_retry
-from caller.errors import CallerError, LostReusedConnection, NotSupportedByApi, ResponseTooLarge
+from caller.errors import CallerError
 from caller.events import Event
-from caller.fold import Folder
+from caller.messages import TextPart, UserMessage
 from caller.parameters import merge_parameters
+from caller.target import Ask, Target
+
+# What the one small chat of a check asks.
+_PROBE = Ask(messages=(UserMessage((TextPart("Say OK."),)),))
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds on what is read of one answer: one event, all its text together (characters), what holds no output."""
+    """Bounds on what is read of one answer: the bytes of an event or of a page of a model list, and what holds no
+    output."""
 
     max_event_bytes: int
-    max_answer_chars: int
     silence: SilenceLimits = DEFAULT_SILENCE
 
 
 class CustomLLMCaller:
-    """Calls any endpoint that speaks one of the API shapes. One instance serves all calls."""
+    """Makes calls ready. One instance serves all calls."""
+
+    def __init__(self, transport: Transport, limits: Limits) -> None:
+        self._transport = transport
+        self._limits = limits
+        self._demands = Demands()
+
+    def prepare(self, target: Target, ask: Ask, *, stream: bool) -> "PreparedCall":
+        """The call with its credential parsed, its parameters merged, and its HTTP request built.
+
+        Raises:
+            ClientError: what is wrong with it.
+        """
+        credential = parse_credential(target.credential)
+        call = ResolvedCall(
+            credential=credential,
+            parameters=merge_parameters(target.parameters),
+            messages=ask.messages,
+            tools=ask.tools,
+            parse_think_tags=ask.parse_think_tags,
+        )
+        return PreparedCall(
+            target,
+            call,
+            self._transport,
+            self._demands,
+            limits=self._limits,
+            stream=stream,
+        )
+
+    def inspect(self, target: Target) -> EndpointCheck:
+        """The check of a target's credential.
+
+        Raises:
+            CredentialInvalid: it is malformed.
+        """
+        credential = parse_credential(target.credential)
+
+        def small_chat(target: Target) -> PreparedCall:
+            return self.prepare(target, _PROBE, stream=False)
+
+        return EndpointCheck(
+            self._transport,
+            target,
+            credential,
+            ADAPTERS[credential.api],
+            small_chat=small_chat,
+            max_bytes=self._limits.max_event_bytes,
+        )
+
+
+class PreparedCall:
+    """A call that is ready to be sent. It keeps its inputs until the first output: a field that the endpoint refuses
+    makes a new request of them."""
 
     def __init__(
         self,
+        target: Target,
+        call: ResolvedCall,
         transport: Transport,
+        memory: Demands,
+        *,
         limits: Limits,
-        adapters: Mapping[ApiCompatibility, Adapter] = ADAPTERS,
+        stream: bool,
     ) -> None:
+        """Build the request.
+
+        Raises:
+            ClientError: the API shape cannot carry the call, or a parameter cannot be read.
+        """
+        self.target = target
+        self._adapter: Adapter = ADAPTERS[call.credential.api]
         self._transport = transport
+        self._memory = memory
         self._limits = limits
-        self._adapters = adapters
-        self._demands = Demands()
+        self._stream = stream
+        self._call = call
+        self._key = b""
+        self._lessons: dict[str, str] = {}  # taught by refusals of this call, kept once a changed request succeeded
+        self._taken = 0
+        self._last: Attempt | None = None
+        self._request: HttpRequest | None = self._built()
 
-    async def chat(self, call: ChatCall, report: CallReport) -> Completion:
-        """One whole answer: the fold of its events."""
-        folder = Folder(self._limits.max_answer_chars)
-        try:
-            async with aclosing(self._events(call, report, stream=False)) as batches:
-                async for batch in batches:
-                    for event in batch:
-                        folder.feed(event)
-        except ResponseTooLarge as error:
-            _describe(error, report, ())
-            raise
-        return folder.completion()
+    @property
+    def api(self) -> str:
+        """The API shape."""
+        return self._call.credential.api.value
 
-    def stream_chat(self, call: ChatCall, report: CallReport) -> AsyncGenerator[Sequence[Event], None]:
-        """The answer as it comes, one batch of events per network read."""
-        return self._events(call, report, stream=True)
+    @property
+    def endpoint(self) -> str:
+        """Host and port."""
+        return self._call.credential.endpoint
 
-    async def verify(self, call: ChatCall, report: CallReport) -> Verification:
-        """The checks of a credential."""
-        credential = parse_credential(call.credential)
-        report.api = credential.api.value
-        discovery = Discovery(self._transport, self._adapter(credential.api), call, self._limits.max_event_bytes)
-        return await discovery.verify(credential, self, report)
+    def first_output_due(self, report: CallReport) -> float:
+        """When the first output must be there; a whole answer has the call's time."""
+        return first_output_due(self.target.timeouts, report, stream=self._stream)
 
-    async def list_models(self, call: ChatCall, report: CallReport) -> tuple[Model, ...]:
-        """What the endpoint offers, all pages within a bound."""
-        credential = parse_credential(call.credential)
-        report.api = credential.api.value
-        try:
-            discovery = Discovery(self._transport, self._adapter(credential.api), call, self._limits.max_event_bytes)
-            return await discovery.models(credential, report)
-        except CallerError as error:
-            _describe(error, report, credential.secrets)
-            raise
-
-    def _adapter(self, api: ApiCompatibility) -> Adapter:
-        adapter = self._adapters.get(api)
-        if adapter is None:
-            raise NotSupportedByApi(f"{api.value} cannot be called by this build")
-        return adapter
-
-    async def _events(
-        self, call: ChatCall, report: CallReport, *, stream: bool
-    ) -> AsyncGenerator[Sequence[Event], None]:
-        credential = parse_credential(call.credential)
-        report.api = credential.api.value
-        resolved = ResolvedCall(
-            credential=credential,
-            parameters=merge_parameters(call.parameters),
-            messages=call.messages,
-            tools=call.tools,
-            parse_think_tags=call.parse_think_tags,
-        )
+    def attempt(self, report: CallReport) -> AsyncGenerator[Sequence[Event], None]:
+        """One HTTP exchange."""
+        if self._request is None:
+            raise RuntimeError("a released call has no further attempt")
         work = Work(
-            adapter=self._adapter(credential.api),
-            call=resolved,
-            stream=stream,
-            timeouts=call.timeouts,
-            started=report.started,
-            deadline=report.started + call.timeouts.total,
-            max_event_bytes=self._limits.max_event_bytes,
-            silence=self._limits.silence,
-            client=call.identity,
+            self._adapter,
+            replace(self._call, messages=(), tools=()),
+            self._request,
+            self._stream,
+            self.target.timeouts,
+            self._limits.max_event_bytes,
+            self._limits.silence,
         )
-        try:
-            async with aclosing(self._attempts(work, call.max_attempts, report)) as batches:
-                async for batch in batches:
-                    yield batch
-        except CallerError as error:
-            _describe(error, report, credential.secrets)
-            raise
+        self._last = Attempt(work, self._transport, report)
+        return self._last.batches()
 
-    async def _attempts(
-        self, work: Work, max_attempts: int, report: CallReport
-    ) -> AsyncGenerator[Sequence[Event], None]:
-        loop = asyncio.get_running_loop()
-        fresh_start = True
-        lessons: dict[str, str] = {}  # taught by refusals of this call, kept once a changed request succeeded
-        taken = 0
-        while True:
-            if self._demands or lessons:
-                known = self._demands.known(self._key(work))
-                work = replace(work, call=replace(work.call, demands={**known, **lessons}))
-            attempt = Attempt(work, self._transport, report)
-            report.attempts += 1
-            try:
-                async with aclosing(attempt.batches()) as batches:
-                    async for batch in batches:
-                        if lessons:
-                            self._demands.learn(self._key(work), lessons)
-                            lessons = {}
-                        yield batch
-            except CallerError as error:
-                lesson = self._lesson(work, attempt, error) if max_attempts > 1 and taken < MAX_LESSONS else None
-                if lesson is not None:
-                    lessons |= [lesson]
-                    taken += 1
-                    continue
-                failed = FailedAttempt(
-                    report.attempts - taken, max_attempts, work.first_output_due - loop.time(), fresh_start
-                )
-                pause = pause_before_retry(error, failed)
-                if pause is None:
-                    raise
-                fresh_start = fresh_start and not isinstance(error, LostReusedConnection)
-            else:
-                return
-            await asyncio.sleep(pause)
+    def amended(self, error: CallerError) -> bool:
+        """Whether a refusal taught how the endpoint wants the request: the next one is made so."""
+        if self._last is None or self._request is None or self._taken >= MAX_LESSONS:
+            return False
+        call = self._demanded()
+        lesson = taught(self._adapter, call, self._request, error, self._last.refusal, stream=self._stream)
+        if lesson is None:
+            return False
+        self._taken += 1
+        self._lessons |= [lesson]
+        self._request = self._built()
+        return True
 
-    def _lesson(self, work: Work, attempt: Attempt, error: CallerError) -> tuple[str, str] | None:
-        return taught(work.adapter, work.call, attempt.request, error, attempt.refusal, stream=work.stream)
+    def answered(self) -> None:
+        """Keep what the refusals taught; let go of the conversation and of the request's bytes."""
+        if self._lessons:
+            self._memory.learn(self._memory_key(), self._lessons)
+        self._request = self._last = None
+        self._call = replace(self._call, messages=(), tools=())
 
-    def _key(self, work: Work) -> bytes:
-        return self._demands.key(work.call.credential, work.call.parameters.model)
+    def _built(self) -> HttpRequest:
+        return self._adapter.request(self._demanded(), self._stream)
 
+    def _demanded(self) -> ResolvedCall:
+        """The call with what the endpoint is known to demand."""
+        if not (self._memory or self._lessons):
+            return self._call
+        return replace(self._call, demands={**self._memory.known(self._memory_key()), **self._lessons})
 
-def _describe(error: CallerError, report: CallReport, secrets: Iterable[str]) -> None:
-    """What the call knows of its failure. The text may repeat what the endpoint said: our secrets are taken out."""
-    error.api = report.api
-    error.attempts = report.attempts
-    known = tuple(secrets)
-    error.args = (redacted(error.message, known),)
-    error.endpoint_code = redacted(error.endpoint_code, known)
-    error.endpoint_request_id = redacted(error.endpoint_request_id, known)
+    def _memory_key(self) -> bytes:
+        if not self._key:
+            self._key = self._memory.key(self._call.credential, self._call.parameters.model)
+        return self._key

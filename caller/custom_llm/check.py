@@ -1,10 +1,12 @@
 """What an endpoint offers, and whether a credential is usable. Small requests of their own, no retries."""
 
 import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
 from dataclasses import replace
-from typing import Protocol
 
-from caller.call import CallReport, ChatCall, Check, Completion, Model, Verification
+from caller.attempts import attempts
+from caller.call import CallReport, Check, Completion, Model, Prepared, Verification
 from caller.credentials import ApiCompatibility, Credential
 from caller.custom_llm.adapter import Adapter, HttpRequest
 from caller.custom_llm.base_url import without_query
@@ -16,10 +18,7 @@ from caller.errors import (
     CallerError,
     ConnectTimeout,
     EgressDenied,
-    EndpointFailed,
     EndpointForbidden,
-    EndpointNotFound,
-    EndpointPrecondition,
     EndpointRejected,
     EndpointTls,
     EndpointUnauthenticated,
@@ -30,9 +29,14 @@ from caller.errors import (
     TotalTimeout,
 )
 from caller.events import FinishReason
+from caller.fold import Folder
+from caller.remedies import remedy_of
+from caller.target import Target
 
 MAX_PAGES = 50
 MAX_MODELS = 10_000
+# What a model that was asked to say OK may say.
+MAX_PROBE_CHARS = 1 << 20
 # Errors that say: no HTTP answer came from there.
 _NOT_REACHED = (EndpointUnreachable, ConnectTimeout, EndpointTls, EgressDenied)
 _SHOWN_MODELS = 5
@@ -44,45 +48,71 @@ _RESERVE = 0.1
 _MAX_RESERVE = 1.0
 
 
-class ChatProbe(Protocol):
-    """Whoever can make one whole chat."""
+class EndpointCheck:
+    """Asks one endpoint about itself. `small_chat` makes the one chat of `verify` ready."""
 
-    async def chat(self, call: ChatCall, report: CallReport) -> Completion: ...
-
-
-class Discovery:
-    """Asks one endpoint about itself, for one call."""
-
-    def __init__(self, transport: Transport, adapter: Adapter, call: ChatCall, max_bytes: int) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        target: Target,
+        credential: Credential,
+        adapter: Adapter,
+        *,
+        small_chat: Callable[[Target], Prepared],
+        max_bytes: int,
+    ) -> None:
         self._transport = transport
         self._adapter = adapter
-        self._call = call
+        self._credential = credential
+        self._target = target
+        self._small_chat = small_chat
         self._max_bytes = max_bytes
-        self._loop = asyncio.get_running_loop()
 
-    async def models(self, credential: Credential, report: CallReport) -> tuple[Model, ...]:
+    @property
+    def api(self) -> str:
+        """The API shape."""
+        return self._credential.api.value
+
+    @property
+    def endpoint(self) -> str:
+        """Host and port."""
+        return self._credential.endpoint
+
+    async def list_models(self, report: CallReport) -> tuple[Model, ...]:
         """All pages of the model list, within a bound.
 
         Raises:
             CallerError: the endpoint cannot be asked, or does not answer with a model list.
         """
-        if credential.exact_url:
+        return await self._listed(report, self._target.timeouts.total)
+
+    async def _listed(self, report: CallReport, total: float) -> tuple[Model, ...]:
+        try:
+            return await self._models(report, total)
+        except CallerError as error:
+            secrets = self._credential.secrets
+            error.args = (redacted(error.message, secrets),)
+            error.endpoint_code = redacted(error.endpoint_code, secrets)
+            error.endpoint_request_id = redacted(error.endpoint_request_id, secrets)
+            raise
+
+    async def _models(self, report: CallReport, total: float) -> tuple[Model, ...]:
+        if self._credential.exact_url:
             raise NotSupportedByApi("exactUrl names the chat operation only: the model list's URL is not known")
         models: list[Model] = []
         page = ""
-        deadline = report.started + self._call.timeouts.total
         for _ in range(MAX_PAGES):
             async with DeadlineTimer() as timer:
-                timer.arm(deadline, lambda: TotalTimeout(f"no model list within {self._call.timeouts.total:g} s"))
-                answer = self._adapter.decode_models(await self._get(credential, page, report))
+                timer.arm(report.started + total, lambda: TotalTimeout(f"no model list within {total:g} s"))
+                answer = self._adapter.decode_models(await self._get(page, report))
             models += answer.models
             page = answer.next
             if not page or len(models) >= MAX_MODELS:
                 break
         return tuple(models[:MAX_MODELS])
 
-    async def _get(self, credential: Credential, page: str, report: CallReport) -> bytes:
-        request = self._adapter.models_request(credential, page)
+    async def _get(self, page: str, report: CallReport) -> bytes:
+        request = self._adapter.models_request(self._credential, page)
         report.url = without_query(request.url)
         report.attempts += 1
         async with await self._sent(request, report) as response:
@@ -97,46 +127,44 @@ class Discovery:
 
     async def _sent(self, request: HttpRequest, report: CallReport) -> Response:
         """A kept connection that turns out to be lost is made anew once."""
+        connect = self._target.timeouts.connect
         try:
-            return await self._transport.send(request, self._call.timeouts.connect, self._call.identity)
+            return await self._transport.send(request, connect, report.client)
         except LostReusedConnection:
             report.attempts += 1
-            return await self._transport.send(request, self._call.timeouts.connect, self._call.identity)
+            return await self._transport.send(request, connect, report.client)
 
-    async def verify(self, credential: Credential, probe: ChatProbe, report: CallReport) -> Verification:
+    async def verify(self, report: CallReport) -> Verification:
         """Every check in its order; a later one is skipped when an earlier one made it pointless. A check that takes
         too long has failed, and those before it keep their results."""
-        timeouts = self._call.timeouts
+        timeouts = self._target.timeouts
         total = timeouts.total - min(timeouts.total * _RESERVE, _MAX_RESERVE)
-        self._call = replace(self._call, timeouts=replace(timeouts, total=total))
-        checks = [Check("credential", "PASS", f"{credential.api.value}, {len(credential.headers)} headers")]
-        started = self._loop.time()
+        target = replace(self._target, timeouts=replace(timeouts, total=total))
+        clock = asyncio.get_running_loop().time
+        checks = [Check("credential", "PASS", f"{self.api}, {len(self._credential.headers)} headers")]
+        started = clock()
         try:
-            models: tuple[Model, ...] | CallerError = await self.models(credential, report)
+            models: tuple[Model, ...] | CallerError = await self._listed(report, total)
         except CallerError as error:
-            models = error
-        took = self._loop.time() - started
-        secrets = credential.secrets
-        checks += _reach_and_models(models, report.url, took, secrets)
-        reached = checks[1].status != "FAIL"
-        chat = await self._chat(probe, models, secrets, report) if reached else Check("chat", "SKIP", "not reached")
-        checks.append(chat)
-        return Verification(tuple(checks), credential.api.value, report.url)
+            models = error.with_traceback(None)
+        checks += _reach_and_models(models, report.url, clock() - started)
+        if checks[1].status == "FAIL":
+            checks.append(Check("chat", "SKIP", "not reached"))
+        elif target.parameters.get("model.name"):
+            checks.append(await self._chat(target, report))
+        else:
+            advice = "give a model to try one small chat" if isinstance(models, CallerError) else ""
+            checks.append(Check("chat", "SKIP", "no model was given", advice))
+        return Verification(tuple(checks), self.api, report.url)
 
-    async def _chat(
-        self, probe: ChatProbe, models: tuple[Model, ...] | CallerError, secrets: tuple[str, ...], report: CallReport
-    ) -> Check:
-        if not self._call.parameters.get("model.name"):
-            if isinstance(models, CallerError):
-                return Check("chat", "SKIP", "no model was given", "give a model to try one small chat")
-            return Check("chat", "SKIP", "no model was given")
-        started = self._loop.time()
+    async def _chat(self, target: Target, report: CallReport) -> Check:
+        clock = asyncio.get_running_loop().time
+        started = clock()
         try:
-            answer = await self._answer(probe, report)
+            answer = await self._answer(target, report)
         except CallerError as error:
-            took = self._loop.time() - started
-            return Check("chat", "FAIL", redacted(error.message, secrets), _remedy(error), took)
-        took = self._loop.time() - started
+            return Check("chat", "FAIL", error.message, remedy_of(error), clock() - started)
+        took = clock() - started
         said = sum(len(choice.message.text) + len(choice.message.reasoning) for choice in answer.choices)
         if not said and any(choice.finish_reason is FinishReason.LENGTH for choice in answer.choices):
             return Check("chat", "PASS", f"the model used up the {_CHAT_TOKENS} tokens of this check", "", took)
@@ -146,16 +174,25 @@ class Discovery:
             )
         return Check("chat", "PASS", f"the model answered with {said} characters", "", took)
 
-    async def _answer(self, probe: ChatProbe, report: CallReport) -> Completion:
+    async def _answer(self, target: Target, report: CallReport) -> Completion:
         """One small chat, within the time of all checks. A limit that the endpoint refuses is not the client's."""
-        call = self._call
-        if not any(map(call.parameters.get, _LIMITS)):
-            limited = replace(call, parameters={**call.parameters, self._limit: _CHAT_TOKENS})
+        if not any(map(target.parameters.get, _LIMITS)):
+            limited = replace(target, parameters={**target.parameters, self._limit: _CHAT_TOKENS})
             try:
-                return await probe.chat(limited, CallReport(started=report.started))
+                return await self._folded(limited, report)
             except EndpointRejected:
                 pass
-        return await probe.chat(call, CallReport(started=report.started))
+        return await self._folded(target, report)
+
+    async def _folded(self, target: Target, report: CallReport) -> Completion:
+        folder = Folder(MAX_PROBE_CHARS)
+        # One total time for all checks; the attempts of the chat are not those of the check.
+        own = CallReport(started=report.started, client=report.client)
+        async with aclosing(attempts(self._small_chat(target), own)) as batches:
+            async for batch in batches:
+                for event in batch:
+                    folder.feed(event)
+        return folder.completion()
 
     @property
     def _limit(self) -> str:
@@ -164,9 +201,7 @@ class Discovery:
         return "model.max_completion_tokens" if openai else "model.max_tokens"
 
 
-def _reach_and_models(
-    models: tuple[Model, ...] | CallerError, url: str, took: float, secrets: tuple[str, ...]
-) -> tuple[Check, Check]:
+def _reach_and_models(models: tuple[Model, ...] | CallerError, url: str, took: float) -> tuple[Check, Check]:
     if not isinstance(models, CallerError):
         names = ", ".join(model.id for model in models[:_SHOWN_MODELS])
         more = f", … ({len(models)} in all)" if len(models) > _SHOWN_MODELS else ""
@@ -176,30 +211,13 @@ def _reach_and_models(
             else Check("models", "WARN", "the endpoint lists no models", "load a model, or ignore this")
         )
         return Check("reach", "PASS", f"{url} answered", "", took), listed
-    observed = redacted(models.message, secrets)
+    observed = models.message
     if isinstance(models, NotSupportedByApi):
         return Check("reach", "SKIP", observed), Check("models", "SKIP", observed)
     if isinstance(models, (*_NOT_REACHED, TotalTimeout)):
-        return Check("reach", "FAIL", observed, _remedy(models), took), Check("models", "SKIP", "not reached")
+        return Check("reach", "FAIL", observed, remedy_of(models), took), Check("models", "SKIP", "not reached")
     reached = Check("reach", "PASS", f"{url} answered", "", took)
     if isinstance(models, EndpointUnauthenticated | EndpointForbidden):
-        return reached, Check("models", "FAIL", observed, _remedy(models))
+        return reached, Check("models", "FAIL", observed, remedy_of(models))
     # Many good endpoints have no model list: only a chat tells whether they work.
     return reached, Check("models", "WARN", observed, "give a model to try one small chat")
-
-
-def _remedy(error: CallerError) -> str:
-    """What to do, by the kind of the failure."""
-    if isinstance(error, EndpointUnauthenticated | EndpointForbidden):
-        return 'put the endpoint\'s key into the credential\'s headers, for example {"Authorization": "Bearer …"}'
-    if isinstance(error, EndpointNotFound | EndpointPrecondition):
-        return "check baseUrl: it is the API's root, for example http://localhost:8000/v1"
-    if isinstance(error, EndpointTls):
-        return "use a certificate of a known authority, or set endpoint_ca_file"
-    if isinstance(error, EgressDenied):
-        return "ask the operator to allow the address (egress_policy, egress_allow)"
-    if isinstance(error, EndpointUnreachable | ConnectTimeout):
-        return "check that the endpoint runs and that baseUrl names its host and port"
-    if isinstance(error, EndpointFailed):
-        return "look into the endpoint's own log"
-    return "see the text"

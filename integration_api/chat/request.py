@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 
 from google.protobuf import duration_pb2, struct_pb2
 
-from caller.call import ChatCall, Timeouts
 from caller.errors import CredentialInvalid, Violation
 from caller.json_types import JsonObject
 from caller.messages import (
@@ -27,6 +26,7 @@ from caller.messages import (
     UserMessage,
 )
 from caller.parameters import object_from_text
+from caller.target import Ask, Target, Timeouts
 from integration_api.codec.bounds import (
     MAX_CREDENTIAL_VALUES,
     MAX_LABEL_CHARS,
@@ -48,13 +48,9 @@ from integration_api.v1 import messages_pb2 as msg
 
 
 def chat_call(
-    request: pb.ChatRequest,
-    request_id: str,
-    credential: JsonObject,
-    timeouts: Timeouts,
-    max_attempts: int,
-) -> ChatCall:
-    """The call that a request asks for. `timeouts` and `max_attempts` are the server's own, and the upper bounds.
+    request: pb.ChatRequest, credential: JsonObject, timeouts: Timeouts, max_attempts: int
+) -> tuple[Ask, Target]:
+    """What a request asks, and of whom. `timeouts` and `max_attempts` are the server's own, and the upper bounds.
 
     Raises:
         RequestInvalid: with one violation per field.
@@ -75,16 +71,8 @@ def chat_call(
             violations.append(Violation("options.max_attempts", "must be at least 1"))
         attempts = min(max_attempts, request.options.max_attempts)
     refuse(violations)
-    return ChatCall(
-        request_id=request_id,
-        credential=credential,
-        messages=messages,
-        parameters=parameters,
-        timeouts=bounded,
-        tools=tools,
-        max_attempts=attempts,
-        parse_think_tags=request.options.parse_think_tags,
-    )
+    ask = Ask(messages, tools, parse_think_tags=request.options.parse_think_tags, labels=dict(request.labels))
+    return ask, Target(request.provider_id, credential, bounded, parameters, attempts)
 
 
 def credential_value(credential: msg.Credential) -> JsonObject:

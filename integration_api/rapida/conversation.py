@@ -3,7 +3,7 @@
 Three kinds of tasks, each with one job:
 
 * the reader reads frames for the stream's whole life, and decides at once what each means;
-* every turn has a task that asks its endpoint and lays frames into the outbox; cancelling it closes the endpoint's
+* every turn has a task that calls its endpoint and enqueues frames in the outbox; cancelling it closes the endpoint's
   connection, and can never break the stream, since it does not write;
 * the stream's own task takes frames from the outbox and is the only one that writes.
 
@@ -11,20 +11,23 @@ The outbox is bounded: turns, and then the reader, wait for a client that does n
 """
 
 import asyncio
+import math
 from collections import deque
-from contextlib import aclosing, suppress
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 
 import structlog
 
-from caller.call import CallReport
+from caller.call import CallReport, Completion, Outcome
 from caller.errors import CallerError, InternalError, RequestInvalid, ServiceOverloaded, ServiceStopped
+from caller.events import Event
 from caller.fold import Folder
 from integration_api import unified_provider_pb2 as pb
 from integration_api.rapida import response as unified_response
-from integration_api.rapida.calls import Calls, Configuration, now
+from integration_api.rapida.calls import Configuration, RapidaCalls, now
 from integration_api.rapida.errors import NotConfigured, code_of
-from integration_api.rpc.rpc import ClientGoneError
+from integration_api.rpc.rpc import ClientGoneError, Rpc
 from integration_api.rpc.streams import OpenStream
 
 _MOST_FRAMES = 64
@@ -33,24 +36,25 @@ _STOPPING = "this instance is stopping; connect again"
 
 
 class _Turn:
-    """One question and what is known of its answer. `muted`: nothing more of it may leave."""
+    """One question and what is known of its answer. `discarded`: nothing more of it may leave. The question is let go
+    of when it is read."""
 
-    __slots__ = ("calling", "configuration", "folder", "muted", "question", "report", "task")
+    __slots__ = ("configuration", "discarded", "folder", "question", "report", "request_id", "task")
 
-    def __init__(self, question: pb.StreamChatInput, configuration: Configuration, max_chars: int) -> None:
-        self.question = question
+    def __init__(self, question: pb.StreamChatInput, configuration: Configuration, rpc: Rpc) -> None:
+        self.question: pb.StreamChatInput | None = question
+        self.request_id = question.requestId
         self.configuration = configuration
-        self.report = CallReport(started=now())
-        self.folder = Folder(max_chars)
-        self.calling = False
-        self.muted = False
+        self.report = CallReport(started=now(), method=rpc.method, client=rpc.identity)
+        self.folder: Folder | None = None  # what was said so far, once something was
+        self.discarded = False
         self.task: asyncio.Task[None] | None = None
 
 
 class Conversation:
     """One stream. Call `run` once, in the stream's own task."""
 
-    def __init__(self, stream: OpenStream[pb.StreamChatRequest], calls: Calls, idle_timeout: float) -> None:
+    def __init__(self, stream: OpenStream[pb.StreamChatRequest], calls: RapidaCalls, idle_timeout: float) -> None:
         self._stream = stream
         self._calls = calls
         self._idle_timeout = idle_timeout
@@ -128,17 +132,17 @@ class Conversation:
                 self._half_closed = True
                 return
             self._idle_due = now() + self._idle_timeout
-            self._hear(frame)
+            self._handle(frame)
             await self._until_room()
 
-    def _hear(self, frame: pb.StreamChatRequest) -> None:
+    def _handle(self, frame: pb.StreamChatRequest) -> None:
         match frame.WhichOneof("request"):
             case "chat":
                 self._chat(frame.chat)
             case "configuration":
                 self._configure(frame.configuration)
             case "close":
-                self._silence()
+                self._stop_all()
                 self._close(frame.close.reason)
             case _:
                 self._refuse("", RequestInvalid("the frame holds none of configuration, chat and close"))
@@ -151,15 +155,15 @@ class Conversation:
         except CallerError as error:
             self._configuration = None
             self._note_failure("", error)
-            self._lay(None, unified_response.configured(provider, error))
+            self._enqueue(None, unified_response.configured(provider, error))
         else:
-            self._lay(None, unified_response.configured(provider))
+            self._enqueue(None, unified_response.configured(provider))
 
     def _chat(self, question: pb.StreamChatInput) -> None:
         if self._configuration is None:
             self._refuse(question.requestId, NotConfigured("the stream is not configured: send `configuration` first"))
             return
-        turn = _Turn(question, self._configuration, self._calls.max_answer)
+        turn = _Turn(question, self._configuration, self._stream.rpc)
         earlier = self._turn
         if earlier is None:
             self._start(turn)
@@ -174,8 +178,8 @@ class Conversation:
     def _refuse(self, request_id: str, error: CallerError) -> None:
         """Answer a turn that is not even begun."""
         self._note_failure(request_id, error)
-        found = self._calls.measured(request_id, CallReport(started=now()), None)
-        self._lay(None, unified_response.failed_turn(request_id, error, found))
+        found = self._calls.measured(request_id, CallReport(started=now()))
+        self._enqueue(None, unified_response.failed_turn(request_id, error, found))
 
     # -- turns -------------------------------------------------------------------------------------------------------
 
@@ -192,24 +196,23 @@ class Conversation:
 
     def _supersede(self, turn: _Turn) -> None:
         """Barge-in: let go of the endpoint, take back what did not leave, and say what was said so far."""
-        self._mute(turn)
-        completion = turn.folder.completion()
-        request_id = turn.question.requestId
-        found = self._calls.measured(request_id, turn.report, completion.usage)
-        self._lay(None, unified_response.superseded(request_id, completion, found))
+        self._discard(turn)
+        completion = (turn.folder or Folder(0)).completion()
+        found = self._calls.measured(turn.request_id, turn.report, completion.usage)
+        self._enqueue(None, unified_response.superseded(turn.request_id, completion, found))
         # Turns that waited in the older order come no more: the newest takes the place of all.
         while self._waiting:
             self._supersede(self._waiting.popleft())
 
-    def _silence(self) -> None:
+    def _stop_all(self) -> None:
         """Stop whatever runs or waits, without a word."""
         self._waiting.clear()
         if self._turn is not None:
-            self._mute(self._turn)
+            self._discard(self._turn)
             self._turn = None
 
-    def _mute(self, turn: _Turn) -> None:
-        turn.muted = True
+    def _discard(self, turn: _Turn) -> None:
+        turn.discarded = True
         if turn.task is not None:
             turn.task.cancel()
         kept = [(owner, frame) for owner, frame in self._outbox if owner is not turn]
@@ -219,69 +222,66 @@ class Conversation:
 
     async def _answer(self, turn: _Turn) -> None:
         """A turn's task: deltas, then the one final frame."""
-        request_id = turn.question.requestId
-        try:
-            with self._stream.turn():
-                last = await self._ask(turn)
-        except CallerError as error:
-            last = self._failed(turn, error)
-        except asyncio.CancelledError:
-            # The task in no variable here: this error's traceback holds them, and the task holds the error.
-            if turn.muted or turn.task is None or not self._stream.cutting:
-                raise
-            turn.task.uncancel()
-            last = self._failed(turn, ServiceStopped("this instance stopped in the middle of the turn"))
-        except Exception as error:  # noqa: BLE001 -- a bug in one turn does not end the stream
-            self._log.error("turn.bug", request_id=request_id, exc_info=error)
-            last = self._failed(turn, InternalError(f"internal error, request id {self._stream.rpc.request_id}"))
+        last = await self._last_frame(turn)
         await self._until_room()
-        if turn.muted:  # what runs at the end of a cancelled call may fail in ways of its own
+        if turn.discarded:  # what runs at the end of a cancelled call may fail in ways of its own
             return
-        self._lay(turn, last)
+        self._enqueue(turn, last)
         self._turn = None  # in one step with the final frame: a turn is superseded or ended, never both
         self._idle_due = now() + self._idle_timeout
         if self._waiting:
             self._start(self._waiting.popleft())
 
-    async def _ask(self, turn: _Turn) -> pb.StreamChatResponse:
-        question, configuration = turn.question, turn.configuration
-        caller = self._calls.caller(question.providerName or configuration.provider)
-        call = self._calls.call(question, configuration.credential, self._stream.rpc)
-        async with self._calls.place(call), aclosing(caller.stream_chat(call, turn.report)) as batches:
-            async for batch in batches:
-                for event in batch:
-                    turn.folder.feed(event)
-                if not turn.calling:
-                    frame, turn.calling = unified_response.delta(question.requestId, batch)
-                    if frame is not None:
-                        await self._until_room()
-                        self._lay(turn, frame)
-        completion = turn.folder.completion()
-        found = self._calls.measured(question.requestId or call.request_id, turn.report, completion.usage)
-        last = unified_response.final(question.requestId, completion, found)
-        self._calls.bounded(last)
-        return last
+    async def _last_frame(self, turn: _Turn) -> pb.StreamChatResponse:
+        try:
+            with self._stream.turn():
+                return await self._call(turn)
+        except CallerError as error:
+            return self._failed(turn, error)
+        except asyncio.CancelledError:
+            if turn.discarded or not self._stream.cutting:
+                raise
+            _uncancel()
+            return self._failed(turn, _stopped())
+        except Exception as error:  # noqa: BLE001 -- a bug in one turn does not end the stream
+            return self._failed(turn, error)
 
-    def _failed(self, turn: _Turn, error: CallerError) -> pb.StreamChatResponse:
-        request_id = turn.question.requestId
-        self._note_failure(request_id, error)
-        found = self._calls.measured(request_id, turn.report, error.usage)
-        return unified_response.failed_turn(request_id, error, found)
+    async def _call(self, turn: _Turn) -> pb.StreamChatResponse:
+        question, turn.question = turn.question, None
+        if question is None:
+            raise RuntimeError("a turn is answered once")
+        turn.report.request_id = self._stream.rpc.name(turn.request_id)
+        answer = _TurnAnswer(turn, self._stream, self._calls, self._enqueue, self._until_room)
+        read = partial(self._calls.turn, question, turn.configuration)
+        del question  # the call lets go of it once it is read
+        await self._calls.calls.run(answer, turn.report, read, answer)
+        return answer.last
 
-    def _note_failure(self, request_id: str, error: CallerError) -> None:
+    def _failed(self, turn: _Turn, error: Exception) -> pb.StreamChatResponse:
+        """The last frame. What failed inside of a call was told by its observers; here is what failed outside."""
+        failure = (
+            error
+            if isinstance(error, CallerError)
+            else InternalError(f"internal error, request id {self._stream.rpc.request_id}")
+        )
+        if turn.report.outcome in (Outcome.RUNNING, Outcome.COMPLETED):
+            self._note_failure(turn.request_id, failure, None if failure is error else error)
+        found = self._calls.measured(turn.request_id, turn.report)
+        return unified_response.failed_turn(turn.request_id, failure, found)
+
+    def _note_failure(self, request_id: str, error: CallerError, bug: Exception | None = None) -> None:
         self._log.info(
-            "turn.failed",
+            "turn.refused",
             request_id=request_id[:128],
             kind=type(error).__name__,
             code=code_of(error),
             message=error.message,
-            attempts=error.attempts,
-            url=error.url,
+            exc_info=bug,
         )
 
     # -- frames out --------------------------------------------------------------------------------------------------
 
-    def _lay(self, turn: _Turn | None, frame: pb.StreamChatResponse) -> None:
+    def _enqueue(self, turn: _Turn | None, frame: pb.StreamChatResponse) -> None:
         self._outbox.append((turn, frame))
         self._news.set()
 
@@ -292,5 +292,66 @@ class Conversation:
 
     def _close(self, reason: str) -> None:
         """Say the end, and end after it."""
-        self._lay(None, unified_response.closed(reason))
+        self._enqueue(None, unified_response.closed(reason))
         self._closed = True
+
+
+class _TurnAnswer:
+    """The client and the sink of one turn's call: makes its frames. Only the turn's task holds it."""
+
+    stream = True
+
+    def __init__(
+        self,
+        turn: _Turn,
+        stream: OpenStream[pb.StreamChatRequest],
+        calls: RapidaCalls,
+        enqueue: Callable[[_Turn | None, pb.StreamChatResponse], None],
+        until_room: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._turn = turn
+        self._stream = stream
+        self._calls = calls
+        self._enqueue = enqueue
+        self._until_room = until_room
+        self._calling = False
+        self.deadline = math.inf  # frames are written by another task, whose time is its own
+        self.last = pb.StreamChatResponse()
+
+    def time_left(self) -> float | None:
+        """Seconds to the stream's deadline."""
+        return self._stream.rpc.time_left()
+
+    def interruption(self) -> CallerError | None:
+        """A turn is cancelled when this instance stops, or by its client: superseded, or with its stream."""
+        return _stopped() if self._stream.cutting and not self._turn.discarded else None
+
+    def events(self, events: Sequence[Event], folder: Folder) -> Awaitable[None] | None:
+        """Text up to the first tool call leaves as it comes."""
+        self._turn.folder = folder
+        if self._calling:
+            return None
+        frame, self._calling = unified_response.delta(self._turn.request_id, events)
+        return None if frame is None else self._deliver(frame)
+
+    async def _deliver(self, frame: pb.StreamChatResponse) -> None:
+        await self._until_room()
+        self._enqueue(self._turn, frame)
+
+    def completed(self, completion: Completion) -> None:
+        """The last frame of a good turn."""
+        turn = self._turn
+        found = self._calls.measured(turn.request_id or turn.report.request_id, turn.report, completion.usage)
+        self.last = unified_response.final(turn.request_id, completion, found)
+        self._calls.bounded(self.last)
+
+
+def _stopped() -> CallerError:
+    return ServiceStopped("this instance stopped in the middle of the turn")
+
+
+def _uncancel() -> None:
+    """Go on in the current task. A function of its own: an error that holds the frame must not find the task in it."""
+    task = asyncio.current_task()
+    if task is not None:
+        task.uncancel()

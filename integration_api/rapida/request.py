@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from google.protobuf import any_pb2
 
-from caller.call import ChatCall, Timeouts
 from caller.credentials import KEYS, KNOWN_KEYS, LEGACY_APIS, PATH, ApiCompatibility
 from caller.errors import CredentialInvalid, RequestInvalid, Violation, clipped
 from caller.json_types import JsonObject, JsonValue
@@ -23,6 +22,7 @@ from caller.messages import (
     UserMessage,
 )
 from caller.parameters import KNOWN, NESTED, REFUSED, object_from_text
+from caller.target import Ask
 from integration_api import unified_messages_pb2 as msg
 from integration_api import unified_provider_pb2 as pb
 from integration_api.codec.bounds import (
@@ -47,33 +47,18 @@ _APIS = frozenset({*(api.value for api in ApiCompatibility), *LEGACY_APIS})
 _MAX_SCHEMA_DEPTH = 24
 
 
-def chat_call(
-    request: pb.ChatRequest | pb.StreamChatInput,
-    request_id: str,
-    credential: Mapping[str, JsonValue],
-    timeouts: Timeouts,
-    max_attempts: int,
-    *,
-    identity: str,
-) -> ChatCall:
-    """The call that a request, or a turn of a stream, asks for.
+def ask_of(request: pb.ChatRequest | pb.StreamChatInput) -> tuple[Ask, JsonObject]:
+    """What a request, or a turn of a stream, asks; and its model parameters.
 
     Raises:
-        RequestInvalid: with one violation per fault.
+        RequestInvalid: with one violation per field.
     """
     violations = Violations()
-    call = ChatCall(
-        request_id=request_id,
-        credential=credential,
-        messages=_messages(request.conversations, violations),
-        parameters=_parameters(request.modelParameters, violations),
-        timeouts=timeouts,
-        tools=_tools(request.toolDefinitions, violations),
-        max_attempts=max_attempts,
-        identity=identity,
-    )
+    messages = _messages(request.conversations, violations)
+    parameters = _parameters(request.modelParameters, violations)
+    tools = _tools(request.toolDefinitions, violations)
     refuse(violations)
-    return call
+    return Ask(messages, tools), parameters
 
 
 def credential_value(credential: msg.Credential, options: Mapping[str, str]) -> JsonObject:

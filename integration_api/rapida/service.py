@@ -1,27 +1,28 @@
-"""Rapida's `integration_api.UnifiedProviderService`: a thin face over the callers.
+"""Rapida's `integration_api.UnifiedProviderService`: a thin face over `Calls`.
 
 Methods raise `CallerError`s; the guard asks their `…_failed` twin for the answer that holds the error, as the contract
-wants it. StreamChat is `unified_turns`.
+wants it. StreamChat is `conversation`.
 """
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 import grpc
 import structlog
 from google.protobuf.message import DecodeError
 
-from caller.call import CallReport
+from caller.call import CallReport, Completion
 from caller.errors import CallerError
-from caller.registry import Registry
+from caller.events import Event
+from caller.fold import Folder
 from integration_api import unified_provider_pb2 as pb
 from integration_api.auth.authenticator import Authenticate
-from integration_api.calls.admission import Admission
+from integration_api.calls.calls import Calls
 from integration_api.rapida import response as unified_response
 from integration_api.rapida.auth import authenticate_rapida, origin
-from integration_api.rapida.calls import Calls, unsupported
+from integration_api.rapida.calls import RapidaCalls, unsupported
 from integration_api.rapida.conversation import Conversation
-from integration_api.rapida.request import credential_value
 from integration_api.rpc.guard import Guard
 from integration_api.rpc.rpc import Rpc
 from integration_api.rpc.streams import OpenStream
@@ -33,8 +34,8 @@ NAME = "integration_api.UnifiedProviderService"
 class UnifiedProviderService:
     """The five methods, and their answers to failures."""
 
-    def __init__(self, registry: Registry, settings: Settings, admission: Admission) -> None:
-        self._calls = Calls(registry, settings, admission)
+    def __init__(self, calls: Calls, settings: Settings) -> None:
+        self._calls = RapidaCalls(calls, settings)
         self._idle_timeout = settings.stream_idle_timeout
         self._authenticate = _authenticate(settings.rapida_jwt_secret)
 
@@ -62,17 +63,12 @@ class UnifiedProviderService:
     async def chat(self, request: pb.ChatRequest, rpc: Rpc) -> pb.ChatResponse:
         """One whole answer."""
         _remember_origin(rpc)
-        rpc.name(request.requestId)
-        caller = self._calls.caller(request.providerName)
-        credential = credential_value(request.credential, request.connectionOptions)
-        report = CallReport(started=rpc.started)
-        call = self._calls.call(request, credential, rpc)
-        async with self._calls.place(call):
-            completion = await caller.chat(call, report)
-        found = self._calls.measured(request.requestId or rpc.request_id, report, completion.usage)
-        answer = unified_response.chat_response(request.requestId, completion, found)
-        self._calls.bounded(answer)
-        return answer
+        report = rpc.new_report(request.requestId)
+        sink = _WholeAnswer(request.requestId, rpc, report, self._calls)
+        running = self._calls.calls.run(rpc, report, partial(self._calls.chat, request), sink)
+        del request  # the call lets go of it once it is read
+        await running
+        return sink.response
 
     def chat_failed(self, error: CallerError, raw: bytes, rpc: Rpc) -> pb.ChatResponse:
         """The answer that says why there is none."""
@@ -80,7 +76,9 @@ class UnifiedProviderService:
             request_id = pb.ChatRequest.FromString(raw).requestId
         except DecodeError:
             request_id = ""
-        found = self._calls.measured(request_id or rpc.request_id, CallReport(started=rpc.started), error.usage)
+        report = _report(rpc)
+        rpc.set_trailers(report)
+        found = self._calls.measured(request_id or rpc.request_id, report)
         return unified_response.failed_chat(request_id, error, found)
 
     async def stream_chat(self, stream: OpenStream[pb.StreamChatRequest]) -> None:
@@ -92,10 +90,8 @@ class UnifiedProviderService:
         """Whether a credential is usable."""
         _remember_origin(rpc)
         number = _number(rpc)
-        caller = self._calls.caller(request.providerName)
-        probe = self._calls.probe(request.credential, rpc)
-        async with self._calls.place(probe):
-            found = await caller.verify(probe, CallReport(started=rpc.started))
+        read = partial(self._calls.verification, request.providerName, request.credential)
+        found = await self._calls.calls.verify(rpc, rpc.new_report(rpc.request_id), read)
         return unified_response.verified(number, found)
 
     def verify_credential_failed(self, error: CallerError, raw: bytes, rpc: Rpc) -> pb.VerifyCredentialResponse:
@@ -113,7 +109,7 @@ class UnifiedProviderService:
         """The answer that says why there are none."""
         del raw
         number = _number(rpc)
-        found = self._calls.measured(rpc.request_id, CallReport(started=rpc.started), error.usage)
+        found = self._calls.measured(rpc.request_id, _report(rpc))
         return unified_response.no_embeddings(number, error, found)
 
     async def reranking(self, request: pb.RerankingRequest, rpc: Rpc) -> pb.RerankingResponse:
@@ -126,8 +122,36 @@ class UnifiedProviderService:
         """The answer that says why there is none."""
         del raw
         number = _number(rpc)
-        found = self._calls.measured(rpc.request_id, CallReport(started=rpc.started), error.usage)
+        found = self._calls.measured(rpc.request_id, _report(rpc))
         return unified_response.no_reranking(number, error, found)
+
+
+class _WholeAnswer:
+    """Makes the one answer of Chat."""
+
+    stream = False
+
+    def __init__(self, request_id: str, rpc: Rpc, report: CallReport, calls: RapidaCalls) -> None:
+        self._request_id = request_id
+        self._rpc = rpc
+        self._report = report
+        self._calls = calls
+        self.response = pb.ChatResponse()
+
+    def events(self, events: Sequence[Event], folder: Folder) -> None:
+        """A whole answer is told at its end."""
+
+    def completed(self, completion: Completion) -> None:
+        """The answer and its trailers."""
+        self._rpc.set_trailers(self._report)
+        found = self._calls.measured(self._request_id or self._report.request_id, self._report, completion.usage)
+        self.response = unified_response.chat_response(self._request_id, completion, found)
+        self._calls.bounded(self.response)
+
+
+def _report(rpc: Rpc) -> CallReport:
+    """The record of the call, or an empty one where none was made."""
+    return rpc.report or CallReport(started=rpc.started)
 
 
 def _authenticate(secret: str) -> Authenticate | None:

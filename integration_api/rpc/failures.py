@@ -15,10 +15,9 @@ from contextlib import suppress
 
 import grpc
 import structlog
-from msgspec.structs import asdict, replace
 
-from caller.errors import CallerError, InternalError, ServiceDraining, ServiceStopped
-from caller.events import Usage, UsageSource
+from caller.call import CallReport, Outcome
+from caller.errors import CallerError, InternalError
 from integration_api.rpc.connections import EARLY_SECONDS, Connections
 from integration_api.rpc.rpc import ClientGoneError, Rpc
 from integration_api.rpc.status import StatusDetails, status_details
@@ -35,41 +34,33 @@ class Failures:
         self._connections = connections
         self._waiting: set[asyncio.Task[None]] = set()
 
-    def failure(self, error: BaseException, rpc: Rpc, *, cutting: bool) -> CallerError | None:
-        """The error that the client is told; None for a cancellation from outside, which goes on. `cutting`: the
-        cancellation is the shutdown's."""
+    def failure(self, error: BaseException, rpc: Rpc) -> CallerError | None:
+        """The error that the client is told; None for a cancellation from outside, which goes on."""
+        failure: BaseException = error
         if isinstance(error, asyncio.CancelledError):
-            task = this_task()
-            if cutting and rpc.time_left() != 0:
-                task.uncancel()
-                return _stopped(rpc)
-            if task.cancelling():
-                if not rpc.spoke and self._clock() - rpc.started < EARLY_SECONDS:
-                    self._connections.reset(rpc.context.peer())
-                self._write("info", "call.cancelled", **_who(rpc), **_used(rpc))
-                return None
-        if isinstance(error, ClientGoneError):
-            self._write("info", "call.client_gone", **_who(rpc), **_used(rpc))
+            failure = rpc.interruption() or error
+        if isinstance(failure, asyncio.CancelledError):
+            if not rpc.spoke and self._clock() - rpc.started < EARLY_SECONDS:
+                self._connections.reset(rpc.context.peer())
+            self._note("info", "call.cancelled", rpc)
+            return None
+        if isinstance(error, asyncio.CancelledError) and this_task().cancelling():
+            this_task().uncancel()
+        if isinstance(failure, ClientGoneError):
+            self._note("info", "call.client_gone", rpc)
             raise asyncio.CancelledError from error
-        if not isinstance(error, CallerError):
-            rpc.name(rpc.request_id)
-            self._write("error", "call.bug", **_who(rpc), exc_info=error)
-            return InternalError(f"internal error, request id {rpc.request_id}")
-        return error
+        if isinstance(failure, CallerError):
+            return failure
+        if not rpc.request_id:
+            rpc.name("")
+        self._note("error", "call.bug", rpc, exc_info=error)
+        return InternalError(f"internal error, request id {rpc.request_id}")
 
     def report(self, error: CallerError, rpc: Rpc) -> StatusDetails:
-        """Log an error; returns the status that it means."""
-        details = status_details(error, rpc.request_id or rpc.name(""))
-        self._write(
-            "info",
-            "call.failed",
-            **_who(rpc),
-            reason=details.reason,
-            status=details.code.name,
-            message=details.message,
-            attempts=error.attempts,
-            url=error.url,
-        )
+        """The status that an error means."""
+        report = rpc.report or CallReport(started=rpc.started)
+        details = status_details(error, report, rpc.request_id or rpc.name(""))
+        self._note("info", "call.failed", rpc, reason=details.reason, status=details.code.name, message=details.message)
         return details
 
     async def abort(self, error: CallerError, rpc: Rpc) -> None:
@@ -110,36 +101,18 @@ class Failures:
         sending.add_done_callback(sent)
         raise asyncio.CancelledError
 
-    def _write(self, level: str, event: str, **fields: object) -> None:
+    def _note(self, level: str, event: str, rpc: Rpc, **fields: object) -> None:
+        """What fails inside of a call is told by its observers; this is what fails outside of one."""
+        if rpc.report is not None and rpc.report.outcome not in (Outcome.RUNNING, Outcome.COMPLETED):
+            return
         with suppress(Exception):
-            getattr(self._log, level)(event, **fields)
+            who = {"method": rpc.method, "request_id": rpc.request_id, "identity": rpc.identity}
+            getattr(self._log, level)(event, **who, **fields)
 
 
 async def _send(details: StatusDetails, rpc: Rpc) -> None:
     with suppress(grpc.aio.BaseError):
         await rpc.context.abort(details.code, details.message, details.trailers)
-
-
-def _who(rpc: Rpc) -> dict[str, str]:
-    """What every log line of a call says."""
-    return {"method": rpc.method, "request_id": rpc.request_id, "identity": rpc.identity}
-
-
-def _used(rpc: Rpc) -> dict[str, object]:
-    """What is known of a call that its client gave up: somebody pays for it."""
-    report = rpc.report
-    if report is None:
-        return {}
-    used: dict[str, object] = {"attempts": report.attempts, "url": report.url}
-    usage = _partial(report.usage)
-    if usage is not None:
-        used["usage"] = {name: count for name, count in asdict(usage).items() if isinstance(count, int)}
-        used["usage_source"] = usage.source.name
-    return used
-
-
-def _partial(usage: Usage | None) -> Usage | None:
-    return None if usage is None else replace(usage, source=UsageSource.PARTIAL)
 
 
 def forget_traces(error: BaseException) -> None:
@@ -153,15 +126,6 @@ def forget_traces(error: BaseException) -> None:
             seen.add(id(known))
             known.__traceback__ = None
             waiting += (known.__cause__, known.__context__)
-
-
-def _stopped(rpc: Rpc) -> CallerError:
-    """The error of a call that is cut at shutdown."""
-    error = (ServiceStopped if rpc.spoke else ServiceDraining)("this instance is stopping")
-    if rpc.report is not None:
-        error.usage = _partial(rpc.report.usage)
-        error.attempts, error.url, error.api = rpc.report.attempts, rpc.report.url, rpc.report.api
-    return error
 
 
 def this_task() -> asyncio.Task[object]:

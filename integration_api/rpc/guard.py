@@ -10,6 +10,7 @@ time and its bytes are bounded. A second message of a client to a method of one 
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -79,7 +80,6 @@ class Guard:
         self._idle = asyncio.Event()
         self._idle.set()
         self._draining = False
-        self._cutting = False
 
     @property
     def running(self) -> int:
@@ -114,10 +114,10 @@ class Guard:
 
     def cut(self) -> None:
         """End the running calls; each still gets its status."""
-        self._cutting = True
         for stream in self._streams:
             stream.cutting = True
-        for task in tuple(self._running):
+        for task, rpc in tuple(self._running.items()):
+            rpc.cutting = True
             task.cancel()
 
     def unary(
@@ -197,7 +197,7 @@ class Guard:
         except grpc.aio.AbortError as aborted:  # grpc keeps it, and raises it again behind the handler
             forget_traces(aborted)
         except BaseException as error:
-            failure = self._failures.failure(error, rpc, cutting=self._cutting)
+            failure = self._failures.failure(error, rpc)
             if failure is None:
                 raise
             forget_traces(error)
@@ -215,11 +215,12 @@ class Guard:
         if not rpc.raw:
             await self._receive_late(rpc)
         rpc.timer = DeadlineTimer()
+        rpc.deadline = math.inf  # it may be what has passed
         try:
             async with rpc.timer:
                 await rpc.write(in_body(failure, rpc.raw, rpc))
         except Exception as error:  # noqa: BLE001 -- whatever it is, its text is not for the client
-            return self._failures.failure(error, rpc, cutting=False)
+            return self._failures.failure(error, rpc)
         return None
 
     async def _receive_late(self, rpc: Rpc) -> None:

@@ -13,7 +13,14 @@ from google.protobuf.message import Message
 
 from caller.call import CallReport
 from caller.deadline import DeadlineTimer
-from caller.errors import ServiceOverloaded, TotalTimeout
+from caller.errors import (
+    CallerError,
+    InternalError,
+    ServiceDraining,
+    ServiceOverloaded,
+    ServiceStopped,
+    TotalTimeout,
+)
 from integration_api.rpc.shares import Shares
 
 # Frames up to this size are not counted among what waits to be read: few bytes, and most of all frames.
@@ -32,8 +39,8 @@ class Rpc:
 
     `writing` is the size of the frame that was given to gRPC and has not left it, of which `counted` bytes are counted
     in `unread`, and `left_behind` that the call ended in front of it; `spoke` turns True with the first frame;
-    `deadline` is the end of the call's total time, in `loop.time()`; `report` is what is known of it at the endpoint,
-    once it is on its way there."""
+    `deadline` is the end of the call's total time, in `loop.time()`; `report` is the record of the call that it makes,
+    once it makes one; `cutting` turns True when this instance stops and waits no longer."""
 
     __slots__ = (
         "_clock",
@@ -41,6 +48,7 @@ class Rpc:
         "client",
         "context",
         "counted",
+        "cutting",
         "deadline",
         "identity",
         "left_behind",
@@ -70,6 +78,7 @@ class Rpc:
         self.identity = ""
         self.client = ""
         self.spoke = False
+        self.cutting = False
         self.writing = self.counted = 0
         self.left_behind = False
         self.raw = b""
@@ -90,6 +99,28 @@ class Rpc:
         """Seconds to the client's deadline; None when it set none."""
         left: float | None = self.context.time_remaining()
         return left
+
+    def new_report(self, request_id: str = "") -> CallReport:
+        """Name the RPC, and begin the record of the call that it makes."""
+        self.report = CallReport(
+            started=self.started, method=self.method, request_id=self.name(request_id), client=self.identity
+        )
+        return self.report
+
+    def interruption(self) -> CallerError | None:
+        """The error that a cancellation of the current task means: this instance stops, a write took too long, or
+        nobody asked for it. None: the client gave the call up."""
+        if self.cutting and self.time_left() != 0:
+            return (ServiceStopped if self.spoke else ServiceDraining)("this instance is stopping")
+        task = asyncio.current_task()
+        if task is None or not task.cancelling():
+            return InternalError(f"internal error, request id {self.request_id}")
+        return self.timer.error
+
+    def set_trailers(self, report: CallReport) -> None:
+        """What stands behind an answer that is no gRPC error."""
+        trailers = (("x-request-id", self.request_id), ("x-attempts", str(report.attempts)))
+        self.context.set_trailing_metadata(trailers)
 
     async def write(self, frame: Message) -> None:
         """Write one frame; waits while the client does not read, up to the write timeout and the call's total time.

@@ -8,6 +8,7 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from caller import errors
+from caller.call import CallReport
 from caller.errors import CallerError, Retry
 from integration_api.codec.common import seconds, usage
 from integration_api.v1 import messages_pb2 as msg
@@ -74,20 +75,21 @@ def reason_of(error: CallerError) -> tuple[grpc.StatusCode, str]:
     return TABLE[errors.InternalError]
 
 
-def status_details(error: CallerError, request_id: str) -> StatusDetails:
-    """The status, its text and its trailers."""
+def status_details(error: CallerError, report: CallReport, request_id: str) -> StatusDetails:
+    """The status, its text and its trailers: the error says what happened, the record whose call it was, where it
+    went, and what it used."""
     code, reason = reason_of(error)
-    delay = retry_delay(error)
+    delay = retry_delay(error, report.attempts)
     details: list[Message] = [
-        error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=_metadata(error)),
+        error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=_metadata(error, report)),
         error_details_pb2.RequestInfo(request_id=request_id),
     ]
     if error.violations:
         details.append(_bad_request(error))
     if delay is not None:
         details.append(error_details_pb2.RetryInfo(retry_delay=seconds(delay)))
-    if error.usage is not None:
-        details.append(msg.PartialUsage(usage=usage(error.usage)))
+    if report.usage is not None:
+        details.append(msg.PartialUsage(usage=usage(report.usage)))
     status = status_pb2.Status(
         code=code.value[0], message=error.message, details=[_packed(detail) for detail in details]
     )
@@ -100,31 +102,31 @@ def status_details(error: CallerError, request_id: str) -> StatusDetails:
             ("grpc-status-details-bin", status.SerializeToString()),
             ("grpc-retry-pushback-ms", pushback),
             ("x-request-id", request_id),
-            ("x-attempts", str(error.attempts)),
+            ("x-attempts", str(report.attempts)),
         ),
     )
 
 
-def retry_delay(error: CallerError) -> float | None:
-    """Seconds after which the client's own retry makes sense; None where it does not."""
+def retry_delay(error: CallerError, attempts: int) -> float | None:
+    """Seconds after which the client's own retry makes sense; None where it does not. `attempts` are ours."""
     if error.after_output or error.final or error.retry is Retry.NEVER:
         return None
     if error.retry_after is not None:
         return error.retry_after
     if isinstance(error, errors.ServiceError):
         return _DEFAULT_DELAY  # the endpoint is well, another instance of ours will do
-    return _DEFAULT_DELAY if error.attempts <= 1 else None  # our own attempts are used up
+    return _DEFAULT_DELAY if attempts <= 1 else None  # our own attempts are used up
 
 
-def _metadata(error: CallerError) -> dict[str, str]:
+def _metadata(error: CallerError, report: CallReport) -> dict[str, str]:
     known = {
-        "provider_id": error.provider_id,
-        "api": error.api,
+        "provider_id": report.provider,
+        "api": report.api,
         "http_status": "" if error.http_status is None else str(error.http_status),
         "endpoint_code": error.endpoint_code,
-        "endpoint_request_id": error.endpoint_request_id,
-        "url": error.url,
-        "attempts": str(error.attempts) if error.attempts else "",
+        "endpoint_request_id": error.endpoint_request_id or report.endpoint_request_id,
+        "url": report.url,
+        "attempts": str(report.attempts) if report.attempts else "",
         "fault": error.fault.value,
     }
     return {key: value for key, value in known.items() if value}

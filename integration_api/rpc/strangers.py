@@ -74,7 +74,7 @@ class Strangers:
             except Exception as error:  # noqa: BLE001 -- whatever it is, its text is not for the client
                 if ends_idle and isinstance(error, TotalTimeout) and not rpc.writing:
                     return
-                failure = self._failures.failure(error, rpc, cutting=False)
+                failure = self._failures.failure(error, rpc)
                 if failure is not None:
                     await self._failures.abort(failure, rpc)
 

@@ -10,10 +10,7 @@ from typing import Any
 
 import pytest
 
-from caller.call import CallReport, ChatCall, Completion, Timeouts
-from caller.custom_llm.caller import CustomLLMCaller, Limits
-from caller.custom_llm.http.egress_policy import EgressPolicy
-from caller.custom_llm.http.transport import Transport, TransportSettings
+from caller.call import CallReport, Completion
 from caller.errors import (
     CallerError,
     EndpointError,
@@ -27,6 +24,8 @@ from caller.errors import (
 from caller.events import Event, FinishReason, ReasoningDelta, TextDelta, UsageSource
 from caller.fold import Folder
 from caller.messages import TextPart, UserMessage
+from caller.target import Ask, Target, Timeouts
+from tests.calling import calling, new_report, streamed, whole
 from tests.edge.loopback import STREAM_END, STREAM_HEAD, Handmade, answer, token
 
 USAGE = {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11}
@@ -54,33 +53,28 @@ async def endpoint(*writes: bytes) -> AsyncIterator[Handmade]:
         yield handmade
 
 
-def call(url: str, **changes: Any) -> ChatCall:
+def target(url: str, **changes: Any) -> Target:
     given: dict[str, Any] = {
-        "request_id": "r",
         "credential": {"apiCompatibility": "openai_compatible", "baseUrl": url},
-        "messages": (UserMessage((TextPart("hi"),)),),
         "parameters": {"model.name": "m"},
         "timeouts": Timeouts(5, 5, 5, 5),
     }
-    return ChatCall(**(given | changes))
+    return Target("custom-llm", **(given | changes))
 
 
-@asynccontextmanager
-async def calling() -> AsyncIterator[CustomLLMCaller]:
-    transport = Transport(TransportSettings(EgressPolicy.parse("open", []), max_body_bytes=4 * LIMIT))
-    try:
-        yield CustomLLMCaller(transport, Limits(LIMIT, LIMIT))
-    finally:
-        await transport.close()
+def asked(changes: dict[str, Any]) -> Ask:
+    """What is asked, with what a test changes of it."""
+    taken = {name: changes.pop(name) for name in ("messages", "tools", "parse_think_tags") if name in changes}
+    return Ask(**({"messages": (UserMessage((TextPart("hi"),)),)} | taken))
 
 
 async def stream(*writes: bytes, **changes: Any) -> tuple[list[Sequence[Event]], CallerError | None, CallReport]:
     """The batches that came, and the error that ended them."""
-    report = CallReport(started=asyncio.get_running_loop().time())
+    report, ask = new_report(), asked(changes)
     batches: list[Sequence[Event]] = []
-    async with endpoint(*writes) as server, calling() as caller:
+    async with endpoint(*writes) as server, calling(LIMIT, 4 * LIMIT) as caller:
         try:
-            async with aclosing(caller.stream_chat(call(server.url + "/v1", **changes), report)) as found:
+            async with aclosing(streamed(caller, target(server.url + "/v1", **changes), ask, report)) as found:
                 async for batch in found:
                     batches.append(batch)  # noqa: PERF401 -- what came before an error is kept
         except CallerError as error:
@@ -89,9 +83,9 @@ async def stream(*writes: bytes, **changes: Any) -> tuple[list[Sequence[Event]],
 
 
 async def chat(*writes: bytes, path: str = "/v1", **changes: Any) -> Completion:
-    report = CallReport(started=asyncio.get_running_loop().time())
-    async with endpoint(*writes) as server, calling() as caller:
-        return await caller.chat(call(server.url + path, **changes), report)
+    report, ask = new_report(), asked(changes)
+    async with endpoint(*writes) as server, calling(LIMIT, 4 * LIMIT) as caller:
+        return await whole(caller, target(server.url + path, **changes), ask, report, LIMIT)
 
 
 def folded(batches: list[Sequence[Event]]) -> Completion:
@@ -126,32 +120,32 @@ async def test_an_error_in_the_read_of_output_comes_behind_it() -> None:
 async def test_output_inside_of_an_error_comes_ahead_of_it() -> None:
     """A chunk may be both (OpenRouter); the connection is not waited for."""
     both = {"error": {"message": "boom", "code": 500}, "choices": [{"delta": {"content": "b"}}], "usage": USAGE}
-    batches, error, _ = await stream(STREAM_HEAD + token("a"), sse(both), token("never"), token("never"))
+    batches, error, report = await stream(STREAM_HEAD + token("a"), sse(both), token("never"), token("never"))
 
     assert folded(batches).choices[0].message.text == "ab"
     assert type(error) is EndpointError
-    assert error.usage is not None
-    assert (error.usage.input, error.usage.output, error.usage.source) == (9, 2, UsageSource.PARTIAL)
+    assert report.usage is not None
+    assert (report.usage.input, report.usage.output, report.usage.source) == (9, 2, UsageSource.PARTIAL)
 
 
 async def test_usage_behind_an_error_is_kept() -> None:
     """SGLang sends it in the same breath."""
     frames = sse({"error": {"message": "boom", "code": 500}}, {"choices": [], "usage": USAGE})
-    _, error, _ = await stream(STREAM_HEAD + token("a"), frames + b"data: [DONE]\n\n")
+    _, error, report = await stream(STREAM_HEAD + token("a"), frames + b"data: [DONE]\n\n")
 
     assert error is not None
-    assert error.usage is not None
-    assert error.usage.total == 11
+    assert report.usage is not None
+    assert report.usage.total == 11
 
 
 async def test_a_failure_behind_the_finish_keeps_its_usage() -> None:
     """A finish reason that means failure comes with what was used."""
     last = {"choices": [{"index": 0, "delta": {}, "finish_reason": "abort"}], "usage": USAGE}
-    batches, error, _ = await stream(STREAM_HEAD + token("a"), sse(last))
+    batches, error, report = await stream(STREAM_HEAD + token("a"), sse(last))
 
     assert folded(batches).choices[0].message.text == "a"
     assert type(error) is StreamCut
-    assert error.usage is not None
+    assert report.usage is not None
 
 
 @pytest.mark.parametrize(("output", "kind"), [(b"", StreamInterrupted), (token("a"), StreamCut)])
@@ -212,17 +206,6 @@ async def test_an_unreadable_encoding_does_not_hide_the_status() -> None:
         await chat(answer("xx", "401 Unauthorized", more="Content-Encoding: br\r\n"))
     with pytest.raises(ProtocolError, match="compressed"):
         await chat(answer("xx", more="Content-Encoding: br\r\n"))
-
-
-async def test_a_too_large_answer_is_described_like_any_other_error() -> None:
-    """The fold's own refusal knows the API and the attempts as well."""
-    long = json.dumps(
-        {"choices": [{"message": {"content": "x" * (LIMIT - 100)}}, {"index": 1, "message": {"content": "x" * 200}}]}
-    )
-    with pytest.raises(ResponseTooLarge) as raised:
-        await chat(answer(long.replace(" ", "")))
-
-    assert (raised.value.api, raised.value.attempts) == ("openai_compatible", 1)
 
 
 TAGGED = ["<thi", "nk>hm", "</think", ">Hi"]

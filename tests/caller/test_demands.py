@@ -3,20 +3,19 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
 
-from caller.call import CallReport, ChatCall, Completion, Timeouts
+import tests.calling
+from caller.call import CallReport, Completion
 from caller.credentials import ApiCompatibility, Credential, parse_credential
 from caller.custom_llm.adapter import ResolvedCall
 from caller.custom_llm.apis import ADAPTERS
-from caller.custom_llm.caller import CustomLLMCaller, Limits
+from caller.custom_llm.caller import CustomLLMCaller
 from caller.custom_llm.demands import LIFETIME, MAX_LESSONS, Demands, taught
-from caller.custom_llm.http.egress_policy import EgressPolicy
-from caller.custom_llm.http.transport import Transport, TransportSettings
 from caller.errors import CallerError, ContextLengthExceeded, EndpointError, EndpointRejected
 from caller.fold import Folder
 from caller.messages import (
@@ -31,6 +30,8 @@ from caller.messages import (
     UserMessage,
 )
 from caller.parameters import merge_parameters
+from caller.target import Ask, Target, Timeouts
+from tests.calling import new_report, streamed, whole
 from tests.edge.loopback import STREAM_END, STREAM_HEAD, Handmade, answer, chat_answer, token
 
 SECRET = "sk-live-0123456789"
@@ -268,13 +269,8 @@ def no_options(body: dict[str, Any]) -> str:
     return "stream_options: Extra inputs are not permitted" if "stream_options" in body else ""
 
 
-@asynccontextmanager
-async def calling() -> AsyncIterator[CustomLLMCaller]:
-    transport = Transport(TransportSettings(EgressPolicy.parse("open", [])))
-    try:
-        yield CustomLLMCaller(transport, Limits(1 << 20, 1 << 20))
-    finally:
-        await transport.close()
+def calling() -> AbstractAsyncContextManager[CustomLLMCaller]:
+    return tests.calling.calling(1 << 20)
 
 
 async def ask(
@@ -285,21 +281,21 @@ async def ask(
     attempts: int = 3,
     key: str = SECRET,
     stream: bool = True,
+    report: CallReport | None = None,
     **parameters: Any,
 ) -> tuple[Completion, CallReport]:
-    call = ChatCall(
-        request_id="r",
+    target = Target(
+        "custom-llm",
         credential={"apiCompatibility": api, "baseUrl": f"{url}/v1", "headers": {"Authorization": key}},
-        messages=messages or (HI,),
         parameters={"model.name": "m", **parameters},
         timeouts=Timeouts(5, 5, 5, 5),
         max_attempts=attempts,
     )
-    report = CallReport(started=asyncio.get_running_loop().time())
+    asked, report = Ask(messages or (HI,)), report or new_report()
     if not stream:
-        return await caller.chat(call, report), report
+        return await whole(caller, target, asked, report), report
     folder = Folder(10_000)
-    async for batch in caller.stream_chat(call, report):
+    async for batch in streamed(caller, target, asked, report):
         for event in batch:
             folder.feed(event)
     return folder.completion(), report
@@ -343,11 +339,12 @@ async def test_an_endpoint_that_takes_everything_is_told_everything() -> None:
 
 async def test_the_strict_shape_stays_strict() -> None:
     """`openai_chat_completions` sends what is documented, and the refusal is the answer."""
+    report = new_report()
     async with Fussy(no_options) as endpoint, calling() as caller:
-        with pytest.raises(EndpointRejected) as raised:
-            await ask(caller, endpoint.url, api="openai_chat_completions")
+        with pytest.raises(EndpointRejected):
+            await ask(caller, endpoint.url, api="openai_chat_completions", report=report)
 
-    assert (raised.value.attempts, len(endpoint.bodies)) == (1, 1)
+    assert (report.attempts, len(endpoint.bodies)) == (1, 1)
 
 
 @pytest.mark.parametrize(
@@ -356,11 +353,12 @@ async def test_the_strict_shape_stays_strict() -> None:
 async def test_what_the_caller_asked_for_is_never_left_out(parameters: dict[str, Any]) -> None:
     """The endpoint's refusal of it is the caller's to read."""
     (name,) = parameters
+    report = new_report()
     async with Fussy(lambda body: f"{name} is not supported" if name in body else "") as endpoint, calling() as caller:
-        with pytest.raises(EndpointRejected, match=name) as raised:
-            await ask(caller, endpoint.url, **parameters)
+        with pytest.raises(EndpointRejected, match=name):
+            await ask(caller, endpoint.url, report=report, **parameters)
 
-    assert (raised.value.attempts, len(endpoint.bodies)) == (1, 1)
+    assert (report.attempts, len(endpoint.bodies)) == (1, 1)
 
 
 async def test_without_attempts_left_the_refusal_stands() -> None:
@@ -374,11 +372,12 @@ async def test_without_attempts_left_the_refusal_stands() -> None:
 
 async def test_an_endpoint_that_refuses_for_ever_is_tried_once_more_only() -> None:
     """A refusal that stays is the answer."""
+    report = new_report()
     async with Fussy(lambda _: "stream_options") as endpoint, calling() as caller:
-        with pytest.raises(EndpointRejected) as raised:
-            await ask(caller, endpoint.url, attempts=10)
+        with pytest.raises(EndpointRejected):
+            await ask(caller, endpoint.url, attempts=10, report=report)
 
-    assert (raised.value.attempts, len(endpoint.bodies)) == (2, 2)
+    assert (report.attempts, len(endpoint.bodies)) == (2, 2)
 
 
 async def test_a_refusal_in_a_200_counts_as_well() -> None:

@@ -1,8 +1,8 @@
 import pytest
 
 from caller import errors as e
-from caller.custom_llm.retry import LONGEST_RETRY_AFTER, FailedAttempt, pause_before_retry
 from caller.errors import LostReusedConnection
+from caller.retry import LONGEST_RETRY_AFTER, FailedAttempt, pause_before_retry
 
 YES = [e.EndpointUnreachable, e.ConnectTimeout, e.EndpointOverloaded]
 NEVER = [

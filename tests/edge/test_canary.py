@@ -15,13 +15,13 @@ import grpc
 import pytest
 from google.protobuf import json_format
 
-from caller.call import ChatCall, Timeouts
 from caller.credentials import parse_credential
 from caller.custom_llm.adapter import ResolvedCall
 from caller.custom_llm.apis import ADAPTERS
 from caller.custom_llm.http.transport import TransportSettings
 from caller.messages import TextPart, UserMessage
 from caller.parameters import merge_parameters
+from caller.target import Ask, Target, Timeouts
 from integration_api import log, unified_provider_pb2, unified_provider_pb2_grpc
 from integration_api.server import transport_settings
 from integration_api.settings import Settings
@@ -258,7 +258,8 @@ def test_the_values_of_the_domain_show_no_secret() -> None:
     shown: list[object] = [
         parsed,
         call,
-        ChatCall("r", raw, (message,), {"model.name": "m"}, Timeouts(1, 1, 1, 1)),
+        Target("custom-llm", raw, Timeouts(1, 1, 1, 1), {"model.name": "m"}),
+        Ask((message,)),
         settings,
         transport_settings(settings),
         TransportSettings(transport_settings(settings).egress, proxy=settings.endpoint_proxy),

@@ -7,8 +7,8 @@ import grpc
 import pytest
 
 from caller import errors
-from caller.custom_llm.retry import LONGEST_RETRY_AFTER, FailedAttempt, pause_before_retry
 from caller.errors import LostReusedConnection
+from caller.retry import LONGEST_RETRY_AFTER, FailedAttempt, pause_before_retry
 from integration_api.sandbox import Sandbox
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request

@@ -3,19 +3,23 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from dataclasses import dataclass
 
 import grpc
 import pytest
 
-from caller.call import CallReport, ChatCall, Completion, Model, Verification
-from caller.errors import EndpointError
+from caller.call import CallReport, Model, Verification
+from caller.errors import CallerError, EndpointError
 from caller.events import Event, Finished, FinishReason, RefusalDelta, TextDelta, ToolCallDelta, Usage, UsageReported
 from caller.registry import Registry
+from caller.target import Ask, Target
 from integration_api.calls.admission import Admission, AdmissionLimits
+from integration_api.calls.calls import Calls
 from integration_api.rapida import service as unified_provider
 from integration_api.rapida.service import UnifiedProviderService
 from integration_api.rpc.guard import Guard
 from integration_api.settings import Settings
+from integration_api.telemetry.log_lines import LogLines
 from tests.rapida.talk import ask, chat_request, metrics_of, talk, text_of
 
 _SECRET = "sk-canary-0123456789"
@@ -24,13 +28,37 @@ _SECRET = "sk-canary-0123456789"
 class Played:
     """A caller that plays what the model's name says."""
 
-    async def chat(self, call: ChatCall, report: CallReport) -> Completion:
-        del call, report
-        raise RuntimeError(f"a bug with {_SECRET}")
+    def prepare(self, target: Target, ask: Ask, *, stream: bool) -> "PlayedCall":
+        del ask
+        return PlayedCall(target, stream)
 
-    async def stream_chat(self, call: ChatCall, report: CallReport) -> AsyncGenerator[Sequence[Event], None]:
-        del report
-        match call.parameters["model.name"]:
+    def inspect(self, target: Target) -> "PlayedCall":
+        return PlayedCall(target, stream=False)
+
+
+@dataclass
+class PlayedCall:
+    """A call that is played, and the inspection of its credential."""
+
+    target: Target
+    stream: bool
+    api: str = "played"
+    endpoint: str = "nowhere:1"
+
+    def first_output_due(self, report: CallReport) -> float:
+        return report.started + self.target.timeouts.total
+
+    def amended(self, error: CallerError) -> bool:
+        del error
+        return False
+
+    def answered(self) -> None:
+        return
+
+    async def attempt(self, report: CallReport) -> AsyncGenerator[Sequence[Event], None]:
+        if not self.stream:
+            raise RuntimeError(f"a bug with {_SECRET}")
+        match self.target.parameters["model.name"]:
             case "text-behind-calls":
                 yield [TextDelta("Let me see. ")]
                 yield [TextDelta("One"), ToolCallDelta(0, '{"a"', "c1", "f"), TextDelta(" two")]
@@ -40,8 +68,9 @@ class Played:
             case "two-choices":
                 yield [TextDelta("first", 0), TextDelta("second", 1), Finished(FinishReason.STOP)]
             case "usage-then-error":
-                yield [TextDelta("Some"), UsageReported(Usage(input=3, output=1))]
-                raise EndpointError("it broke", usage=Usage(input=3, output=1))
+                report.usage = Usage(input=3, output=1, total=4)
+                yield [TextDelta("Some"), UsageReported(report.usage)]
+                raise EndpointError("it broke")
             case "bug":
                 yield [TextDelta("Some")]
                 raise RuntimeError(f"a bug with {_SECRET}")
@@ -55,12 +84,12 @@ class Played:
             case _:
                 yield [TextDelta("hello"), Finished(FinishReason.STOP)]
 
-    async def verify(self, call: ChatCall, report: CallReport) -> Verification:
-        del call, report
+    async def verify(self, report: CallReport) -> Verification:
+        del report
         raise RuntimeError(f"a bug with {_SECRET}")
 
-    async def list_models(self, call: ChatCall, report: CallReport) -> tuple[Model, ...]:
-        del call, report
+    async def list_models(self, report: CallReport) -> tuple[Model, ...]:
+        del report
         return ()
 
 
@@ -69,9 +98,8 @@ async def channel() -> AsyncIterator[grpc.aio.Channel]:
     """A channel to a real server with the service and the guard, before the played caller."""
     settings = Settings()
     guard = Guard(5.0)
-    service = UnifiedProviderService(
-        Registry({"custom-llm": Played()}), settings, Admission(AdmissionLimits.of(settings))
-    )
+    calls = Calls(Registry({"custom-llm": Played()}), Admission(AdmissionLimits.of(settings)), (LogLines(),), 1 << 20)
+    service = UnifiedProviderService(calls, settings)
     server = grpc.aio.server()
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler(unified_provider.NAME, service.handlers(guard)),)

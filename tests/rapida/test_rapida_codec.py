@@ -9,23 +9,22 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from caller import errors
-from caller.call import ChatCall, Timeouts
 from caller.errors import CallerError, RequestInvalid
 from caller.parameters import merge_parameters
+from caller.target import Ask
 from integration_api import unified_messages_pb2 as msg
 from integration_api import unified_provider_pb2 as pb
 from integration_api.codec.structs import NotJsonError
 from integration_api.rapida.any_values import any_to_json
 from integration_api.rapida.errors import NotConfigured, code_of, error_message
-from integration_api.rapida.request import chat_call
+from integration_api.rapida.request import ask_of
 from tests.rapida.talk import chat_request, packed, user, value, values
 
 _CODES = {400, 401, 404, 408, 412, 429, 500, 502, 503}
-_TIMEOUTS = Timeouts(1, 2, 3, 4)
 
 
-def read(request: pb.ChatRequest) -> ChatCall:
-    return chat_call(request, "id", {}, _TIMEOUTS, 3, identity="someone")
+def read(request: pb.ChatRequest) -> Ask:
+    return ask_of(request)[0]
 
 
 def parameters(given: dict[str, object]) -> dict[str, object]:
@@ -33,7 +32,7 @@ def parameters(given: dict[str, object]) -> dict[str, object]:
     request = chat_request("http://x", "m")
     for key, parameter in values(given).items():
         request.modelParameters[key].CopyFrom(parameter)
-    merged = merge_parameters(read(request).parameters)
+    merged = merge_parameters(ask_of(request)[1])
     assert merged.model == "m"
     return dict(merged.values)
 

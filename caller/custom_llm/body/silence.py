@@ -25,17 +25,16 @@ DEFAULT_SILENCE = SilenceLimits()
 class Silence:
     """Counts what came since the last output.
 
-    It costs a token nothing: whoever sees output sets `broken`, and behind that chunk everything back. Whoever sees
-    none adds to `bytes`, and asks from a few kilobytes on.
+    It costs a token nothing: whoever sees output sets everything back. Whoever sees none adds to `bytes`, and asks from
+    a few kilobytes on.
     """
 
-    __slots__ = ("_limits", "broken", "bytes", "events")
+    __slots__ = ("_limits", "bytes", "events")
 
     def __init__(self, limits: SilenceLimits) -> None:
         self._limits = limits
         self.bytes = 0
         self.events = 0
-        self.broken = False
 
     def check(self, chunk: bytes, body: BodyDecoder, frames: int) -> None:
         """Count the events of a chunk that held no output, once `body` has taken it and found so many frames in it.

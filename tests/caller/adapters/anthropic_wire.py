@@ -85,7 +85,7 @@ def whole(**fields: Any) -> Completion:
         "stop_reason": "end_turn",
     }
     usage = {"input_tokens": 9, "output_tokens": 17}
-    return folded(ANTHROPIC_MESSAGES.decode_response(CALL, json.dumps(body | {"usage": usage} | fields).encode()))
+    return folded(ANTHROPIC_MESSAGES.decoder(CALL).whole(json.dumps(body | {"usage": usage} | fields).encode()))
 
 
 def folded(events: Iterable[Event]) -> Completion:

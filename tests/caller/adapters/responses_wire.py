@@ -178,7 +178,7 @@ def streamed(events: list[dict[str, Any]], call: ResolvedCall | None = None, *, 
 
 def whole(answer: dict[str, Any], call: ResolvedCall | None = None) -> Completion:
     """The fold of a whole answer."""
-    return folded(OPENAI_RESPONSES.decode_response(call or a_call(), json.dumps(answer).encode()))
+    return folded(OPENAI_RESPONSES.decoder(call or a_call()).whole(json.dumps(answer).encode()))
 
 
 def folded(events: list[Event] | Any) -> Completion:

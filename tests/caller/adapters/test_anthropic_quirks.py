@@ -227,7 +227,7 @@ def test_another_apis_stream_is_not_an_answer() -> None:
 def test_a_body_of_another_shape_is_a_protocol_error(body: str) -> None:
     """Missing content is named; it is never taken for an empty answer."""
     with pytest.raises(ProtocolError) as caught:
-        ANTHROPIC_MESSAGES.decode_response(CALL, body.encode())
+        ANTHROPIC_MESSAGES.decoder(CALL).whole(body.encode())
 
     assert "content" in caught.value.message or "not a JSON object" in caught.value.message
 
@@ -245,7 +245,7 @@ def test_an_error_as_a_whole_answer_is_raised() -> None:
     body = {"type": "error", "error": error, "usage": {"input_tokens": 3, "output_tokens": 0}}
 
     with pytest.raises(EndpointOverloaded) as caught:
-        ANTHROPIC_MESSAGES.decode_response(CALL, json.dumps(body).encode())
+        ANTHROPIC_MESSAGES.decoder(CALL).whole(json.dumps(body).encode())
 
     assert Usage(3, 0, 3) == caught.value.usage
 
@@ -332,7 +332,7 @@ def test_whatever_the_frames_hold_only_our_errors_come_out(frames: list[Wire]) -
 def test_whatever_a_whole_answer_holds_only_our_errors_come_out(fields: Wire) -> None:
     """A whole answer of any make is an answer or an error of ours."""
     try:
-        completion = folded(ANTHROPIC_MESSAGES.decode_response(CALL, json.dumps(fields).encode()))
+        completion = folded(ANTHROPIC_MESSAGES.decoder(CALL).whole(json.dumps(fields).encode()))
     except CallerError:
         return
 

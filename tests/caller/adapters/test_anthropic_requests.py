@@ -435,7 +435,7 @@ def test_state_is_returned_byte_exact() -> None:
     wire = json.dumps({"content": STATE, "stop_reason": "tool_use"}).encode()
     call = ResolvedCall(credential(), merge_parameters({"model.name": "c"}), (HI,))
     folder = Folder(1000)
-    for event in ANTHROPIC_MESSAGES.decode_response(call, wire):
+    for event in ANTHROPIC_MESSAGES.decoder(call).whole(wire):
         folder.feed(event)
     said = folder.completion().choices[0].message
 

@@ -111,7 +111,7 @@ def test_an_answer_in_a_list_is_read_piece_by_piece() -> None:
 
     assert told(hear(ADAPTER, CALL, body)) == streamed
     folder = Folder(10_000)
-    for event in ADAPTER.decode_response(CALL, body):
+    for event in ADAPTER.decoder(CALL).whole(body):
         folder.feed(event)
     assert told(Heard(folder.completion(), [], None)) == streamed
 
@@ -226,7 +226,7 @@ def test_an_error_inside_a_stream_is_raised_with_what_came_before() -> None:
 def test_an_error_in_a_good_status_is_raised_from_a_whole_answer() -> None:
     """A 200 that holds an error is that error."""
     with pytest.raises(EndpointRejected):
-        ADAPTER.decode_response(CALL, b'{"error":{"code":400,"message":"no","status":"INVALID_ARGUMENT"}}')
+        ADAPTER.decoder(CALL).whole(b'{"error":{"code":400,"message":"no","status":"INVALID_ARGUMENT"}}')
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ def test_a_stream_that_ends_without_a_finish_reason_was_cut(body: bytes) -> None
 def test_an_answer_of_another_shape_names_what_is_missing(body: bytes, field: str) -> None:
     """What is no generateContent answer is a protocol error with the missing field in its text."""
     with pytest.raises(ProtocolError) as raised:
-        ADAPTER.decode_response(CALL, body)
+        ADAPTER.decoder(CALL).whole(body)
 
     assert field in raised.value.message
 
@@ -328,7 +328,7 @@ def test_no_json_whatever_it_holds_breaks_the_reader(data: st.DataObject) -> Non
     assert heard.error is None or isinstance(heard.error, CallerError)
     msgspec.json.encode(heard.completion.choices)
     try:
-        events: list[Event] = [*ADAPTER.decode_response(CALL, json.dumps(chunks).encode())]
+        events: list[Event] = [*ADAPTER.decoder(CALL).whole(json.dumps(chunks).encode())]
     except CallerError:
         events = []
     assert all(not isinstance(event, ReasoningDelta) or event.text for event in events)

@@ -337,7 +337,7 @@ def test_a_stream_without_its_end_was_cut(tail: bytes) -> None:
 def test_what_is_no_answer_is_refused(body: bytes) -> None:
     """A body of another shape is a protocol error, and where a field is missing its name is said."""
     with pytest.raises(ProtocolError) as refused:
-        OPENAI_RESPONSES.decode_response(a_call(), body)
+        OPENAI_RESPONSES.decoder(a_call()).whole(body)
     assert ("`output`" in refused.value.message) == body.startswith(b"{")
 
 
@@ -349,7 +349,7 @@ def test_an_event_that_is_no_json_is_refused() -> None:
 def test_a_list_of_one_is_unwrapped() -> None:
     """A whole answer inside a list is read."""
     body = json.dumps([response(message(text("x")))]).encode()
-    assert folded(OPENAI_RESPONSES.decode_response(a_call(), body)).choices[0].message.text == "x"
+    assert folded(OPENAI_RESPONSES.decoder(a_call()).whole(body)).choices[0].message.text == "x"
 
 
 def test_items_are_bounded() -> None:
@@ -399,7 +399,7 @@ def test_no_json_breaks_the_decoder(data: st.DataObject) -> None:
         for event in events:
             heard += decoder.feed(Frame("", json.dumps(event).encode()))
         heard += decoder.close()
-        OPENAI_RESPONSES.decode_response(a_call(), json.dumps(events[-1].get("response")).encode())
+        OPENAI_RESPONSES.decoder(a_call()).whole(json.dumps(events[-1].get("response")).encode())
     except CallerError:
         pass
     folded(heard)

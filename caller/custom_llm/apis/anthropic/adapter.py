@@ -7,7 +7,7 @@ from dataclasses import replace
 from caller.call import Model
 from caller.credentials import ApiCompatibility
 from caller.custom_llm.adapter import Adapter, ModelPage
-from caller.custom_llm.apis.anthropic.decoder import AnthropicDecoder, decode_messages
+from caller.custom_llm.apis.anthropic.decoder import AnthropicDecoder
 from caller.custom_llm.apis.anthropic.request import messages_request, models_request
 from caller.custom_llm.apis.openai_models import decode_models as decode_openai_models
 from caller.custom_llm.apis.shared import parse
@@ -41,7 +41,6 @@ ANTHROPIC_MESSAGES = Adapter(
     api=ApiCompatibility.ANTHROPIC_MESSAGES,
     request=messages_request,
     decoder=AnthropicDecoder,
-    decode_response=decode_messages,
     models_request=models_request,
     decode_models=decode_models,
 )

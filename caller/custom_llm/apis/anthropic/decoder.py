@@ -70,19 +70,20 @@ class AnthropicDecoder:
             events.append(Finished(FinishReason.TOOL_CALLS if self._content.called else FinishReason.UNSPECIFIED))
         return events
 
-    def whole(self, body: JsonObject) -> Sequence[Event]:
+    def whole(self, body: bytes) -> Sequence[Event]:
         """The events of a whole answer.
 
         Raises:
             ProtocolError: `content` is missing.
             CallerError: the answer holds an error.
         """
+        message = parse_document(body)
         events: list[Event] = []
         try:
-            self._raise_error(body, "", events)
-            if "content" not in body or not isinstance(body["content"], list | str | None):
+            self._raise_error(message, "", events)
+            if "content" not in message or not isinstance(message["content"], list | str | None):
                 raise ProtocolError(f"the endpoint's answer has no `content`. {_REMEDY}")
-            self._message(body, events)
+            self._message(message, events)
             self.done = True
             events += self.close()
         except CallerError as error:
@@ -167,8 +168,3 @@ class AnthropicDecoder:
             self._content.take(new)
             self._extra |= new
             events.append(ProviderFields(new))
-
-
-def decode_messages(call: ResolvedCall, body: bytes) -> Sequence[Event]:
-    """The events of a whole answer."""
-    return AnthropicDecoder(call).whole(parse_document(body))

@@ -10,7 +10,7 @@ from functools import partial
 
 from caller.credentials import ApiCompatibility
 from caller.custom_llm.adapter import Adapter
-from caller.custom_llm.apis.chat_completions.decoder import ChatDecoder, decode_chat
+from caller.custom_llm.apis.chat_completions.decoder import ChatDecoder
 from caller.custom_llm.apis.chat_completions.request import chat_request, models_request
 from caller.custom_llm.apis.openai_models import decode_models
 
@@ -20,7 +20,6 @@ def _adapter(api: ApiCompatibility) -> Adapter:
         api=api,
         request=partial(chat_request, api=api),
         decoder=ChatDecoder,
-        decode_response=decode_chat,
         models_request=models_request,
         decode_models=decode_models,
     )

@@ -141,20 +141,21 @@ class ChatDecoder:
         finished = [choice.finished for choice in self._choices.values()]
         return len(finished) >= self._wanted and all(finished)
 
-    def whole(self, body: JsonObject) -> Sequence[Event]:
+    def whole(self, body: bytes) -> Sequence[Event]:
         """The events of a whole answer.
 
         Raises:
             ProtocolError: `choices`, or the `message` of one, is missing.
             CallerError: the answer holds an error.
         """
+        answer = parse_document(body)
         events: list[Event] = []
-        error = in_band_error(body)
+        error = in_band_error(answer)
         if error is not None:
-            self._usage(body.get("usage"), events)
+            self._usage(answer.get("usage"), events)
             error.usage = _usage_among(events)
             raise error
-        choices = body.get("choices")
+        choices = answer.get("choices")
         if not isinstance(choices, list) or not choices:
             raise ProtocolError(f"the endpoint's answer has no `choices`. {PROTOCOL_REMEDY}")
         for number, choice in enumerate(choices):
@@ -163,7 +164,7 @@ class ChatDecoder:
                 raise ProtocolError(f"the endpoint's answer has no `choices[{number}].message`. {PROTOCOL_REMEDY}")
         self._single = self._single and not _are_alternatives(choices)
         try:
-            self._chunk(body, events)
+            self._chunk(answer, events)
         except CallerError as failed:
             failed.usage = failed.usage or _usage_among(events)
             raise
@@ -253,11 +254,6 @@ class ChatDecoder:
         other = other_usage(wire)
         if other:
             events.append(ProviderFields({"usage": other}))
-
-
-def decode_chat(call: ResolvedCall, body: bytes) -> Sequence[Event]:
-    """The events of a whole answer."""
-    return ChatDecoder(call).whole(parse_document(body))
 
 
 def _are_alternatives(choices: list[JsonValue]) -> bool:

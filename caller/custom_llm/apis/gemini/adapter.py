@@ -7,7 +7,7 @@ page by page. Source: Gemini API reference (`models.list`).
 from caller.call import Model
 from caller.credentials import Credential
 from caller.custom_llm.adapter import Adapter, HttpRequest, ModelPage
-from caller.custom_llm.apis.gemini.decoder import GeminiDecoder, decode_gemini
+from caller.custom_llm.apis.gemini.decoder import GeminiDecoder
 from caller.custom_llm.apis.gemini.model import API, models_operation
 from caller.custom_llm.apis.gemini.request import gemini_request
 from caller.custom_llm.apis.shared import parse_document, with_headers
@@ -53,7 +53,6 @@ GEMINI_GENERATE_CONTENT = Adapter(
     api=API,
     request=gemini_request,
     decoder=GeminiDecoder,
-    decode_response=decode_gemini,
     models_request=models_request,
     decode_models=decode_models,
 )

@@ -137,10 +137,5 @@ class GeminiDecoder:
             events.append(ProviderFields({"usageMetadata": dict(self._counts.other)}))
 
 
-def decode_gemini(call: ResolvedCall, body: bytes) -> Sequence[Event]:
-    """The events of a whole answer."""
-    return GeminiDecoder(call).whole(body)
-
-
 def _is_candidate(candidate: JsonObject) -> bool:
     return isinstance(candidate.get("content"), dict) or bool(candidate.get("finishReason"))

@@ -2,14 +2,13 @@
 
 from caller.custom_llm.adapter import Adapter
 from caller.custom_llm.apis.openai_models import decode_models
-from caller.custom_llm.apis.responses.decoder import ResponsesDecoder, decode_responses
+from caller.custom_llm.apis.responses.decoder import ResponsesDecoder
 from caller.custom_llm.apis.responses.request import API, models_request, responses_request
 
 OPENAI_RESPONSES = Adapter(
     api=API,
     request=responses_request,
     decoder=ResponsesDecoder,
-    decode_response=decode_responses,
     models_request=models_request,
     decode_models=decode_models,
 )

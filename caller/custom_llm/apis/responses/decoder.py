@@ -67,13 +67,14 @@ class ResponsesDecoder:
         state = provider_state(self._output.items(), stored=self._stored)
         return [] if state is None else [state]
 
-    def whole(self, response: JsonObject) -> Sequence[Event]:
+    def whole(self, body: bytes) -> Sequence[Event]:
         """The events of a whole answer.
 
         Raises:
             ProtocolError: `output` is missing.
             CallerError: the answer holds an error, or failed.
         """
+        response = parse_document(body)
         self._check(response, "")
         if response.get("status") != "failed" and not isinstance(response.get("output"), list):
             raise ProtocolError(f"the endpoint's answer has no `output`. {_NO_RESPONSE}")
@@ -133,8 +134,3 @@ class ResponsesDecoder:
         output.events += other_fields(response, chunk, output.items())
         output.events.append(Finished(finish_reason(status, response, calls=output.has_calls), status))
         self.done = True
-
-
-def decode_responses(call: ResolvedCall, body: bytes) -> Sequence[Event]:
-    """The events of a whole answer."""
-    return ResponsesDecoder(call).whole(parse_document(body))

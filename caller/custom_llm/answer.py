@@ -1,0 +1,212 @@
+"""The reading of one 200 answer: bytes in, events out. No I/O, no clock; on the token path.
+
+Bytes become frames (`body.sniff`), frames become events (the shape's decoder). Around that stand the rules that hold
+for every shape:
+
+* What comes before the first output is held back, so that an attempt that fails before it leaves no trace. Of a whole
+  answer nothing leaves before its good end.
+* An error inside the answer ends it: events in front of it leave first, usage behind it still counts.
+* What holds no output is bounded from one output to the next, see `body.silence`.
+* The body may be one JSON document, whatever was asked for.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+
+from caller.custom_llm.adapter import Adapter, AnswerDecoder, Frame, HttpRequest, ResolvedCall
+from caller.custom_llm.body.silence import DEFAULT_SILENCE, Silence, SilenceLimits
+from caller.custom_llm.body.sniff import BodyDecoder, BodyKind
+from caller.custom_llm.body.think_tags import ThinkTags
+from caller.custom_llm.body.turn import LEAST
+from caller.custom_llm.errors.endpoint_errors import (
+    PROTOCOL_REMEDIES,
+    foreign_answer,
+    in_band_body_error,
+    instead_of_answer,
+)
+from caller.errors import CallerError, EndpointNotFound, ProtocolError, StreamInterrupted
+from caller.events import OUTPUT, Event, ProviderFields, Usage, UsageReported
+from caller.fold import merge_usage
+from caller.json_types import JsonObject
+
+_NO_FRAME = Frame("", b"")
+_MAX_SILENT = 16 * 1024
+
+
+class AnswerReader:
+    """Reads one answer. Feed it the body as it comes until it is `done` or has a `failure`; `close` it where the body,
+    or what is wanted of it, ends.
+
+    Attributes:
+        done: whether the endpoint said that nothing more comes.
+        failure: the error that ended the answer, behind the events that came with it.
+        output_started: whether what came last holds output that may leave.
+        usage: what was reported so far, with the failure's own; None for nothing.
+    """
+
+    __slots__ = (
+        "_api",
+        "_body",
+        "_decoder",
+        "_held",
+        "_ours",
+        "_silence",
+        "_silent",
+        "_stream",
+        "_tags",
+        "_url",
+        "done",
+        "failure",
+        "output_started",
+        "usage",
+    )
+
+    def __init__(
+        self,
+        adapter: Adapter,
+        call: ResolvedCall,
+        max_event_bytes: int,
+        *,
+        silence: SilenceLimits = DEFAULT_SILENCE,
+        stream: bool = True,
+        request: HttpRequest | None = None,
+    ) -> None:
+        """`stream`: a stream was asked for; `request`: what was sent, for texts, and since a good answer tells what
+        was changed in it."""
+        self.done = False
+        self.failure: CallerError | None = None
+        self.output_started = False
+        self.usage: Usage | None = None
+        self._decoder: AnswerDecoder = adapter.decoder(call)
+        self._body = BodyDecoder(max_event_bytes)
+        self._tags = ThinkTags() if call.parse_think_tags else None
+        self._held: list[Event] | None = []  # None once something has left
+        self._silence = Silence(silence)
+        self._stream = stream
+        self._api = adapter.api
+        self._url = "" if request is None else request.url
+        self._ours = {} if request is None else _what_we_did(request)
+        self._silent: deque[bytes] = deque(maxlen=4)  # the last frames that were no part of an answer
+
+    def feed(self, chunk: bytes) -> Sequence[Event]:
+        """The events of one read that may leave."""
+        events: list[Event] = []
+        found: Sequence[Frame] = ()
+        frames: Iterator[Frame] = iter(())
+        frame = _NO_FRAME
+        decoder = self._decoder
+        try:
+            found = self._body.feed(chunk)
+            frames = iter(found)
+            for frame in frames:
+                fresh = decoder.feed(frame)
+                if not fresh and len(frame.data) <= _MAX_SILENT:
+                    self._silent.append(frame.data)
+                events += fresh
+                if decoder.done:
+                    self.done = True
+                    break
+        except CallerError as error:
+            return self._failed(self._explained(error, frame.event), events, frames)
+        released = self._released(events)
+        if self.output_started:
+            self._silence.bytes = self._silence.events = 0
+        else:
+            self._count_silence(chunk, len(found))
+        return released
+
+    def close(self) -> Sequence[Event]:
+        """The last events: the body is at its end, or nothing more is wanted of it."""
+        events: list[Event] = []
+        try:
+            for frame in () if self.done else self._body.close():
+                fresh = self._decoder.feed(frame)
+                if not fresh and len(frame.data) <= _MAX_SILENT:
+                    self._silent.append(frame.data)
+                events += fresh
+            if self._body.kind is BodyKind.JSON:
+                events += self._whole(self._body.document)
+            elif self._body.kind is BodyKind.UNKNOWN and not self._stream:
+                raise ProtocolError(f"the endpoint's answer is empty. {PROTOCOL_REMEDIES[self._api]}")
+            else:
+                events += self._decoder.close()
+        except CallerError as error:
+            return self._failed(self._explained(error), events, ())
+        if self._ours:
+            events.append(ProviderFields({"integration_api": self._ours}))
+        return self._released(events, last=True)
+
+    def _whole(self, document: bytes) -> Sequence[Event]:
+        try:
+            return self._decoder.whole(document)
+        except EndpointNotFound as error:
+            # LM Studio answers a wrong path with 200: the text has to say which URL was called.
+            raise in_band_body_error(document, self._url) or error from None
+        except ProtocolError as error:
+            if error.received is not None:
+                raise
+            raise instead_of_answer(error, document, self._url) or error from None
+
+    def _explained(self, error: CallerError, event: str = "") -> CallerError:
+        """The error, told with what the endpoint said instead of an answer. `event` is the SSE name it came under."""
+        explained: CallerError | None = None
+        if isinstance(error, ProtocolError) and error.received is not None:
+            explained = foreign_answer(error, self._api, event=event, url=self._url)
+        elif type(error) in (ProtocolError, StreamInterrupted):
+            said = (instead_of_answer(error, data, self._url) for data in reversed(self._silent))
+            explained = next(filter(None, said), None)
+        if explained is None:
+            return error
+        explained.usage = explained.usage or error.usage
+        return explained
+
+    def _failed(self, error: CallerError, events: list[Event], behind: Iterable[Frame]) -> Sequence[Event]:
+        """The events ahead of an error. SGLang reports the usage behind it; nothing else counts any more."""
+        self.failure = error
+        released = self._released(events, last=True)
+        for frame in behind:
+            try:
+                further = self._decoder.feed(frame)
+            except CallerError:
+                break
+            for event in further:
+                if isinstance(event, UsageReported):
+                    self.usage = merge_usage(self.usage, event.usage)
+        if error.usage is not None:
+            self.usage = merge_usage(self.usage, error.usage)
+        return released
+
+    def _count_silence(self, chunk: bytes, frames: int) -> None:
+        silence = self._silence
+        silence.bytes += len(chunk)
+        if silence.bytes > LEAST:
+            try:
+                silence.check(chunk, self._body, frames)
+            except CallerError as error:
+                self.failure = error
+
+    def _released(self, events: list[Event], *, last: bool = False) -> Sequence[Event]:
+        """What may leave now: nothing before the first output, but at the good end."""
+        if self._tags is not None:
+            events = self._tags.feed(events, last=last)
+        output = False
+        for event in events:
+            if isinstance(event, OUTPUT):
+                output = True
+            elif isinstance(event, UsageReported):
+                self.usage = merge_usage(self.usage, event.usage)
+        self.output_started = output
+        held = self._held
+        if held is None:
+            return events
+        held += events
+        if (output and self._stream) or (last and self.failure is None):
+            self._held = None
+            return held
+        return ()
+
+
+def _what_we_did(request: HttpRequest) -> JsonObject:
+    """What the client did not ask for and should know: what was left out, and what was changed."""
+    done = {"left_out": request.left_out, "adapted": request.adapted}
+    return {name: [*sorted(words)] for name, words in done.items() if words}

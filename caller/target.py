@@ -1,0 +1,45 @@
+"""Whom to call, and what is asked: the two halves of a call, as they came. Frozen values, provider-neutral.
+
+A `Target` says where and how; an `Ask` says what. One ask may be made of several targets. Nothing in them is validated
+yet: that is `Caller.prepare`'s.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from caller.json_types import JsonValue
+from caller.messages import Message, ToolDefinition
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long to wait, in seconds. Output is text, reasoning, a refusal or a tool call."""
+
+    connect: float
+    first_output: float
+    between_outputs: float
+    total: float
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One endpoint and how it is called.
+
+    `provider` is the provider's id in the registry; `max_attempts` counts HTTP requests, from 1.
+    """
+
+    provider: str
+    credential: Mapping[str, JsonValue] = field(repr=False)
+    timeouts: Timeouts
+    parameters: Mapping[str, JsonValue] = field(default_factory=dict, repr=False)
+    max_attempts: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What is asked of a model. `labels` are for logs and traces only."""
+
+    messages: tuple[Message, ...] = field(repr=False)
+    tools: tuple[ToolDefinition, ...] = field(default=(), repr=False)
+    parse_think_tags: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict, repr=False)

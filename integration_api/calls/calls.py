@@ -1,0 +1,204 @@
+"""The life of a call, the same for every face: read, prepare, admit, attempt, hand on; one start and one end.
+
+What cannot work is refused before anything waits: reading and preparing are pure. A face gives a `read`, which makes
+domain values of its request, and a `Sink`, which makes its answer of events. It knows neither gRPC nor protobuf.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, suppress
+from dataclasses import replace
+from types import TracebackType
+from typing import Protocol, Self
+
+from caller.attempts import AttemptObserver, attempts
+from caller.call import CallReport, Completion, Inspection, Model, Outcome, Verification
+from caller.coalesce import coalesced
+from caller.errors import CallerError, InternalError, clipped
+from caller.events import Event
+from caller.fold import Folder
+from caller.registry import Registry
+from caller.target import Ask, Target
+from integration_api.calls.admission import Admission
+from integration_api.calls.observer import Observer
+from integration_api.rpc.rpc import ClientGoneError
+from integration_api.rpc.status import reason_of
+
+_MAX_PROVIDER_CHARS = 64
+
+
+class Client(Protocol):
+    """Whoever waits for a call's answer, as far as a call must know."""
+
+    deadline: float
+    """The end of the call's total time, in `loop.time()`: told once it is known."""
+
+    def time_left(self) -> float | None:
+        """Seconds to its own deadline; None when it set none."""
+        ...
+
+    def interruption(self) -> CallerError | None:
+        """What a cancellation of the current task means; None: the client gave up."""
+        ...
+
+
+class Sink(Protocol):
+    """Where an answer goes. `stream`: it takes the answer as it comes."""
+
+    @property
+    def stream(self) -> bool: ...
+
+    def events(self, events: Sequence[Event], folder: Folder) -> Awaitable[None] | None:
+        """Take the events of one network read; what is returned is waited for. `folder` holds the answer so far."""
+        ...
+
+    def completed(self, completion: Completion) -> Awaitable[None] | None:
+        """Take the whole answer, which ended well."""
+        ...
+
+
+class Calls:
+    """Makes calls. One instance serves all of them."""
+
+    def __init__(
+        self, registry: Registry, admission: Admission, observers: Sequence[Observer], max_answer_chars: int
+    ) -> None:
+        self._registry = registry
+        self._admission = admission
+        self._observers = tuple(observers)
+        self._max_answer_chars = max_answer_chars
+
+    async def run(self, client: Client, report: CallReport, read: Callable[[], tuple[Ask, Target]], sink: Sink) -> None:
+        """Make one call from its request to the end of its answer.
+
+        Raises:
+            CallerError: what it failed with.
+        """
+        with _Observed(client, report, self._observers) as observed:
+            ask, target = read()
+            del read  # and with it the request as it came
+            report.labels = ask.labels
+            target = self._begin(client, report, target)
+            prepared = self._registry.resolve(target.provider).prepare(target, ask, stream=sink.stream)
+            del ask, target
+            report.api, report.endpoint = prepared.api, prepared.endpoint
+            folder = Folder(self._max_answer_chars)
+            told = not sink.stream
+            async with (
+                self._admitted(report),
+                aclosing(attempts(prepared, report, observed)) as batches,
+            ):
+                async for batch in batches:
+                    events = batch if len(batch) == 1 else coalesced(batch)
+                    for event in events:
+                        folder.feed(event)
+                    if sink.stream:
+                        if not told and report.first_output is not None:
+                            told = True
+                            observed.first_output(report)
+                        waiting = sink.events(events, folder)
+                        if waiting is not None:
+                            await waiting
+                waiting = sink.completed(folder.completion())
+                if waiting is not None:
+                    await waiting
+
+    async def verify(self, client: Client, report: CallReport, read: Callable[[], Target]) -> Verification:
+        """Whether a credential is usable.
+
+        Raises:
+            CallerError: it could not be looked at.
+        """
+        with _Observed(client, report, self._observers):
+            inspection = self._inspection(client, report, read())
+            async with self._admitted(report):
+                return await inspection.verify(report)
+
+    async def list_models(self, client: Client, report: CallReport, read: Callable[[], Target]) -> tuple[Model, ...]:
+        """What an endpoint offers.
+
+        Raises:
+            CallerError: it cannot be asked.
+        """
+        with _Observed(client, report, self._observers):
+            inspection = self._inspection(client, report, read())
+            async with self._admitted(report):
+                return await inspection.list_models(report)
+
+    def knows(self, provider: str) -> bool:
+        """Whether there is a caller for a provider."""
+        return provider in self._registry
+
+    def check(self, target: Target) -> None:
+        """Refuse a target whose provider is unknown or whose credential is malformed. Pure.
+
+        Raises:
+            ClientError: what is wrong with it.
+        """
+        self._registry.resolve(target.provider).inspect(target)
+
+    def _inspection(self, client: Client, report: CallReport, target: Target) -> Inspection:
+        target = self._begin(client, report, target)
+        inspection = self._registry.resolve(target.provider).inspect(target)
+        report.api, report.endpoint = inspection.api, inspection.endpoint
+        return inspection
+
+    def _begin(self, client: Client, report: CallReport, target: Target) -> Target:
+        """The target with its total time bounded by the client's own deadline."""
+        report.provider = clipped(target.provider.lower(), _MAX_PROVIDER_CHARS)
+        left = client.time_left()
+        if left is not None and left < target.timeouts.total:
+            target = replace(target, timeouts=replace(target.timeouts, total=left))
+        client.deadline = report.deadline = report.started + target.timeouts.total
+        return target
+
+    def _admitted(self, report: CallReport) -> AbstractAsyncContextManager[None]:
+        """A slot among the running calls; waiting for one takes from the call's total time."""
+        within = None if report.deadline is None else report.deadline - report.started
+        return self._admission.admit(report.client, report.endpoint, within)
+
+
+class _Observed(AttemptObserver):
+    """The one start and the one end of a call: a context manager around all that it does."""
+
+    __slots__ = ("_client", "_observers", "_report")
+
+    def __init__(self, client: Client, report: CallReport, observers: Sequence[Observer]) -> None:
+        self._client = client
+        self._report = report
+        self._observers = observers
+
+    def attempt(self, report: CallReport, error: CallerError | None) -> None:
+        for observer in self._observers:
+            observer.attempt(report, error)
+
+    def first_output(self, report: CallReport) -> None:
+        for observer in self._observers:
+            observer.first_output(report)
+
+    def __enter__(self) -> Self:
+        for observer in self._observers:
+            observer.started(self._report)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        report = self._report
+        if isinstance(error, asyncio.CancelledError):
+            error = self._client.interruption() or error
+        report.outcome, report.reason = _ending(error)
+        report.ended = asyncio.get_running_loop().time()
+        if report.outcome is not Outcome.COMPLETED:
+            report.mark_usage_partial()
+        for observer in self._observers:
+            with suppress(Exception):  # a log that fails changes no answer
+                observer.ended(report, error)
+
+
+def _ending(error: BaseException | None) -> tuple[Outcome, str]:
+    if error is None:
+        return Outcome.COMPLETED, ""
+    if isinstance(error, asyncio.CancelledError | ClientGoneError):
+        return Outcome.CANCELLED, ""
+    return Outcome.FAILED, reason_of(error if isinstance(error, CallerError) else InternalError(""))[1]

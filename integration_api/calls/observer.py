@@ -1,0 +1,24 @@
+"""Who watches calls: log lines, metrics, traces. An observer is told of each call's start and end, once each, and of
+what lies between; it changes nothing, and must not raise or wait.
+"""
+
+from typing import Protocol
+
+from caller.attempts import AttemptObserver
+from caller.call import CallReport
+
+
+class Observer(AttemptObserver, Protocol):
+    """Every method gets the call's record as it is by now; none may keep it, or change it."""
+
+    def started(self, report: CallReport) -> None:
+        """A call began. Nothing of its request was looked at: method, client and start are known."""
+        ...
+
+    def first_output(self, report: CallReport) -> None:
+        """The first output of a stream is about to leave."""
+        ...
+
+    def ended(self, report: CallReport, error: BaseException | None) -> None:
+        """A call ended, as `report.outcome` says. `error` is what ended it: the status is made of it and the record."""
+        ...
