@@ -114,7 +114,7 @@ class PreparedCall:
         self._stream = stream
         self._call = call
         self._key = b""
-        self._lessons: dict[str, str] = {}  # taught by refusals of this call, kept once a changed request succeeded
+        self._lessons: dict[str, str] = {}  # taught by rejections of this call, kept once a changed request succeeded
         self._taken = 0
         self._last: Attempt | None = None
         self._request: HttpRequest | None = self._built()
@@ -150,7 +150,7 @@ class PreparedCall:
         return self._last.batches()
 
     def amended(self, error: CallerError) -> bool:
-        """Whether a refusal taught how the endpoint wants the request: the next one is made so."""
+        """Whether a rejection taught how the endpoint wants the request: the next one is made so."""
         if self._last is None or self._request is None or self._taken >= MAX_LESSONS:
             return False
         call = self._demanded()
@@ -163,7 +163,7 @@ class PreparedCall:
         return True
 
     def answered(self) -> None:
-        """Keep what the refusals taught; let go of the conversation and of the request's bytes."""
+        """Keep what the rejections taught; let go of the conversation and of the request's bytes."""
         if self._lessons:
             self._memory.learn(self._memory_key(), self._lessons)
         self._request = self._last = None

@@ -1,9 +1,9 @@
-"""Which words of a refusal demand which change: the table of `demands`. Data only.
+"""Which words of a rejection demand which change: the table of `demands`. Data only.
 
 A row names the shapes that know the change, the point of the request and the form that it shall have; the words are
-regular expressions over the refusal's text, every gap in them bounded. Comments name the server whose words they are;
-no row looks for a server. Of the rows whose words stand in a refusal, the first that would change the request is tried:
-the more telling come first.
+regular expressions over the rejection's text, every gap in them bounded. Comments name the server whose words they are;
+no row looks for a server. Of the rows whose words stand in a rejection, the first that would change the request is
+tried: the more telling come first.
 """
 
 import re
@@ -27,7 +27,7 @@ _REFUSED = r"(?:unsupported|not supported|unknown|unrecognized|unexpected|not pe
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One demand. A `form` of None is what the words say: their last group. `too_long`: refusals for length teach it,
+    """One demand. A `form` of None is what the words say: their last group. `too_long`: rejections for length teach it,
     too."""
 
     shapes: frozenset[ApiCompatibility]
@@ -198,7 +198,7 @@ TABLE = (
         too_long=True,
     ),
 )
-# How a refusal names an optional field of ours where it does not say its plain name.
+# How a rejection names an optional field of ours where it does not say its plain name.
 NAMES = {
     "stream_options": r"stream[ _]?options|include_usage",
     # OpenAI's o1: "'messages[0].role' does not support 'system' with this model"; templates know no developer either.

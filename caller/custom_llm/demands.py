@@ -1,9 +1,9 @@
-"""Demands: what an endpoint's refusals taught about the form in which it takes a request.
+"""Demands: what an endpoint's rejections taught about the form in which it takes a request.
 
 Servers that speak one API differ in what they take: optional fields, places of system messages, what must come back.
-Where a refusal names such a thing, the request is changed in that one point and made again. A change that succeeded is
-remembered, so that later calls leave changed. `demand_table` says which words of a refusal mean which change; what the
-change does to a request is the shape's business (`apis/*/changes.py`).
+Where a rejection names such a thing, the request is changed in that one point and made again. A change that succeeded
+is remembered, so that later calls leave changed. `demand_table` says which words of a rejection mean which change; what
+the change does to a request is the shape's business (`apis/*/changes.py`).
 
 Bounded: an hour, and so many entries; the one used longest ago goes first. An entry is for one endpoint, model and
 credential, of which only a digest is kept: nobody's calls are steered by what another's endpoint said.
@@ -26,12 +26,12 @@ from caller.errors import CallerError, ContextLengthExceeded, EndpointError, End
 
 LIFETIME = 3600.0  # seconds
 MAX_ENTRIES = 4096
-# So many refusals of one call teach; the next one stands.
+# So many rejections of one call teach; the next one stands.
 MAX_LESSONS = 4
 # 200: an error in a good answer (vLLM's builds of January 2026). 500: llama.cpp's and Ollama's chat templates.
 _STATUSES = (400, 422, 200, 500)
 _TEACHING = (EndpointRejected, EndpointError, ContextLengthExceeded)
-_MAX_TEXT = 16 * 1024  # characters of a refusal that are read
+_MAX_TEXT = 16 * 1024  # characters of a rejection that are read
 
 
 class Demands:
@@ -73,12 +73,12 @@ class Demands:
 
 
 def taught(
-    adapter: Adapter, call: ResolvedCall, request: HttpRequest, error: CallerError, refusal: bytes, *, stream: bool
+    adapter: Adapter, call: ResolvedCall, request: HttpRequest, error: CallerError, rejection: bytes, *, stream: bool
 ) -> tuple[str, str] | None:
-    """The point and its form that a refusal of `request` demands, or None: it teaches nothing that would change the
-    request. `refusal` is the body of the refusal.
+    """The point and its form that a rejection of `request` demands, or None: it teaches nothing that would change the
+    request. `rejection` is the body of the rejection.
     """
-    for point, form in _demanded(adapter.api, request, error, refusal):
+    for point, form in _demanded(adapter.api, request, error, rejection):
         changed = adapter.request(replace(call, demands={**call.demands, point: form}), stream)
         if changed.body != request.body:
             return point, form
@@ -86,13 +86,13 @@ def taught(
 
 
 def _demanded(
-    api: ApiCompatibility, request: HttpRequest, error: CallerError, refusal: bytes
+    api: ApiCompatibility, request: HttpRequest, error: CallerError, rejection: bytes
 ) -> Iterator[tuple[str, str]]:
-    """The points and forms that the words of a refusal may mean, the likely first."""
+    """The points and forms that the words of a rejection may mean, the likely first."""
     too_long = type(error) is ContextLengthExceeded
     if type(error) not in _TEACHING or error.after_output or error.http_status not in _STATUSES:
         return
-    text = f"{error.message} {refusal[:_MAX_TEXT].decode('utf-8', 'replace')}"
+    text = f"{error.message} {rejection[:_MAX_TEXT].decode('utf-8', 'replace')}"
     if not too_long and api is not ApiCompatibility.OPENAI_CHAT_COMPLETIONS:  # what it adds is documented there
         yield from ((name, "") for name in sorted(request.added) if _names(name, text))
     left = _left_of_context(text)
@@ -109,7 +109,7 @@ def _names(field: str, text: str) -> bool:
 
 
 def _left_of_context(text: str) -> str:
-    """What a context leaves for the answer, as a refusal tells it; empty where it does not."""
+    """What a context leaves for the answer, as a rejection tells it; empty where it does not."""
     difference, context, given = DIFFERENCE.search(text), CONTEXT.search(text), INPUT.search(text)
     left = 0
     if difference is not None:

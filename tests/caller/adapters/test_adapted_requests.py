@@ -104,7 +104,7 @@ def test_broken_arguments_do_not_block_a_conversation(api: str, written: str, se
 
 
 def test_reasoning_goes_back_under_the_name_it_came_with() -> None:
-    """Where the refusal names none; a name in the refusal wins; a turn without reasoning says so."""
+    """Where the rejection names none; a name in the rejection wins; a turn without reasoning says so."""
     thought = answered(CHAT, delta(reasoning="I "), delta(reasoning="look."), delta(content="So."), "[DONE]")
     plain = AssistantMessage("Yes.")
     for form, name in (("", "reasoning"), ("reasoning_content", "reasoning_content")):

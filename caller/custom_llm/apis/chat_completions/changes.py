@@ -43,8 +43,8 @@ def _copied(body: JsonObject) -> JsonObject:
 
 
 def _echo_reasoning(body: JsonObject, form: str, call: ResolvedCall) -> None:
-    """The reasoning of earlier turns, under the name that the refusal gives, or that it came with. A turn that has none
-    says so: Kimi and DeepSeek take an empty one, and nothing else lets the conversation go on."""
+    """The reasoning of earlier turns, under the name that the rejection gives, or that it came with. A turn that has
+    none says so: Kimi and DeepSeek take an empty one, and nothing else lets the conversation go on."""
     messages = body["messages"]
     if not isinstance(messages, list):
         return
