@@ -86,7 +86,7 @@ class AnswerReader:
         self._api = adapter.api
         self._url = "" if request is None else request.url
         self._ours = {} if request is None else _what_we_did(request)
-        self._silent: deque[bytes] = deque(maxlen=4)  # the last frames that were no part of an answer
+        self._silent: deque[bytes] = deque(maxlen=4)  # the last frames that came before or without output
 
     def feed(self, chunk: bytes) -> Sequence[Event]:
         """The events of one read that may leave."""
@@ -100,7 +100,7 @@ class AnswerReader:
             frames = iter(found)
             for frame in frames:
                 fresh = decoder.feed(frame)
-                if not fresh and len(frame.data) <= _MAX_SILENT:
+                if (not fresh or self._held is not None) and len(frame.data) <= _MAX_SILENT:
                     self._silent.append(frame.data)
                 events += fresh
                 if decoder.done:

@@ -41,6 +41,7 @@ ERRORS: list[tuple[JsonObject, type[e.CallerError], str]] = [
     ({"fault": {"faultstring": "Spike arrest violation"}}, e.EndpointRateLimited, "Spike arrest violation"),
     ({"Response": {"Error": {"Code": "AuthFailure", "Message": "bad key"}}}, e.EndpointError, "bad key"),
     ({"__type": "ThrottlingException", "message": "Rate exceeded"}, e.EndpointRateLimited, "Rate exceeded"),
+    ({"data": {"error": {"message": "inside of data"}}}, e.EndpointError, "inside of data"),
     ({"x_groq": {"error": "over capacity"}, "choices": []}, e.EndpointOverloaded, "over capacity"),
     (
         {"choices": [{"finish_reason": "stop"}], "base_resp": {"status_code": 1027, "status_msg": "output sensitive"}},
@@ -112,8 +113,11 @@ def test_text_in_place_of_json_is_told_in_the_shapes_own_words() -> None:
             assert ("oops" in error.message) == (text == b"oops")
             assert "delta" not in error.message
     api = ApiCompatibility.ANTHROPIC_MESSAGES
-    busy = e.ProtocolError.not_json("no JSON", b"<html><b>upstream connect error</b></html>")
+    busy = e.ProtocolError.not_json("no JSON", b"upstream connect error")
     assert type(foreign_answer(busy, api)) is e.EndpointOverloaded
+    page = e.ProtocolError.not_json("an HTML page", b"<html><b>Too many requests?</b> Sign in</html>")
+    assert type(foreign_answer(page, api)) is e.ProtocolError
+    assert foreign_answer(page, api).message.startswith("the endpoint said: Too many requests? Sign in. an HTML page. ")
     named = foreign_answer(e.ProtocolError.not_json("no JSON", b"it broke"), api, event="error")
     assert type(named) is e.EndpointError
     assert "it broke" in named.message

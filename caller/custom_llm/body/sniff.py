@@ -72,7 +72,7 @@ class BodyDecoder:
             if not first or (len(begun) < len(_BOM) and _BOM.startswith(begun)):
                 self._held = begun[: len(_BOM)]  # blank keep-alives; a mark may be incomplete
                 return []
-            self.kind = _kind(first[0])
+            self.kind = _kind(bytes(first[:_MAX_BEGIN]))
             self._begin = bytes(first[:_MAX_BEGIN])
             chunk, self._held = bytes(first), bytearray()
         return self._feed_known(chunk)
@@ -185,11 +185,12 @@ class _ArrayDecoder:
             raise ResponseTooLarge(f"an event of the endpoint's stream is larger than {self._limit} bytes")
 
 
-def _kind(first: int) -> BodyKind:
+def _kind(body: bytes) -> BodyKind:
+    first = body[0]
     if first == 0x7B:
         return BodyKind.JSON
     if first == 0x5B:
         return BodyKind.ARRAY
     if first == 0x3C:
-        raise ProtocolError(_HTML)
+        raise ProtocolError.not_json(_HTML, body)
     return BodyKind.SSE

@@ -186,7 +186,8 @@ def foreign_answer(error: ProtocolError, api: ApiCompatibility, *, event: str = 
     text = plain_text(error.received or b"")
     if not text or text.startswith(("{", "[")):  # broken JSON: what the model said may be in it
         return ProtocolError(f"{error.message}. {PROTOCOL_REMEDIES[api]}", url=_shown(url))
-    if event == "error" or kind_of(None, (), text) is not EndpointError:
+    page = (error.received or b"").lstrip().startswith(b"<")  # says many things, and none about our request
+    if event == "error" or (not page and kind_of(None, (), text) is not EndpointError):
         return failure(text, url=url)
     return _with_words(ProtocolError(f"{error.message}. {PROTOCOL_REMEDIES[api]}", url=_shown(url)), text)
 

@@ -132,6 +132,7 @@ def _layers(top: JsonObject) -> list[JsonObject]:
 def _inner(layer: JsonObject) -> JsonObject:
     candidates = [layer.get(key) for key in ("error", "message", "detail", "errors", "fault", "Error")]
     candidates += [object_of(layer.get("x_groq")).get("error"), object_of(layer.get("Response")).get("Error")]
+    candidates += [layer.get("data")] if "error" in object_of(layer.get("data")) else []
     # OpenRouter puts the error of one choice into the choice.
     candidates += [choice.get("error") for choice in objects_of(layer.get("choices"))[:_MAX_MEMBERS]]
     return next((inner for candidate in candidates if (inner := _as_object(candidate))), {})

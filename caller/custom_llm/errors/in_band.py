@@ -56,6 +56,7 @@ def _fails(frame: JsonObject) -> bool:
     return (
         any(_says_something(frame.get(name)) for name in _NAMED_ERRORS)
         or bool(frame.get("detail"))  # FastAPI
+        or _says_something(object_of(frame.get("data")).get("error"))
         or "Error" in object_of(frame.get("Response"))  # Tencent
         or text_of(frame.get("__type")).endswith(("Exception", "Error"))  # AWS
         or any(frame.get(name) is False for name in ("ok", "status"))
