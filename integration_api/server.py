@@ -6,7 +6,7 @@ It wires the parts together and knows their order; it decides nothing about chat
 import asyncio
 import gc
 import signal
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Self
 
@@ -23,6 +23,7 @@ from integration_api.auth import tls
 from integration_api.auth.access import clear_text, make_access
 from integration_api.calls.admission import Admission, AdmissionLimits
 from integration_api.calls.calls import Calls
+from integration_api.calls.observer import Observer
 from integration_api.chat import service as chat
 from integration_api.chat.service import ChatService
 from integration_api.rapida import service as unified_provider
@@ -45,8 +46,11 @@ _SPARE = 60.0
 class Server:
     """One gRPC server in this process. An async context manager: started inside, stopped at its end."""
 
-    def __init__(self, settings: Settings, transport: Transport | None = None) -> None:
-        """Make it inside the running event loop. `transport` stands in for the own one in tests of egress.
+    def __init__(
+        self, settings: Settings, transport: Transport | None = None, observers: Sequence[Observer] = ()
+    ) -> None:
+        """Make it inside the running event loop. `transport` stands in for the own one in tests of egress; `observers`
+        watch every call beside the log lines.
 
         Raises:
             ValueError: settings that do not go together.
@@ -59,7 +63,7 @@ class Server:
         silence = SilenceLimits(settings.max_silent_bytes, settings.max_silent_events)
         limits = Limits(max_event_bytes=settings.max_event_bytes, silence=silence)
         registry = Registry({"custom-llm": CustomLLMCaller(self._transport, limits)})
-        self._calls = Calls(registry, self.admission, (LogLines(),), settings.max_answer_bytes)
+        self._calls = Calls(registry, self.admission, (LogLines(), *observers), settings.max_answer_bytes)
         self.guard = Guard(settings.write_timeout, guard_limits(settings), identify=self._access.identify)
         self._server = grpc.aio.server(options=_options(settings))
         self._stop_forced = asyncio.Event()
