@@ -8,9 +8,12 @@ StreamChat; one in seven cancels, one in seven has a short deadline. It fails wh
 * descriptors or tasks of the service do not come back to where they were;
 * its memory grows by more than 5 % over the last half.
 
-    python -m acceptance.chaos [SECONDS]
+A call that has not ended some seconds after its time makes the service dump all its tasks into its log, which is kept.
+
+    python -m acceptance.chaos [SECONDS] [--seed SEED]
 """
 
+import argparse
 import asyncio
 import json
 import random
@@ -32,7 +35,8 @@ from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 
 CALLERS = 200
 CHANNELS = 8
-HANGS = 15.0  # seconds after which a call counts as one that does not end
+HANGS = 10.0  # seconds within which the slowest answer of the sandbox has ended
+LATE = 5.0  # seconds after a call's time when it counts as one that does not end
 GROWTH = 0.05
 DOCUMENTED = {(code.name, reason) for code, reason in TABLE.values()}
 OWN = {"cancel": "CANCELLED", "deadline": "DEADLINE_EXCEEDED"}
@@ -43,7 +47,8 @@ NOT_HERE = {"INTERNAL", "SERVICE_OVERLOADED", "SERVICE_DRAINING", "EGRESS_DENIED
 class Run:
     """What happened."""
 
-    def __init__(self) -> None:
+    def __init__(self, server: Process) -> None:
+        self._server = server
         self.endings: Counter[tuple[str, str, str]] = Counter()
         self.wrong: list[str] = []
 
@@ -57,13 +62,15 @@ class Run:
         timeout = luck.uniform(0.005, 0.4) if fate == "deadline" else None
         call = stub.StreamChat(request, timeout=timeout) if stream else stub.Chat(request, timeout=timeout)
         if fate == "cancel":
-            asyncio.get_running_loop().call_later(luck.uniform(0, 0.3), call.cancel)
+            timeout = luck.uniform(0, 0.3)
+            asyncio.get_running_loop().call_later(timeout, call.cancel)
         heard: list[str] = []
         try:
-            async with asyncio.timeout(HANGS):
+            async with asyncio.timeout((HANGS if timeout is None else timeout) + LATE):
                 answer = await _listen(call, heard) if stream else await call
             self._well(fate, words, answer, "".join(heard) if stream else None)
         except TimeoutError:
+            self._server.process.send_signal(signal.SIGUSR2)
             self.wrong.append(
                 f"{request.request_id} did not end: {fate}, stream {stream}, heard {len(heard)} of {words!r}"
             )
@@ -147,15 +154,15 @@ async def settled(server: Process, tasks: int, descriptors: int, seconds: float 
         await asyncio.sleep(0.5)
 
 
-async def main(seconds: float) -> int:
+async def main(seconds: float, first_seed: int) -> int:
     """The exit code: 0 when nothing was wrong."""
     raise_descriptor_limit()
-    folder, run = Path(tempfile.mkdtemp(prefix="chaos-")), Run()
+    folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     async with (
         started(folder / "sandbox.log", "integration_api", "sandbox", "--port", "0") as sandbox,
         started(folder / "serve.log", "acceptance.watched") as server,
     ):
-        opened = channels(server.port, CHANNELS)
+        run, opened = Run(server), channels(server.port, CHANNELS)
         stubs = [ChatServiceStub(channel) for channel in opened]
         for stub in stubs:
             await stub.Chat(chat_request(sandbox.port, "echo"))
@@ -163,7 +170,7 @@ async def main(seconds: float) -> int:
         tasks, _ = await tasks_of(server)
         descriptors = server.descriptors
         until = time.monotonic() + seconds
-        callers = [caller(run, stubs, sandbox.port, seed, until) for seed in range(CALLERS)]
+        callers = [caller(run, stubs, sandbox.port, first_seed * CALLERS + number, until) for number in range(CALLERS)]
         sampling = asyncio.create_task(sampled(server, until))
         await asyncio.gather(*callers)
         samples = await sampling
@@ -172,6 +179,8 @@ async def main(seconds: float) -> int:
         server.process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(10):
             code = await server.process.wait()
+    if run.wrong:
+        print(f"the logs are kept in {folder}")
     return report(run, samples, (tasks, 0, descriptors), left, code)
 
 
@@ -207,4 +216,8 @@ def report(
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main(float(sys.argv[1]) if len(sys.argv) > 1 else 60.0)))
+    parser = argparse.ArgumentParser(prog="python -m acceptance.chaos")
+    parser.add_argument("seconds", type=float, nargs="?", default=60.0)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    sys.exit(asyncio.run(main(given.seconds, given.seed)))

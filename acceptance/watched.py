@@ -1,4 +1,5 @@
-"""Our service as a program that also tells how many tasks it has: on SIGUSR1 it writes them to its log."""
+"""Our service as a program that also tells of its tasks: on SIGUSR1 it writes to its log how many there are, on SIGUSR2
+where each of them stands."""
 
 import asyncio
 import json
@@ -24,7 +25,14 @@ async def main() -> None:
             sys.stderr.write(json.dumps(told) + "\n")
             sys.stderr.flush()
 
+        def dump() -> None:
+            for task in asyncio.all_tasks():
+                print(f"--- {task.get_name()}: {task.get_coro()}", file=sys.stderr)
+                task.print_stack(file=sys.stderr)
+            print("--- end of tasks", file=sys.stderr, flush=True)
+
         loop.add_signal_handler(signal.SIGUSR1, tell)
+        loop.add_signal_handler(signal.SIGUSR2, dump)
         loop.add_signal_handler(signal.SIGTERM, ended.set)
         await ended.wait()
 
