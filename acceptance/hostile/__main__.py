@@ -28,7 +28,6 @@ from acceptance.hostile.server import Server, start
 from bench.processes import ROOT, raise_descriptor_limit
 
 ROWS: Sequence[Row] = (*answers.ROWS, *connections.ROWS, *clients.ROWS, *strangers.ROWS, *surroundings.ROWS)
-_LONGEST = 50.0  # seconds for one attack
 _NICE = 5  # attackers come after the server and the honest client
 _COLUMNS = "{:18} {:>5}  {:58} {:>8} {:>8} {:>6} {:>10} {:>11} {:>6}  {:4}  {}"
 
@@ -150,11 +149,11 @@ async def run(row: Row, project: Path) -> Measured:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}", options=options) as channel:
             world = World(server, channel, f"http://127.0.0.1:{honest.endpoint}", honest.finish)
             try:
-                async with asyncio.timeout(_LONGEST):
+                async with asyncio.timeout(row.longest):
                     ended = await row.attack(world)
             except TimeoutError:
                 ended = "did not end"
-                world.faults.append(f"the attack did not end within {_LONGEST:g} s")
+                world.faults.append(f"the attack did not end within {row.longest:g} s")
         if server.process.returncode is not None:  # an attack that ends the server itself
             seen = await honest.finish()
             return Measured(seen, 0, 0, 0, 0, server.ended, server.process.returncode, ended, world.faults)

@@ -7,14 +7,26 @@ from itertools import count, repeat
 
 import grpc
 
-from acceptance.hostile.endpoints import Connection, answer, hang, serve
+from acceptance.hostile.endpoints import (
+    STREAM,
+    STREAM_END,
+    Connection,
+    answer,
+    completion,
+    delta,
+    hang,
+    response,
+    serve,
+)
 from acceptance.hostile.requests import chat, configuration, turn, unified
-from acceptance.hostile.rows import GREEDY, HONEST, MIB, Attack, Bounds, Row, World, bearer, outcome, told
+from acceptance.hostile.rows import GREEDY, HONEST, MIB, Attack, Bounds, Row, World, bearer, outcome, read_all, told
 from integration_api.v1 import chat_service_pb2 as pb
 
 _TEXT = '{"x":[' + ",".join(repeat("{}", 5_000_000)) + "]}"
 _WAITING = 4
 _TURNS = 1_000
+_ENDINGS = 5_000
+_SIDE_BY_SIDE = 5
 _BIG = "x" * 300_000
 _STREAMS = 500
 _DYING = 2_000
@@ -82,6 +94,54 @@ async def _drain(call: "grpc.aio.StreamStreamCall[object, object]") -> None:
             pass
     except asyncio.CancelledError:
         return
+
+
+async def _by_model(connection: Connection) -> None:
+    """Ends a call in the way that its model is called after."""
+    while asked := await connection.request():
+        stream = b'"stream":true' in asked.body
+        match asked.model:
+            case "good":
+                whole = response(completion("well"))
+                await connection.send(STREAM + delta("well") + STREAM_END if stream else whole)
+            case "failed":
+                await connection.send(response(b'{"error":{"message":"no"}}', "400 Bad Request"))
+            case "cut":
+                await connection.send(STREAM + delta("we") if stream else response(completion("well"))[:-20])
+            case _:
+                await connection.reader.read()
+        if asked.model == "cut" or stream:
+            return
+
+
+async def _endings(world: World) -> str:
+    """Calls with 300 KB each, ended in every way; what they held must be gone."""
+    async with serve(_by_model) as port:
+        base = f"http://127.0.0.1:{port}"
+        for _ in range(_ENDINGS // 500):  # what pools and arenas take is taken by then
+            await asyncio.gather(*(_ten_endings(world, base) for _ in range(_SIDE_BY_SIDE)))
+        before = world.server.resident
+        for _ in range(_ENDINGS // 10 // _SIDE_BY_SIDE):
+            await asyncio.gather(*(_ten_endings(world, base) for _ in range(_SIDE_BY_SIDE)))
+        await asyncio.sleep(0.5)
+        grown = (world.server.resident - before) / MIB
+    world.expect(grown < 10, f"{grown:.0f} MiB stay after {_ENDINGS} endings")
+    return f"{grown:+.0f} MiB after {_ENDINGS} endings"
+
+
+async def _ten_endings(world: World, base: str) -> None:
+    waits = []
+    for model in ("good", "failed", "cut"):
+        request = chat(base, _BIG, model=model, attempts=1)
+        waits += [outcome(world.chat.Chat(request)), outcome(read_all(world.chat.StreamChat(request)))]
+    late = chat(base, _BIG, model="hang")
+    late.timeouts.total.FromMilliseconds(60)
+    waits += [outcome(world.chat.StreamChat(late).read()), outcome(world.chat.Chat(late, timeout=0.05))]
+    waits.append(outcome(world.unified.Chat(unified(base, _BIG, name="failed"))))
+    leaving = world.chat.StreamChat(chat(base, _BIG, model="hang"))
+    waits.append(outcome(leaving.read()))
+    asyncio.get_running_loop().call_later(0.03, leaving.cancel)
+    await asyncio.gather(*waits, return_exceptions=True)
 
 
 async def _hold(world: World, request: pb.ChatRequest, number: int, seconds: float) -> str:
@@ -195,6 +255,14 @@ ROWS = (
         sent=f"{_TURNS:,} barge-ins with 300 KB each",
         attack=_barge_ins,
         bounds=Bounds(cpu=20, peak=120),
+    ),
+    Row(
+        name="endings",
+        fault="5",
+        sent=f"{_ENDINGS:,} calls with 300 KB each, ended in every way",
+        attack=_endings,
+        longest=150,
+        bounds=Bounds(cpu=40, peak=150),
     ),
     Row(
         name="fill-endpoint",

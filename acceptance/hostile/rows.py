@@ -67,7 +67,7 @@ class World:
         """How these streams end, all at once."""
         metadata = bearer(token)
         calls = [self.chat.StreamChat(request, timeout=seconds, metadata=metadata) for request in requests]
-        return Counter(await asyncio.gather(*(outcome(_read(call)) for call in calls)))
+        return Counter(await asyncio.gather(*(outcome(read_all(call)) for call in calls)))
 
     def expect(self, right: object, fault: str) -> None:
         """A fault, unless something is so."""
@@ -109,6 +109,7 @@ class Row:
     pipe: bool = False  # standard error is a small pipe that nobody reads
     names: bool = False  # a name server that answers for the honest endpoint's name only
     certificate: bool = False  # endpoints have a certificate that the server trusts
+    longest: float = 50.0  # seconds for the attack
     settle: float = 1.5  # seconds from the attack's end to the look at memory and descriptors
 
 
@@ -127,7 +128,8 @@ async def outcome(call: Awaitable[object]) -> str:
     return "OK"
 
 
-async def _read(call: "grpc.aio.UnaryStreamCall[pb.ChatRequest, pb.StreamChatResponse]") -> None:
+async def read_all(call: "grpc.aio.UnaryStreamCall[pb.ChatRequest, pb.StreamChatResponse]") -> None:
+    """A stream, to its end."""
     async for _ in call:
         pass
 
