@@ -1,5 +1,6 @@
 """Errors as gRPC statuses: the one table of kind to status and reason, and the details that go with it."""
 
+import random
 from dataclasses import dataclass
 
 import grpc
@@ -17,6 +18,8 @@ DOMAIN = "integration-api"
 _MAX_VIOLATIONS = 16
 # What a client waits when we know that a retry helps and nobody said when.
 _DEFAULT_DELAY = 1.0
+# Another instance answers at once; spread, so that the clients of one that stops do not come all together.
+_DRAINING_DELAY = 0.1
 _CODE = grpc.StatusCode
 
 TABLE: dict[type[CallerError], tuple[grpc.StatusCode, str]] = {
@@ -111,11 +114,13 @@ def retry_delay(error: CallerError, attempts: int) -> float | None:
     """Seconds after which the client's own retry makes sense; None where it does not. `attempts` are ours."""
     if error.after_output or error.final or error.retry is Retry.NEVER:
         return None
-    if error.retry_after is not None:
-        return error.retry_after
-    if isinstance(error, errors.ServiceError):
-        return _DEFAULT_DELAY  # the endpoint is well, another instance of ours will do
-    return _DEFAULT_DELAY if attempts <= 1 else None  # our own attempts are used up
+    if isinstance(error, errors.ServiceDraining):
+        return random.uniform(0, _DRAINING_DELAY)  # noqa: S311 -- a delay, no secret
+    if isinstance(error, errors.ServiceError):  # the endpoint is well, another instance of ours will do
+        return _DEFAULT_DELAY if error.retry_after is None else error.retry_after
+    if attempts > 1:
+        return None  # we tried ourselves: the client's retries would multiply ours, whatever the endpoint wishes
+    return _DEFAULT_DELAY if error.retry_after is None else error.retry_after
 
 
 def _metadata(error: CallerError, report: CallReport) -> dict[str, str]:

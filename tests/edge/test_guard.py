@@ -263,7 +263,9 @@ async def test_a_call_that_is_cut_gets_its_status(stream: bool) -> None:
 
     assert refused.said == (grpc.StatusCode.UNAVAILABLE, "SERVICE_DRAINING")
     assert cut.said == (grpc.StatusCode.ABORTED if stream else grpc.StatusCode.UNAVAILABLE, "SERVICE_DRAINING")
-    assert cut.trailers["grpc-retry-pushback-ms"] == ("-1" if stream else "1000")
+    # Another instance answers at once: a call that can be repeated is invited to come within a tenth of a second.
+    pushback = int(cut.trailers["grpc-retry-pushback-ms"])
+    assert pushback == -1 if stream else 0 <= pushback <= 100
 
 
 def test_pings_every_ten_seconds_are_welcome() -> None:
