@@ -79,7 +79,7 @@ class Settings:
         0, "Most calls at once; 0: as many as the limit of open file descriptors carries."
     )
     max_running_per_caller: int = _setting(
-        0, "Most calls at once of one caller, all anonymous ones together; 0: no limit."
+        0, "Most calls at once of one caller, anonymous ones by their address; 0: no limit."
     )
     max_running_per_endpoint: int = _setting(0, "Most calls at once to one endpoint's host and port; 0: no limit.")
     max_queued_calls: int = _setting(0, "Most calls that wait for a place; 0: calls above a limit are refused at once.")

@@ -1,25 +1,31 @@
-"""How many calls run at once: in all, for one caller, towards one endpoint; and a bounded queue in front of them.
+"""How many calls run at once: in all, for one client, towards one endpoint; and a bounded queue in front of them.
 
-Health and reflection never come here. Who comes holds a place for as long as its block runs:
+Health and reflection never come here. Who comes holds a slot for as long as its block runs:
 
-    async with admission.admit(identity, endpoint, within=seconds):
+    async with admission.admit(client, endpoint, within=seconds):
         …
 
-What is over a limit is refused at once, unless there is a queue with room in it. Keys come from callers, so a count
-that falls to zero leaves no entry. It knows asyncio only; one instance serves one event loop.
+What is over a limit is refused at once, unless there is a queue that is not full. Slots, those of one endpoint and the
+queue are shared (see `rpc.shares`): a client holds at most its share while others hold or want some, and alone it
+leaves some for whoever comes. Clients are served in turn, and of one client its endpoints are; what an end costs does
+not depend on how many wait. Keys come from clients, so a count that falls to zero leaves no entry. It knows asyncio
+only; one instance serves one event loop.
 """
 
 import asyncio
 import random
 import sys
-from collections import Counter
+from collections import OrderedDict
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from caller.errors import ServiceOverloaded
+from integration_api.rpc.shares import Shares
 from integration_api.settings import Settings
 
+# How many clients' and endpoints' queues one end looks at; the next end goes on behind them.
+_MOST_EXAMINED = 64
 # File descriptors of the process's own: listening sockets, event loop, logs, gRPC's threads.
 _RESERVED_DESCRIPTORS = 128
 # A call has at most one connection from its client and one to its endpoint.
@@ -30,13 +36,15 @@ _MOST_DESCRIPTORS = 1_048_576
 
 @dataclass(frozen=True, slots=True)
 class AdmissionLimits:
-    """The most calls at once; 0 means no limit. `queued` 0 means no queue; `queue_time` is in seconds."""
+    """The most calls at once; 0 means no limit. `queued` 0 means no queue; `queue_time` is in seconds; `share` is the
+    part of each that one client may hold while others hold some."""
 
     running: int = 0
     per_caller: int = 0
     per_endpoint: int = 0
     queued: int = 0
     queue_time: float = 0.0
+    share: float = 0.5
 
     @classmethod
     def of(cls, settings: Settings, workers: int = 1) -> "AdmissionLimits":
@@ -48,6 +56,7 @@ class AdmissionLimits:
             per_endpoint=settings.max_running_per_endpoint,
             queued=settings.max_queued_calls,
             queue_time=settings.max_queue_time,
+            share=settings.max_client_share,
         )
 
     def shared_by(self, workers: int) -> "AdmissionLimits":
@@ -58,110 +67,145 @@ class AdmissionLimits:
             per_endpoint=_share(self.per_endpoint, workers),
             queued=_share(self.queued, workers),
             queue_time=self.queue_time,
+            share=self.share,
         )
 
 
-class _Waiter:
-    __slots__ = ("caller", "endpoint", "granted")
-
-    def __init__(self, caller: str, endpoint: str, granted: asyncio.Future[None]) -> None:
-        self.caller = caller
-        self.endpoint = endpoint
-        self.granted = granted
+# Those who wait for one endpoint, the longest first.
+_Queue = OrderedDict[asyncio.Future[None], None]
 
 
 class Admission:
-    """Gives out places."""
+    """Gives out slots."""
 
     def __init__(self, limits: AdmissionLimits, workers: int = 1) -> None:
         """`limits` hold for all workers together; each has its share."""
-        self._limits = limits.shared_by(workers)
-        self._running = 0
-        self._callers: Counter[str] = Counter()
-        self._endpoints: Counter[str] = Counter()
-        self._queue: dict[_Waiter, None] = {}  # in the order of arrival; a dict, since waiters leave from its middle
+        self._limits = limits = limits.shared_by(workers)
+        self._slots = Shares(limits.running, limits.share)
+        self._endpoints: dict[str, Shares] = {}
+        self._places = Shares(limits.queued, limits.share)  # in the queue
+        self._queues: OrderedDict[str, OrderedDict[str, _Queue]] = OrderedDict()  # by client, whose turn it is first
 
     @property
     def running(self) -> int:
-        """How many places are taken."""
-        return self._running
+        """How many slots are held."""
+        return self._slots.total
 
     @property
     def queued(self) -> int:
         """How many calls wait for one."""
-        return len(self._queue)
+        return self._places.total
 
     @asynccontextmanager
-    async def admit(self, caller: str, endpoint: str, within: float | None = None) -> AsyncGenerator[None, None]:
-        """Hold a place for the block. `caller` is the identity (all anonymous ones count as one), `endpoint` the host
-        and port that will be called, empty where none is; `within` bounds the wait further, in seconds.
+    async def admit(self, client: str, endpoint: str, within: float | None = None) -> AsyncGenerator[None, None]:
+        """Hold a slot for the block. `client` is the key under which the client shares, `endpoint` the host and port
+        that will be called, empty where none is; `within` bounds the wait further, in seconds.
 
         Raises:
             ServiceOverloaded: there is none, and none came free in time.
         """
-        full = self._full(caller, endpoint)
+        full = self._full(client, endpoint)
         if full:
-            await self._wait(_Waiter(caller, endpoint, asyncio.get_running_loop().create_future()), full, within)
+            await self._wait(client, endpoint, full, within)
         else:
-            self._take(caller, endpoint)
+            self._take(client, endpoint)
         try:
             yield
         finally:
-            self._give_back(caller, endpoint)
+            self._give_back(client, endpoint)
 
-    def _full(self, caller: str, endpoint: str) -> str:
+    def _full(self, client: str, endpoint: str) -> str:
         """Which limit stands in the way, in words; empty when none does."""
-        limits = self._limits
-        if limits.running and self._running >= limits.running:
+        return self._full_for(client) or (self._full_at(client, endpoint) if endpoint else "")
+
+    def _full_for(self, client: str) -> str:
+        limits, slots = self._limits, self._slots
+        if slots.full:
             return f"this instance runs all the calls it may (max_running_calls, here {limits.running})"
-        if limits.per_caller and self._callers[caller] >= limits.per_caller:
+        if limits.per_caller and slots.held.get(client, 0) >= limits.per_caller:
             return f"this caller runs all the calls it may (max_running_per_caller, here {limits.per_caller})"
-        if limits.per_endpoint and endpoint and self._endpoints[endpoint] >= limits.per_endpoint:
-            return f"this endpoint has all the calls it may (max_running_per_endpoint, here {limits.per_endpoint})"
+        wanted = len(self._queues) > (client in self._queues)
+        if not slots.allows(client, wanted=wanted):
+            return f"this caller runs its share of calls (of max_running_calls, here {limits.running})"
         return ""
 
-    def _take(self, caller: str, endpoint: str) -> None:
-        self._running += 1
-        self._callers[caller] += 1
-        if endpoint:
-            self._endpoints[endpoint] += 1
+    def _full_at(self, client: str, endpoint: str) -> str:
+        known = self._endpoints.get(endpoint)
+        if known is None or known.allows(client):
+            return ""
+        limit = self._limits.per_endpoint
+        if known.full:
+            return f"this endpoint has all the calls it may (max_running_per_endpoint, here {limit})"
+        return f"this caller runs its share of this endpoint's calls (of max_running_per_endpoint, here {limit})"
 
-    def _give_back(self, caller: str, endpoint: str) -> None:
-        self._running -= 1
-        _decrement(self._callers, caller)
-        if endpoint:
-            _decrement(self._endpoints, endpoint)
-        self._serve_queue()
+    def _take(self, client: str, endpoint: str) -> None:
+        self._slots.take(client)
+        if endpoint and self._limits.per_endpoint:
+            known = self._endpoints.get(endpoint)
+            if known is None:
+                known = self._endpoints[endpoint] = Shares(self._limits.per_endpoint, self._limits.share)
+            known.take(client)
 
-    def _serve_queue(self) -> None:
-        """Give what is free to those who wait longest, past those whose own limit still holds them."""
-        for waiter in tuple(self._queue):
-            if self._limits.running and self._running >= self._limits.running:
-                return
-            if waiter.granted.done():  # cancelled in this moment; it leaves by itself
+    def _give_back(self, client: str, endpoint: str) -> None:
+        self._slots.give_back(client)
+        known = self._endpoints.get(endpoint)
+        if known is not None:
+            known.give_back(client)
+            if not known.total:
+                del self._endpoints[endpoint]
+        if self._queues:
+            self._serve_queues()
+
+    def _serve_queues(self) -> None:
+        """Give what is free to clients in turn, past those whom a limit of their own still holds."""
+        examined = blocked = 0
+        while blocked < len(self._queues) and examined < _MOST_EXAMINED and not self._slots.full:
+            client, queues = next(iter(self._queues.items()))
+            self._queues.move_to_end(client)
+            blocked, examined = blocked + 1, examined + 1
+            if self._full_for(client):
                 continue
-            if not self._full(waiter.caller, waiter.endpoint):
-                del self._queue[waiter]
-                self._take(waiter.caller, waiter.endpoint)
-                waiter.granted.set_result(None)
+            for _ in range(min(len(queues), _MOST_EXAMINED)):
+                endpoint, queue = next(iter(queues.items()))
+                queues.move_to_end(endpoint)
+                examined += 1
+                if not endpoint or not self._full_at(client, endpoint):
+                    granted, _ = queue.popitem(last=False)
+                    self._left(client, endpoint)
+                    self._take(client, endpoint)
+                    granted.set_result(None)
+                    blocked = 0
+                    break
 
-    async def _wait(self, waiter: _Waiter, full: str, within: float | None) -> None:
-        """Wait for a place; leaves with it taken, or not at all."""
-        if len(self._queue) >= self._limits.queued:
+    async def _wait(self, client: str, endpoint: str, full: str, within: float | None) -> None:
+        """Wait for a slot; leaves with it held, or not at all."""
+        if not self._limits.queued or not self._places.allows(client):
             raise _overloaded(full)
         patience = self._limits.queue_time if within is None else min(within, self._limits.queue_time)
-        self._queue[waiter] = None
+        granted = asyncio.get_running_loop().create_future()
+        self._places.take(client)
+        self._queues.setdefault(client, OrderedDict()).setdefault(endpoint, OrderedDict())[granted] = None
         try:
             async with asyncio.timeout(patience):
-                await waiter.granted
+                await asyncio.shield(granted)
         except BaseException as error:
-            # The place can have been given in the moment in which the wait ended: it must go back.
-            if waiter.granted.done() and not waiter.granted.cancelled():
-                self._give_back(waiter.caller, waiter.endpoint)
-            self._queue.pop(waiter, None)
+            if granted.done():  # in the moment in which the wait ended: the slot must go back
+                self._give_back(client, endpoint)
+            else:
+                del self._queues[client][endpoint][granted]
+                self._left(client, endpoint)
             if isinstance(error, TimeoutError):
                 raise _overloaded(f"{full}; none came free within {patience:g} s") from None
             raise
+
+    def _left(self, client: str, endpoint: str) -> None:
+        """Somebody waits no more."""
+        self._places.give_back(client)
+        queues = self._queues[client]
+        if not queues[endpoint]:
+            del queues[endpoint]
+            if not queues:
+                del self._queues[client]
 
 
 def calls_that_fit(descriptors: int) -> int:
@@ -182,12 +226,6 @@ def _descriptors() -> int:
 def _overloaded(why: str) -> ServiceOverloaded:
     # Spread, so that those refused together do not come back together.
     return ServiceOverloaded(why, retry_after=random.uniform(0.5, 1.5))  # noqa: S311 -- a delay, no secret
-
-
-def _decrement(counts: Counter[str], key: str) -> None:
-    counts[key] -= 1
-    if counts[key] <= 0:
-        del counts[key]
 
 
 def _share(limit: int, workers: int) -> int:
