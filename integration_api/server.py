@@ -30,6 +30,7 @@ from integration_api.rapida import service as unified_provider
 from integration_api.rapida.service import UnifiedProviderService
 from integration_api.rpc import health, reflection
 from integration_api.rpc.guard import Guard, GuardLimits
+from integration_api.rpc.memory import MemoryGuard, memory_limit
 from integration_api.rpc.receiving import ReceiveLimits
 from integration_api.rpc.strangers import Strangers
 from integration_api.settings import Settings, effective
@@ -41,6 +42,8 @@ _BOUND = 2.0
 _LAST_WORDS = 0.2
 # grpc's own grace ends behind ours: it would end calls without a status of ours.
 _SPARE = 60.0
+# gRPC's times are 32-bit numbers of milliseconds, and the largest of them is no time.
+_NEVER = 2**31 - 1
 
 
 class Server:
@@ -64,7 +67,13 @@ class Server:
         limits = Limits(max_event_bytes=settings.max_event_bytes, silence=silence)
         registry = Registry({"custom-llm": CustomLLMCaller(self._transport, limits)})
         self._calls = Calls(registry, self.admission, (LogLines(), *observers), settings.max_answer_bytes)
-        self.guard = Guard(settings.write_timeout, guard_limits(settings), identify=self._access.identify)
+        self.memory = MemoryGuard(memory_limit(settings.memory_limit_bytes))
+        self.guard = Guard(
+            settings.write_timeout,
+            guard_limits(settings),
+            identify=self._access.identify,
+            overloaded=self.memory.overloaded,
+        )
         self._server = grpc.aio.server(options=_options(settings))
         self._stop_forced = asyncio.Event()
         self._health = health.Health(chat.NAME, unified_provider.NAME)
@@ -92,6 +101,7 @@ class Server:
             raise OSError(f"cannot listen on {address}: the address is taken, or is not one of this machine") from None
         await self._server.start()
         self._health.set(health.SERVING)
+        self.memory.start()
         self._access.files.start()
         self._log.info("server.started", host=settings.host, port=self.port)
         self._log.info("server.settings", **effective(settings))
@@ -116,6 +126,7 @@ class Server:
             self._log.warning("server.cutting", running=self.guard.running)
             self.guard.cut()
         await _bounded(self.guard.idle())  # cut calls, and statuses on their way
+        self.memory.stop()
         self._health.close()
         await _bounded(self._server.stop(_LAST_WORDS))
         await _bounded(leaving)
@@ -240,6 +251,11 @@ def guard_limits(settings: Settings) -> GuardLimits:
     )
 
 
+def _milliseconds(seconds: float) -> int:
+    """As gRPC counts times; its largest number stands for "never", and so does 0 here."""
+    return min(int(seconds * 1000), _NEVER) or _NEVER
+
+
 def _options(settings: Settings) -> list[tuple[str, int]]:
     return [
         ("grpc.so_reuseport", 0),  # a second server on the port fails instead of sharing it
@@ -251,7 +267,10 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         # Dead peers are found and reaped.
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),
-        ("grpc.max_concurrent_streams", 4_000),
+        ("grpc.max_concurrent_streams", settings.max_streams_per_connection),
+        ("grpc.server_handshake_timeout_ms", _milliseconds(settings.handshake_timeout)),
+        # Of a connection without calls; an open stream is never idle.
+        ("grpc.max_connection_idle_ms", _milliseconds(settings.max_connection_idle)),
         # grpc's own are 1,000 and 3,000: in a burst beyond them it cancels calls at random, without a status of ours.
         ("grpc.server.max_pending_requests", 20_000),
         ("grpc.server.max_pending_requests_hard_limit", 40_000),

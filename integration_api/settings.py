@@ -87,6 +87,16 @@ class Settings:
     max_open_streams: int = _setting(10_000, "Most bidirectional streams at once; their turns count as calls.")
     stream_idle_timeout: float = _setting(600.0, "Longest time that a bidirectional stream may be open without a turn.")
     max_request_bytes: int = _setting(16 * MIB, "Largest gRPC request.")
+    max_streams_per_connection: int = _setting(4_000, "Most calls at once on one connection; clients wait above it.")
+    max_connection_idle: float = _setting(
+        600.0, "Longest time that a connection without any call stays open; 0: for ever."
+    )
+    handshake_timeout: float = _setting(20.0, "Longest time for a connection's handshake, TLS and HTTP/2.")
+    memory_limit_bytes: int = _setting(
+        0,
+        "Most memory of the process; above 85 % of it, or of the container's limit, new calls are refused. 0: only "
+        "the container's.",
+    )
     request_timeout: float = _setting(10.0, "Longest time for a gRPC request to arrive, from its headers on.")
     max_receiving_bytes: int = _setting(
         1024 * MIB, "Most bytes of requests that are arriving at once, each counted as max_request_bytes."

@@ -103,7 +103,7 @@ class Rpc:
     def new_report(self, request_id: str = "") -> CallReport:
         """Name the RPC, and begin the record of the call that it makes."""
         self.report = CallReport(
-            started=self.started, method=self.method, request_id=self.name(request_id), client=self.identity
+            started=self.started, method=self.method, request_id=self.name(request_id), client=self.client
         )
         return self.report
 

@@ -279,6 +279,17 @@ def test_pings_every_ten_seconds_are_welcome() -> None:
     assert options["grpc.keepalive_time_ms"] == 60_000
 
 
+def test_no_default_ends_an_open_stream() -> None:
+    """Idle and handshake times do not count while a call is there, and a connection has no age."""
+    options = dict(_options(Settings()))
+
+    assert not [name for name in options if "age" in name.split(".")[-1].split("_")]
+    assert options["grpc.max_connection_idle_ms"] == 600_000
+    assert options["grpc.server_handshake_timeout_ms"] == 20_000
+    assert options["grpc.max_concurrent_streams"] == 4_000
+    assert dict(_options(Settings(max_connection_idle=0.0)))["grpc.max_connection_idle_ms"] == 2**31 - 1
+
+
 async def test_a_burst_of_calls_is_answered_by_us(stub: ChatServiceStub) -> None:
     """Three thousand calls in one moment: each gets its status from us, none is dropped by grpc on the way."""
     calls = [stub.Chat(pb.ChatRequest(provider_id="nobody")) for _ in range(3000)]

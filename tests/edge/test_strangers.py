@@ -123,3 +123,27 @@ async def test_what_is_arriving_when_the_server_drains_is_told_so() -> None:
         server.guard.drain()
         await client.until_ended(1, 5)
         assert b"this instance is stopping" in client.headers[stream]
+
+
+async def test_a_connection_without_a_handshake_is_closed() -> None:
+    """Who connects and says nothing keeps a descriptor for the handshake's time only."""
+    async with serving(handshake_timeout=0.5) as (server, _):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        async with asyncio.timeout(10):
+            while await reader.read(1024):  # what the server says first
+                pass
+        writer.close()
+
+
+async def test_an_idle_connection_is_closed_and_one_with_a_call_is_not() -> None:
+    """A stream that is quiet keeps its connection; one without calls goes after its time."""
+    async with (
+        Sandbox() as sandbox,
+        serving(max_connection_idle=0.5) as (server, stub),
+        RawConnection(server.port) as idle,
+    ):
+        call = stub.StreamChat(chat_request(sandbox.url, "tokens:n=2,gap=2s"), timeout=20)
+        await idle.until_ended(1, 10)
+        assert idle.lost
+        frames = [frame async for frame in call]
+        assert frames[-1].HasField("completed")

@@ -1,0 +1,87 @@
+"""Says when the process is so near to its memory limit that no new call may begin: a process that is killed takes every
+open stream with it.
+
+The limit is the container's (cgroup v2 or v1), or a setting where that is less or the only one. Resident memory is read
+in the background, never by a call. It knows files of Linux; where they are not, and nothing is set, it never says so.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import structlog
+
+_PART = 0.85
+_SECONDS = 0.5
+_STATM = Path("/proc/self/statm")
+_CGROUPS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+# A limit of cgroup v1 that is none is a number near 2^63.
+_NO_LIMIT = 1 << 60
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process; 0 where that cannot be read."""
+    with suppress(OSError, ValueError, IndexError):
+        return int(_STATM.read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return 0
+
+
+def memory_limit(setting: int) -> int:
+    """The limit that holds, in bytes; 0 where there is none. `setting`: 0 for none."""
+    return min((limit for limit in (setting, _container_limit()) if limit), default=0)
+
+
+def _container_limit() -> int:
+    for path in _CGROUPS:
+        with suppress(OSError, ValueError):
+            limit = int(path.read_text("ascii"))
+            return limit if limit < _NO_LIMIT else 0
+    return 0
+
+
+class MemoryGuard:
+    """Watches resident memory against `limit` bytes; 0 watches nothing."""
+
+    def __init__(self, limit: int, resident: Callable[[], int] = resident_bytes) -> None:
+        self._bound = int(limit * _PART)
+        self._resident = resident
+        self._limit = limit
+        self._reason = ""
+        self._watching: asyncio.Task[None] | None = None
+        self._log = structlog.get_logger("integration_api.memory")
+
+    def overloaded(self) -> str:
+        """Why no new call may begin; empty when it may."""
+        return self._reason
+
+    def start(self) -> None:
+        """Watch from now on."""
+        if self._bound:
+            self._watching = asyncio.create_task(self._watch())
+
+    def stop(self) -> None:
+        """Watch no more."""
+        if self._watching is not None:
+            self._watching.cancel()
+
+    async def _watch(self) -> None:
+        while True:
+            self.measure()
+            await asyncio.sleep(_SECONDS)
+
+    def measure(self) -> None:
+        """Look once."""
+        resident = self._resident()
+        short = resident > self._bound
+        if short and not self._reason:
+            self._tell("memory.short", resident)
+            self._reason = "this instance is short of memory"
+        elif self._reason and not short:
+            self._tell("memory.enough", resident)
+            self._reason = ""
+
+    def _tell(self, event: str, resident: int) -> None:
+        with suppress(Exception):  # a log that fails changes nothing
+            self._log.warning(event, resident=resident, limit=self._limit)

@@ -1,0 +1,47 @@
+"""Near its memory limit a server takes no new calls, and goes on with those that it has."""
+
+import grpc
+
+from integration_api.rpc.memory import MemoryGuard, resident_bytes
+from integration_api.sandbox import Sandbox
+from tests.asking import chat_request
+from tests.edge.door_world import FULL, serving
+from tests.edge.loopback import until
+from tests.edge.reading import fail
+
+MIB = 1024 * 1024
+
+
+def test_above_its_part_of_the_limit_it_refuses_until_it_falls() -> None:
+    """85 % and not a byte less."""
+    resident = [0]
+    guard = MemoryGuard(100, lambda: resident[0])
+    for resident[0], short in ((85, False), (86, True), (100, True), (85, False)):
+        guard.measure()
+        assert bool(guard.overloaded()) is short
+
+
+def test_without_a_limit_it_never_refuses() -> None:
+    """Zero is none."""
+    guard = MemoryGuard(0, lambda: MIB)
+    guard.start()
+    assert guard.overloaded() == ""
+
+
+async def test_new_calls_are_refused_and_running_ones_go_on(sandbox: Sandbox) -> None:
+    """The memory of the server grows above its limit while a call runs: the next is refused, the first ends well."""
+    async with serving(memory_limit_bytes=int((resident_bytes() + 100 * MIB) / 0.85)) as (server, stub):
+        call = stub.StreamChat(chat_request(sandbox.url, "tokens:n=4,gap=500ms"), timeout=20)
+        assert await call.read()
+        ballast = b"x" * (200 * MIB)
+        await until(lambda: bool(server.memory.overloaded()))
+        assert (await fail(stub.Chat(chat_request(sandbox.url, "echo"), timeout=10))).said == FULL
+        last = None
+        while (frame := await call.read()) is not grpc.aio.EOF:
+            last = frame
+        assert last is not None
+        assert last.HasField("completed")
+        del ballast
+        await until(lambda: not server.memory.overloaded())
+        answer = await stub.Chat(chat_request(sandbox.url, "echo", "here"), timeout=10)
+        assert answer.choices[0].message.text == "here"
