@@ -1,7 +1,7 @@
 """The honest client as a process of its own, so that no attack slows its clock: small Chat calls to an honest
 endpoint and Health checks, one after the other, until its standard input ends. Then it prints what it saw, as JSON.
 
-    python -m acceptance.hostile.honest --port PORT [--token TOKEN] [--host NAME]
+    python -m acceptance.hostile.honest --port PORT --pid PID [--token TOKEN] [--host NAME]
 
 `{number}` in the host becomes another number for every call, and so another name to be looked up.
 """
@@ -35,6 +35,7 @@ class Seen:
     calls: int = 0
     chat: float = 0.0
     health: float = 0.0
+    busy: float = 0.0  # the most processor time that the server used during one call, of a chat or of health
     own: float = 0.0  # the longest absence of this process itself: what no server can be blamed for
     failures: list[str] = field(default_factory=list)
 
@@ -42,9 +43,10 @@ class Seen:
 class Client:
     """One honest client."""
 
-    def __init__(self, channel: grpc.aio.Channel, endpoint: str, token: str) -> None:
+    def __init__(self, channel: grpc.aio.Channel, endpoint: str, token: str, server: int) -> None:
         self.seen = Seen()
         self.ending = False
+        self._clock = (~server << 3) | 2  # clock_getcpuclockid(3): the processor time of another process
         self._numbers = itertools.count()
         self._chat = ChatServiceStub(channel)
         self._health = health_pb2_grpc.HealthStub(channel)
@@ -54,7 +56,7 @@ class Client:
     async def ask(self) -> None:
         """One call, and how long it took."""
         request = chat(self._endpoint.format(number=next(self._numbers)))
-        began = time.monotonic()
+        began, used = time.monotonic(), time.clock_gettime(self._clock)
         try:
             answered = await self._chat.Chat(request, timeout=_LONGEST, metadata=self._metadata)
             if answered.choices[0].message.text != "honest":
@@ -62,15 +64,17 @@ class Client:
         except grpc.aio.AioRpcError as error:
             self.seen.failures.append(f"{error.code().name} {reason_of(error)} {(error.details() or '')[:120]}")
         self.seen.calls += 1
+        self.seen.busy = max(self.seen.busy, (time.clock_gettime(self._clock) - used) * 1000)
         self.seen.chat = max(self.seen.chat, (time.monotonic() - began) * 1000)
 
     async def probe(self) -> None:
         """One health check, and how long it took."""
-        began = time.monotonic()
+        began, used = time.monotonic(), time.clock_gettime(self._clock)
         try:
             await self._health.Check(health_pb2.HealthCheckRequest(), timeout=_LONGEST)
         except grpc.aio.AioRpcError as error:
             self.seen.failures.append(f"health: {error.code().name} {(error.details() or '')[:120]}")
+        self.seen.busy = max(self.seen.busy, (time.clock_gettime(self._clock) - used) * 1000)
         self.seen.health = max(self.seen.health, (time.monotonic() - began) * 1000)
 
     async def calls(self) -> None:
@@ -90,7 +94,7 @@ class Client:
             self.seen.own = max(self.seen.own, (time.monotonic() - began - _TICK) * 1000)
 
 
-async def main(port: int, token: str, host: str) -> None:
+async def main(port: int, token: str, host: str, server: int) -> None:
     """Until standard input ends."""
     loop = asyncio.get_running_loop()
     options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
@@ -98,7 +102,7 @@ async def main(port: int, token: str, host: str) -> None:
         serve(answer("honest")) as endpoint,
         grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) as channel,
     ):
-        client = Client(channel, f"http://{host}:{endpoint}", token)
+        client = Client(channel, f"http://{host}:{endpoint}", token, server)
         for _ in range(_WARM_UP):
             await client.ask()
             await client.probe()
@@ -116,7 +120,8 @@ async def main(port: int, token: str, host: str) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--pid", type=int, required=True)
     parser.add_argument("--token", default="")
     parser.add_argument("--host", default="127.0.0.1")
     given = parser.parse_args()
-    asyncio.run(main(given.port, given.token, given.host))
+    asyncio.run(main(given.port, given.token, given.host, given.pid))

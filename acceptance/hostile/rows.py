@@ -30,6 +30,7 @@ class Honest:
     calls: int
     chat: float
     health: float
+    busy: float
     own: float
     failures: list[str]
 

@@ -6,7 +6,7 @@ import time
 from acceptance.hostile.endpoints import Connection, completion, response, serve
 from acceptance.hostile.frames import RawClient, prefix
 from acceptance.hostile.requests import chat
-from acceptance.hostile.rows import CHAT, HEALTH, MIB, REFLECTION, Attack, Bounds, Row, World
+from acceptance.hostile.rows import CHAT, GREEDY, HEALTH, MIB, REFLECTION, Attack, Bounds, Row, World, bearer
 
 _STREAMS = 40
 _MESSAGE = 15 * MIB
@@ -33,13 +33,13 @@ def _endless_messages(path: str) -> Attack:
     return run
 
 
-def _headers_only(path: str, seconds: float) -> Attack:
+def _headers_only(path: str, seconds: float, token: str = "") -> Attack:
     """Calls that never send a message must end by themselves."""
 
     async def run(world: World) -> str:
         client = await RawClient.connect(world.server.port)
         for number in range(_HEADERS_ONLY):
-            client.open(path)
+            client.open(path, dict(bearer(token)))
             if number % 100 == 99:
                 await client.flush()
                 await asyncio.sleep(0)
@@ -82,7 +82,7 @@ async def _unread_answers(world: World) -> str:
     async with serve(handle) as port:
         message = chat(f"http://127.0.0.1:{port}").SerializeToString()
         client = await RawClient.connect(world.server.port, window=0)
-        await asyncio.gather(*(client.call(CHAT, message) for _ in range(_ANSWERS)))
+        await asyncio.gather(*(client.call(CHAT, message, dict(bearer(GREEDY))) for _ in range(_ANSWERS)))
         await client.until(lambda: len(client.ended) == _ANSWERS, 12.0)
         await asyncio.sleep(1.0)
         kept = world.server.resident
@@ -159,10 +159,11 @@ ROWS = (
         bounds=_STRANGERS,
     ),
     Row(
-        name="headers-anonymous",
+        name="headers-of-a-client",
         fault="3",
-        sent=f"{_HEADERS_ONLY:,} calls of headers only, to an open Chat",
-        attack=_headers_only(CHAT, 14.0),
+        sent=f"{_HEADERS_ONLY:,} calls of headers only, of a client with a token",
+        attack=_headers_only(CHAT, 14.0, GREEDY),
+        auth=True,
         bounds=Bounds(cpu=4, peak=160),
     ),
     Row(
@@ -170,6 +171,7 @@ ROWS = (
         fault="15",
         sent=f"{_ANSWERS} answers of 3.4 MB, window zero",
         attack=_unread_answers,
+        auth=True,
         flags=("--write-timeout", "3"),
         bounds=Bounds(cpu=8, peak=700),
     ),

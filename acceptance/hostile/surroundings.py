@@ -64,7 +64,10 @@ async def _silent_names(world: World) -> str:
 
 async def _ask_for_silence(world: World, first: int, seconds: float) -> Counter[str]:
     requests = [chat(f"http://silent-{number}.test") for number in range(first, first + _SILENT)]
-    calls = [asyncio.ensure_future(outcome(world.chat.Chat(request, timeout=30))) for request in requests]
+    calls = [
+        asyncio.ensure_future(outcome(world.chat.Chat(request, timeout=30, metadata=bearer(GREEDY))))
+        for request in requests
+    ]
     await asyncio.wait(calls, timeout=seconds)
     ended = Counter(call.result() for call in calls if call.done())
     for call in calls:
@@ -156,6 +159,7 @@ ROWS = (
         fault="8",
         sent=f"{_SILENT} calls to names whose server is silent, then SIGTERM",
         attack=_silent_names,
+        auth=True,
         names=True,
     ),
     Row(
