@@ -16,6 +16,7 @@ from caller.json_types import JsonObject, JsonValue, deeper_than, with_whole_num
 
 PATH = "model_parameters"
 NESTED = "model.parameters"
+MAX_MODEL_CHARS = 512
 MAX_DEPTH = 100  # of JSON given as text: what a protobuf Struct may hold
 # They are fields of the request itself; a parameter of the same name would contradict them.
 REFUSED: Mapping[str, str] = MappingProxyType(
@@ -216,10 +217,13 @@ def _given(place: Mapping[str, tuple[str, JsonValue]]) -> dict[str, tuple[str, J
 
 def _model(raw: Mapping[str, JsonValue], violations: list[Violation]) -> str:
     model = raw.get("model.name")
-    if isinstance(model, str) and model.strip():
-        return model.strip()
-    violations.append(Violation(f'{PATH}["model.name"]', "must be a non-empty string: the model to ask"))
-    return ""
+    name = model.strip() if isinstance(model, str) else ""
+    advice = "" if name else "must be a non-empty string: the model to ask"
+    if len(name) > MAX_MODEL_CHARS:
+        advice = f"must be at most {MAX_MODEL_CHARS} characters"
+    if advice:
+        violations.append(Violation(f'{PATH}["model.name"]', advice))
+    return name
 
 
 def _nested(raw: Mapping[str, JsonValue], violations: list[Violation]) -> JsonObject:

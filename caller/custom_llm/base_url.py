@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
 _SLASHES = re.compile(r"/{2,}")
-_VERSION = re.compile(r"/v\d+[a-z0-9]*(?=/|$)", re.IGNORECASE)
-_LAST_VERSION = re.compile(r"/v\d+[a-z0-9]*$", re.IGNORECASE)
+# One digit and then anything: with `\d+` every way to split the digits would be tried where the rest does not match.
+_VERSION = re.compile(r"/v\d[a-z0-9]*(?=/|$)", re.IGNORECASE)
+_LAST_VERSION = re.compile(r"/v\d[a-z0-9]*$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

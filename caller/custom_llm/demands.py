@@ -105,7 +105,7 @@ def _demanded(
 
 
 def _names(field: str, text: str) -> bool:
-    return re.search(NAMES.get(field, rf"\b{re.escape(field)}\b"), text, re.IGNORECASE) is not None
+    return re.compile(NAMES.get(field, rf"\b{re.escape(field)}\b"), re.IGNORECASE).search(text) is not None
 
 
 def _left_of_context(text: str) -> str:

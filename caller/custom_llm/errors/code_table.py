@@ -35,10 +35,12 @@ MINIMAX: Final = "base_resp "
 ZHIPU: Final = "error with a four-digit code "
 SILICONFLOW: Final = "code beside data "
 
+_NOT_IN_A_KEY: Final = re.compile(r"[^a-z0-9]")
+
 
 def key_of(word: str) -> str:
     """The word as it is compared."""
-    return re.sub(r"[^a-z0-9]", "", word.lower()).removesuffix("exception").removesuffix("error")
+    return _NOT_IN_A_KEY.sub("", word.lower()).removesuffix("exception").removesuffix("error")
 
 
 _Rows: TypeAlias = Mapping[Kind, tuple[tuple[str, str], ...]]

@@ -8,8 +8,10 @@ from typing import Final
 from urllib.parse import SplitResult, parse_qs, urlsplit, urlunsplit
 
 _OPERATION: Final = re.compile(r"/(chat/completions|responses|messages|models)$")
-_VERSION: Final = re.compile(r"/v\d+[a-z0-9]*(?=/|$)", re.IGNORECASE)
-_TWICE: Final = re.compile(r"(/v\d+[a-z0-9]*)(/v\d+[a-z0-9]*)+(?=/|$)", re.IGNORECASE)
+# One digit and then anything: `\d+[a-z0-9]*` tries every way to split the digits where the rest does not match.
+_VERSION: Final = re.compile(r"/v\d[a-z0-9]*(?=/|$)", re.IGNORECASE)
+_TWICE: Final = re.compile(r"(/v\d[a-z0-9]*)(/v\d[a-z0-9]*)+(?=/|$)", re.IGNORECASE)
+_SLASHES: Final = re.compile(r"/{2,}")
 _OPERATION_TWICE: Final = re.compile(
     r"/((chat/)?completions|embeddings|responses|messages)(?=/(chat/completions|responses|(v1/)?messages)$)"
 )
@@ -71,7 +73,7 @@ def _ollama(parts: SplitResult) -> str:
 def _slashes(parts: SplitResult) -> str:
     if "//" not in parts.path:
         return ""
-    return f"The path has doubled slashes: the URL is probably {_at(parts, re.sub('/{2,}', '/', parts.path))}."
+    return f"The path has doubled slashes: the URL is probably {_at(parts, _SLASHES.sub('/', parts.path))}."
 
 
 def _twice(parts: SplitResult) -> str:

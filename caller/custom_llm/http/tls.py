@@ -54,6 +54,8 @@ _REASONS: Final = {
     "SSLV3_ALERT_UNEXPECTED_MESSAGE": _NOT_TLS,
 }
 
+_NOT_A_WORD = re.compile(r"[^A-Za-z0-9_ ]")
+
 
 def endpoint_context(ca_file: str = "", *, strict: bool = True) -> ssl.SSLContext:
     """The context of connections to endpoints: the system's authorities, and those of `ca_file`.
@@ -95,4 +97,4 @@ def tls_fault(error: BaseException | None) -> str:
 
 def _plain(text: str) -> str:
     """OpenSSL's own words; a certificate's names, which the peer chooses, are not among them."""
-    return re.sub(r"[^A-Za-z0-9_ ]", "", text)[:80].replace("_", " ").lower()
+    return _NOT_A_WORD.sub("", text)[:80].replace("_", " ").lower()

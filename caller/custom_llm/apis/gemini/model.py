@@ -20,8 +20,10 @@ _VERSION = "v1beta"
 _PREFIXES = ("models/", "tunedModels/", "publishers/", "projects/")
 _FORBIDDEN = re.compile(r"[?#&\\\x00-\x1f\x7f-\x9f]|\.\.|//|^[/.]|/$")
 _GENERATION = re.compile(r"gemini-(\d{1,3})(?!\d)")
-# `…/models`, or the whole URL of an operation of any model.
-_WHOLE = re.compile(r"(?P<root>.*)/(?:models|tunedModels)(?:/.+:[A-Za-z]+)?")
+# `…/models`, or the whole URL of an operation of any model. A name holds no further `/models/`: without that, each of
+# them in a long path would be tried to the path's end.
+_LIST = r"/(?:models|tunedModels)"
+_WHOLE = re.compile(rf"(?P<root>.*){_LIST}(?:/(?:(?!{_LIST}/).)+:[A-Za-z]+)?")
 _SSE = "alt=sse"
 
 
