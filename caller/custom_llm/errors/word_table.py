@@ -185,7 +185,10 @@ _TOO_LONG: Final = _words(
 )
 _FILTERED: Final = _words(
     ("Azure", r"content management policy"),
-    ("OpenAI", r"flagged (as potentially violating|for possible cyber|by)|violat\w+ (our|openai'?s|the) usage polic"),
+    (
+        "OpenAI",
+        r"flagged (as potentially violating|for possible cyber|by)|violat\w{1,8} (our|openai'?s|the) usage polic",
+    ),
     ("OpenAI", r"(rejected|blocked|failed)[^\n]{0,30}(by|as a result of) (our|the) safety system"),
     ("Anthropic", r"(blocked|rejected|refused) by (the |our |your |an? )?(content|safety) (filter|polic|moderation)"),
     ("xAI", r"violates (the |our )?(usage|content) guidelines"),
@@ -204,7 +207,7 @@ _FILTERED: Final = _words(
     ("Cloudflare AI Gateway", r"(prompt|response) blocked due to security"),
     (
         "OpenRouter, Venice",
-        r"(violat\w+|blocked|rejected|flagged|against)[^\n]{0,60}(content polic|moderation|safety (polic|filter))",
+        r"(violat\w{1,8}|blocked|rejected|flagged|against)[^\n]{0,60}(content polic|moderation|safety (polic|filter))",
     ),
     ("Chinese vendors", r"敏感(内容|信息|词)|内容(安全|审核|违规)|违规内容"),
 )
