@@ -94,8 +94,7 @@ def took(pattern: re.Pattern[str] | re.Pattern[bytes], how: str, text: str) -> f
 
 
 def longest(pattern: re.Pattern[str] | re.Pattern[bytes], how: str) -> tuple[float, str]:
-    """The longest use, and the beginning of its text. A small part comes first: what takes as long there as all of it may
-    is not tried on."""
+    """The longest use, and the beginning of its text. A part comes first: what takes too long there is not tried on."""
     written = pattern.pattern.decode() if isinstance(pattern.pattern, bytes) else pattern.pattern
     worst = (0.0, "")
     for text in texts(written):
@@ -128,13 +127,12 @@ def test_an_expression_is_linear(pattern: re.Pattern[str] | re.Pattern[bytes], h
 @pytest.mark.parametrize(
     ("pattern", "how"),
     [
-        (re.compile(r"(/v\d+[a-z0-9]*)(/v\d+[a-z0-9]*)+(?=/|$)"), "search"),
-        (re.compile(r"(?P<root>.*)/(?:models|tunedModels)(?:/.+:[A-Za-z]+)?"), "fullmatch"),
+        (re.compile(r"/v\d+[a-z0-9]*(?=/|$)"), "search"),
         (re.compile(r"\s+$"), "search"),
     ],
 )
 def test_a_square_is_found(pattern: re.Pattern[str], how: str) -> None:
-    """The two that once stood here, and the plainest one."""
+    """One that once stood here, and the plainest one."""
     assert longest(pattern, how)[0] > SECONDS
 
 
