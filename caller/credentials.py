@@ -78,6 +78,12 @@ FORBIDDEN_HEADERS = frozenset(
 _PUBLIC_IN_QUERY = frozenset({"alt", "api-version", "version"})
 
 
+# Headers that say how to answer, not who asks: their values are words of our own texts, too.
+_PUBLIC_HEADERS = frozenset(
+    {"accept", "content-type", "user-agent", "anthropic-version", "anthropic-beta", "openai-beta", "x-portkey-provider"}
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Credential:
     """A validated credential. `exact_url`: `base_url` is the whole URL and is called as it is."""
@@ -100,7 +106,8 @@ class Credential:
         query = urlsplit(self.base_url).query
         written = [part.partition("=")[::2] for part in query.split("&")]
         in_query = [value for name, value in written if name not in _PUBLIC_IN_QUERY]
-        return (*self.headers.values(), *in_query, *(unquote_plus(value) for value in in_query))
+        in_headers = [value for name, value in self.headers.items() if name.lower() not in _PUBLIC_HEADERS]
+        return (*in_headers, *in_query, *(unquote_plus(value) for value in in_query))
 
 
 def parse_credential(raw: Mapping[str, JsonValue]) -> Credential:

@@ -2,17 +2,23 @@
 
 Endpoints repeat what they were sent: "Incorrect API key provided: sk-…". What looks like a key is taken out without
 knowing any key (`sanitized`); what the caller knows to be secret is taken out by value (`redacted`). It knows no
-error, no HTTP and no JSON.
+error and no HTTP.
 """
 
+import base64
+import json
 import re
 from collections.abc import Iterable
+from urllib.parse import quote, quote_plus
 
 MARK = "***"
 
 # Enough for every text that is shown, and a bound for the expressions below.
 _MAX_CHARS = 4096
 _MIN_SECRET = 4
+# So many characters of a key in a row are too many; what is shorter than the second is no key that parts are made of.
+_PART = 8
+_LONG = 12
 
 _SCHEMES = frozenset({"bearer", "basic", "token", "key", "apikey", "api-key"})
 
@@ -64,19 +70,68 @@ def sanitized(text: str) -> str:
 
 
 def redacted(text: str, secrets: Iterable[str]) -> str:
-    """The text with every one of the values replaced.
+    """The text without any of the values: as they are, URL-encoded, JSON-escaped, in base64, and of `Basic` what it
+    holds.
 
-    Give header values as they are sent: of `Bearer abcd` the key alone is replaced too. Values of less than four
-    characters are left alone, they would tear ordinary words.
+    Give header values as they are sent: of `Bearer abcd` the key alone is replaced too. A text may have been clipped,
+    or broken into lines, in the middle of a key: eight characters of one in a row are taken out as well. Short values
+    are left alone, they would tear ordinary words: keys behind a scheme below four characters, others below eight.
     """
-    values: set[str] = set()
-    for secret in secrets:
-        scheme, _, key = secret.strip().partition(" ")
-        values |= {secret.strip(), key.strip()} if scheme.lower() in _SCHEMES else {secret.strip()}
-    for value in sorted(values, key=len, reverse=True):
-        if len(value) >= _MIN_SECRET:
-            text = text.replace(value, MARK)
+    given = [secret.strip() for secret in secrets]
+    for whole in sorted(given, key=len, reverse=True):
+        if len(whole) >= _PART:
+            text = text.replace(whole, MARK)
+    forms = sorted(_forms(given), key=len, reverse=True)
+    for form in forms:
+        text = text.replace(form, MARK)
+    for form in forms:
+        if len(form) >= _LONG:
+            text = _without_parts(text, form)
     return text
+
+
+def _forms(secrets: Iterable[str]) -> set[str]:
+    """Every form in which one of the values could come back."""
+    forms: set[str] = set()
+    for secret in secrets:
+        scheme, _, key = secret.partition(" ")
+        known = scheme.lower() in _SCHEMES
+        values = {key.strip()} if known else {secret}
+        least = _MIN_SECRET if known else _PART
+        if scheme.lower() == "basic":
+            pair = _decoded(key.strip())
+            values |= {pair, pair.partition(":")[2]}
+        for value in (each for each in values if len(each) >= least):
+            coded = base64.b64encode(value.encode("utf-8", "replace")).decode().rstrip("=")
+            escaped = json.dumps(value)[1:-1]
+            safe = value.encode("utf-8", "replace").decode()
+            forms |= {value, quote(safe, safe=""), quote_plus(safe), escaped, escaped.replace("/", "\\/"), coded}
+    return forms
+
+
+def _decoded(key: str) -> str:
+    try:
+        return base64.b64decode(key + "==").decode("utf-8", "replace")
+    except ValueError:
+        return ""
+
+
+def _without_parts(text: str, secret: str) -> str:
+    """The text without runs of eight characters or more that stand in the secret."""
+    parts = {secret[at : at + _PART] for at in range(len(secret) - _PART + 1)}
+    kept: list[str] = []
+    at = 0
+    while at < len(text):
+        end = at
+        while text[end : end + _PART] in parts:
+            end += 1
+        if end == at:
+            kept.append(text[at])
+            at += 1
+        else:
+            kept.append(MARK)
+            at = end + _PART - 1
+    return "".join(kept)
 
 
 def _run(match: re.Match[str]) -> str:
