@@ -130,7 +130,7 @@ def _metadata(error: CallerError, report: CallReport) -> dict[str, str]:
         "http_status": "" if error.http_status is None else str(error.http_status),
         "endpoint_code": error.endpoint_code,
         "endpoint_request_id": error.endpoint_request_id or report.endpoint_request_id,
-        "url": report.url,
+        "url": errors.clipped(report.url, 300),
         "attempts": str(report.attempts) if report.attempts else "",
         "fault": error.fault.value,
     }
