@@ -60,31 +60,32 @@ class PoolKey(NamedTuple):
 class _Group(Generic[ConnectionT]):
     """Connections under one bound, the oldest first, and whose they are."""
 
-    __slots__ = ("_clients", "_limit", "_members")
+    __slots__ = ("_clients", "_limit", "_members", "is_empty", "is_over")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
+        self.is_over = self.is_empty = False
         self._members: dict[ConnectionT, None] = {}
         self._clients: dict[str, dict[ConnectionT, None]] = {}
 
-    def __len__(self) -> int:
-        return len(self._members)
-
     def add(self, connection: ConnectionT, client: str) -> None:
         self._members[connection] = None
-        self._clients.setdefault(client, {})[connection] = None
+        theirs = self._clients.get(client)
+        if theirs is None:
+            theirs = self._clients[client] = {}
+        theirs[connection] = None
+        self.is_over = len(self._members) > self._limit
 
     def remove(self, connection: ConnectionT, client: str) -> None:
         del self._members[connection]
+        self.is_empty = not self._members
         theirs = self._clients[client]
         del theirs[connection]
         if not theirs:
             del self._clients[client]
 
-    def superfluous(self) -> ConnectionT | None:
-        """Which one must go: the oldest of a client that has more than half, else the oldest. None: within bounds."""
-        if len(self._members) <= self._limit:
-            return None
+    def superfluous(self) -> ConnectionT:
+        """Which one must go: the oldest of a client that has more than half, else the oldest."""
         most = max(self._clients.values(), key=len)
         return next(iter(most if len(most) > self._limit // 2 else self._members))
 
@@ -126,9 +127,8 @@ class IdlePool(Generic[ConnectionT]):
             group.add(connection, key.client)
         connection.park(partial(self._forget, connection))
         for group in (origin, self._all):
-            superfluous = group.superfluous()
-            if superfluous is not None:
-                self._drop(superfluous)
+            if group.is_over:
+                self._drop(group.superfluous())
         if self._timer is None and self._until:
             self._timer = self._loop.call_later(_SWEEP, self._sweep)
 
@@ -157,7 +157,7 @@ class IdlePool(Generic[ConnectionT]):
         self._all.remove(connection, key.client)
         origin = self._origins[key.origin]
         origin.remove(connection, key.client)
-        if not origin:
+        if origin.is_empty:
             del self._origins[key.origin]
         theirs = self._by_key[key]
         theirs.remove(connection)

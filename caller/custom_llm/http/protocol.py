@@ -16,7 +16,6 @@ import select
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 import aiohttp
@@ -71,6 +70,8 @@ class EndpointProtocol(ResponseHandler):
         self._answered = False
         self._on_gone: Callable[[], None] | None = None
         self._finished: _Parser | None = None
+        self._socket: socket.socket | None = None
+        self._poll: select.poll | None = None
 
     # -- one request -----------------------------------------------------------------------------------------------
 
@@ -84,11 +85,12 @@ class EndpointProtocol(ResponseHandler):
         """The request has left us. Its answer's first packet shall not wait for our delayed ACK: an endpoint with
         Nagle's algorithm on writes the second behind it. The option does not stick, so it is set each time."""
         self._written = True
-        transport = self.transport
-        if transport is None or _QUICKACK is None:
+        if self._socket is None or _QUICKACK is None:
             return
-        with suppress(OSError):  # it is closed
-            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+        try:
+            self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+        except OSError:
+            self._socket = None  # it is closed
 
     @property
     def premature(self) -> bool:
@@ -152,7 +154,21 @@ class EndpointProtocol(ResponseHandler):
         if transport is None or transport.is_closing() or self.should_close or _begun(finished):
             return False
         self.reused = True
-        return not _readable(transport)
+        return not self._is_readable()
+
+    def _is_readable(self) -> bool:
+        """Whether the socket holds bytes or an end that nobody has read."""
+        if self._socket is None:
+            return True
+        try:
+            if sys.platform == "win32":
+                return bool(select.select([self._socket], (), (), 0)[0])
+            if self._poll is None:
+                self._poll = select.poll()
+                self._poll.register(self._socket.fileno(), select.POLLIN)
+            return bool(self._poll.poll(0))
+        except (OSError, ValueError):
+            return True
 
     def _gone(self) -> None:
         on_gone, self._on_gone = self._on_gone, None
@@ -184,8 +200,13 @@ class EndpointProtocol(ResponseHandler):
         if self.transport is not None:
             self.transport.abort()
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._socket = transport.get_extra_info("socket")
+
     def connection_lost(self, exc: BaseException | None) -> None:
         self._gone()
+        self._socket = self._poll = None
         super().connection_lost(exc)
 
 
@@ -289,17 +310,4 @@ def _begun(parser: _Parser | None) -> bool:
     try:
         return parser.feed_eof() is not None
     except Exception:  # noqa: BLE001 -- whatever a parser thinks of half a message: it is one
-        return True
-
-
-def _readable(transport: asyncio.Transport) -> bool:
-    """Whether the socket holds bytes or an end that nobody has read."""
-    try:
-        descriptor = transport.get_extra_info("socket").fileno()
-        if sys.platform == "win32":
-            return bool(select.select([descriptor], (), (), 0)[0])
-        poll = select.poll()
-        poll.register(descriptor, select.POLLIN)
-        return bool(poll.poll(0))
-    except (OSError, ValueError):
         return True
