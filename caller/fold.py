@@ -81,8 +81,12 @@ class Folder:
         """
         match event:
             case TextDelta():
-                choice = self._choice(event.choice)
-                self._take(choice.text, event.text)
+                # Once per token: without calls of its own.
+                choice = self._choices.get(event.choice) or self._choice(event.choice)
+                self._room -= len(event.text)
+                if self._room < 0:
+                    self._charge(0)
+                choice.text.append(event.text)
                 if event.logprobs:
                     choice.logprobs.extend(event.logprobs)
                     self._charge(sum(_LOGPROB * (1 + len(token.top)) for token in event.logprobs))

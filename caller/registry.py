@@ -12,9 +12,6 @@ class Registry:
     def __init__(self, callers: Mapping[str, Caller]) -> None:
         self._callers = {provider_id.lower(): caller for provider_id, caller in callers.items()}
 
-    def __contains__(self, provider_id: str) -> bool:
-        return provider_id.lower() in self._callers
-
     def resolve(self, provider_id: str) -> Caller:
         """The caller of a provider.
 

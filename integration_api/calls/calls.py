@@ -125,9 +125,16 @@ class Calls:
             async with self._admitted(report):
                 return await inspection.list_models(report)
 
-    def knows(self, provider: str) -> bool:
-        """Whether there is a caller for a provider."""
-        return provider in self._registry
+    def require(self, provider: str, report: CallReport | None = None) -> None:
+        """Refuse a provider that nothing answers to; `report` is told who was asked for. The first thing that a `read`
+        does.
+
+        Raises:
+            UnknownProvider: there is no caller for it.
+        """
+        if report is not None:
+            report.provider = clipped(provider.lower(), _MAX_PROVIDER_CHARS)
+        self._registry.resolve(provider)
 
     def check(self, target: Target) -> None:
         """Refuse a target whose provider is unknown or whose credential is malformed. Pure.
@@ -145,7 +152,6 @@ class Calls:
 
     def _begin(self, client: Client, report: CallReport, target: Target) -> Target:
         """The target with its total time bounded by the client's own deadline."""
-        report.provider = clipped(target.provider.lower(), _MAX_PROVIDER_CHARS)
         left = client.time_left()
         if left is not None and left < target.timeouts.total:
             target = replace(target, timeouts=replace(target.timeouts, total=left))

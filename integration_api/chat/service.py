@@ -63,10 +63,12 @@ class ChatService:
         return v1_response.models(await self._calls.list_models(rpc, rpc.new_report(), read))
 
     def _read(self, request: pb.ChatRequest, rpc: Rpc) -> tuple[Ask, Target]:
+        self._calls.require(request.provider_id, rpc.report)
         credential = self._credential(request.credential, rpc)
         return v1_request.chat_call(request, credential, self._timeouts, self._max_attempts)
 
     def _target(self, provider: str, credential: msg.Credential, rpc: Rpc, model: str = "") -> Target:
+        self._calls.require(provider, rpc.report)
         parameters: JsonObject = {"model.name": model} if model else {}
         value = self._credential(credential, rpc)
         return Target(provider, value, self._timeouts, parameters, self._max_attempts)

@@ -45,34 +45,36 @@ class RapidaCalls:
         self._max_answer = settings.max_answer_bytes
         self._upper_case = settings.rapida_upper_case_metrics
 
-    def chat(self, request: pb.ChatRequest) -> tuple[Ask, Target]:
+    def chat(self, request: pb.ChatRequest, report: CallReport) -> tuple[Ask, Target]:
         """What a request asks, and of whom.
 
         Raises:
             ClientError: what is wrong with it.
         """
-        provider = self._known(request.providerName)
+        provider = self._known(request.providerName, report)
         credential = credential_value(request.credential, request.connectionOptions)
         ask, parameters = ask_of(request)
         return ask, self._target(provider, credential, parameters)
 
-    def turn(self, question: pb.StreamChatInput, configuration: Configuration) -> tuple[Ask, Target]:
+    def turn(
+        self, question: pb.StreamChatInput, configuration: Configuration, report: CallReport
+    ) -> tuple[Ask, Target]:
         """What a turn asks, and of whom.
 
         Raises:
             ClientError: what is wrong with it.
         """
-        provider = self._known(question.providerName or configuration.provider)
+        provider = self._known(question.providerName or configuration.provider, report)
         ask, parameters = ask_of(question)
         return ask, self._target(provider, configuration.credential, parameters)
 
-    def verification(self, provider: str, credential: msg.Credential) -> Target:
+    def verification(self, provider: str, credential: msg.Credential, report: CallReport) -> Target:
         """Whose credential is looked at.
 
         Raises:
             ClientError: what is wrong with it.
         """
-        return self._target(self._known(provider), credential_value(credential, {}), {})
+        return self._target(self._known(provider, report), credential_value(credential, {}), {})
 
     def configuration(self, wire: pb.StreamChatConfiguration) -> Configuration:
         """What a stream is configured to.
@@ -88,9 +90,11 @@ class RapidaCalls:
     def _target(self, provider: str, credential: JsonObject, parameters: JsonObject) -> Target:
         return Target(provider, credential, self._timeouts, parameters, self._max_attempts)
 
-    def _known(self, provider: str) -> str:
-        if not self.calls.knows(provider):
-            raise unsupported("chat", provider)
+    def _known(self, provider: str, report: CallReport | None = None) -> str:
+        try:
+            self.calls.require(provider, report)
+        except UnknownProvider as error:
+            raise unsupported("chat", provider) from error
         return provider
 
     def measured(self, request_id: str, report: CallReport, usage: Usage | None = None) -> Measured:

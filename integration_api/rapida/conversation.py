@@ -252,7 +252,7 @@ class Conversation:
             raise RuntimeError("a turn is answered once")
         turn.report.request_id = self._stream.rpc.name(turn.request_id)
         answer = _TurnAnswer(turn, self._stream, self._calls, self._enqueue, self._until_room)
-        read = partial(self._calls.turn, question, turn.configuration)
+        read = partial(self._calls.turn, question, turn.configuration, turn.report)
         del question  # the call lets go of it once it is read
         await self._calls.calls.run(answer, turn.report, read, answer)
         return answer.last

@@ -65,7 +65,7 @@ class UnifiedProviderService:
         _remember_origin(rpc)
         report = rpc.new_report(request.requestId)
         sink = _WholeAnswer(request.requestId, rpc, report, self._calls)
-        running = self._calls.calls.run(rpc, report, partial(self._calls.chat, request), sink)
+        running = self._calls.calls.run(rpc, report, partial(self._calls.chat, request, report), sink)
         del request  # the call lets go of it once it is read
         await running
         return sink.response
@@ -90,8 +90,9 @@ class UnifiedProviderService:
         """Whether a credential is usable."""
         _remember_origin(rpc)
         number = _number(rpc)
-        read = partial(self._calls.verification, request.providerName, request.credential)
-        found = await self._calls.calls.verify(rpc, rpc.new_report(rpc.request_id), read)
+        report = rpc.new_report(rpc.request_id)
+        read = partial(self._calls.verification, request.providerName, request.credential, report)
+        found = await self._calls.calls.verify(rpc, report, read)
         return unified_response.verified(number, found)
 
     def verify_credential_failed(self, error: CallerError, raw: bytes, rpc: Rpc) -> pb.VerifyCredentialResponse:

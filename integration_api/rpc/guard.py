@@ -14,6 +14,7 @@ import math
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import grpc
@@ -141,10 +142,7 @@ class Guard:
                 answer = await handler(message, rpc)
                 await rpc.write(_NOTHING if answer is None else answer)
 
-        async def guarded(_: object, context: grpc.aio.ServicerContext) -> None:
-            await self._call(method, work, context, authenticate, in_body)
-
-        return grpc.stream_stream_rpc_method_handler(guarded)
+        return self._guarded(method, work, authenticate, in_body)
 
     def server_stream(self, method: str, request: type[Request], handler: Handler[Request]) -> grpc.RpcMethodHandler:
         """A guarded method of one request and many answers; the handler writes its frames through the `Rpc`."""
@@ -153,10 +151,7 @@ class Guard:
             with self._counted(rpc):
                 await handler(parsed(request, await self._receiver.receive(rpc)), rpc)
 
-        async def guarded(_: object, context: grpc.aio.ServicerContext) -> None:
-            await self._call(method, work, context, None, None)
-
-        return grpc.stream_stream_rpc_method_handler(guarded)
+        return self._guarded(method, work)
 
     def bidi(
         self,
@@ -172,16 +167,25 @@ class Guard:
             with self._opened(OpenStream(rpc, request, self._counted)) as stream:
                 await handler(stream)
 
-        async def guarded(_: object, context: grpc.aio.ServicerContext) -> None:
-            await self._call(method, work, context, authenticate, None)
+        return self._guarded(method, work, authenticate)
 
+    def _guarded(
+        self,
+        method: str,
+        work: Callable[[Rpc], Awaitable[None]],
+        authenticate: Authenticate | None = None,
+        in_body: InBody | None = None,
+    ) -> grpc.RpcMethodHandler:
+        guarded = partial(self._call, method=method, work=work, authenticate=authenticate, in_body=in_body)
         return grpc.stream_stream_rpc_method_handler(guarded)
 
     async def _call(
         self,
+        _: object,
+        context: grpc.aio.ServicerContext,
+        *,
         method: str,
         work: Callable[[Rpc], Awaitable[None]],
-        context: grpc.aio.ServicerContext,
         authenticate: Authenticate | None,
         in_body: InBody | None,
     ) -> None:

@@ -121,7 +121,8 @@ class SseDecoder:
             self._add(value.strip())
 
     def _add(self, value: bytes) -> None:
-        self._check(len(value))
+        if self._size + len(value) > self._limit:
+            self._check(len(value))
         self._size += len(value) + _LINE
         self._data.append(value)
 

@@ -129,12 +129,12 @@ class Response:
                     self.turn.given = len(piece)
                     return piece
                 self._pieces = None
-            chunk = await self._next()
+            try:
+                chunk = await self._response.content.readany()
+            except THEIRS as error:
+                chunk = self._before_loss(error)
             if not chunk:
-                if self._inflater is not None and not self._complete:
-                    self._inflater.close()
-                self._complete = True
-                return b""
+                return self._ended()
             size = len(chunk)
             self._room -= size
             if self._room < 0:
@@ -147,17 +147,20 @@ class Response:
                 self.turn.given = size
                 return chunk
 
-    async def _next(self) -> bytes:
+    def _ended(self) -> bytes:
+        if self._inflater is not None and not self._complete:
+            self._inflater.close()
+        self._complete = True
+        return b""
+
+    def _before_loss(self, error: BaseException) -> bytes:
+        """What came before the connection was lost counts. aiohttp raises first and keeps it, and there is no public
+        way to it."""
         content = self._response.content
-        try:
-            return await content.readany()
-        except THEIRS as error:
-            # What came before the connection was lost counts. aiohttp raises first and keeps it, and there is no
-            # public way to it.
-            if content._buffer:  # noqa: SLF001 -- see above
-                return content._read_nowait(-1)  # noqa: SLF001 -- see above
-            lost = "the connection to the endpoint was lost inside its answer"
-            raise StreamInterrupted(lost) from error.with_traceback(None)  # aiohttp keeps this error
+        if content._buffer:  # noqa: SLF001 -- see above
+            return content._read_nowait(-1)  # noqa: SLF001 -- see above
+        lost = "the connection to the endpoint was lost inside its answer"
+        raise StreamInterrupted(lost) from error.with_traceback(None)  # aiohttp keeps this error
 
     async def read_error(self) -> bytes:
         """The body of an error, cut at 64 KiB and two seconds; what came of it if the rest is lost."""
