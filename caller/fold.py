@@ -159,20 +159,23 @@ class Folder:
 
 
 def merge_usage(earlier: Usage | None, later: Usage) -> Usage:
-    """Each count that is reported replaces the earlier one; one that is missing does not reset it."""
+    """Each count that is reported replaces the earlier one; one that is missing, or 0, does not reset it: what was used
+    stays used."""
     if earlier is None:
         return later
     return Usage(
-        input=earlier.input if later.input is None else later.input,
-        output=earlier.output if later.output is None else later.output,
-        total=earlier.total if later.total is None else later.total,
-        cached_input=earlier.cached_input if later.cached_input is None else later.cached_input,
-        cache_creation_input=(
-            earlier.cache_creation_input if later.cache_creation_input is None else later.cache_creation_input
-        ),
-        reasoning=earlier.reasoning if later.reasoning is None else later.reasoning,
+        input=_latest(earlier.input, later.input),
+        output=_latest(earlier.output, later.output),
+        total=_latest(earlier.total, later.total),
+        cached_input=_latest(earlier.cached_input, later.cached_input),
+        cache_creation_input=_latest(earlier.cache_creation_input, later.cache_creation_input),
+        reasoning=_latest(earlier.reasoning, later.reasoning),
         source=later.source,
     )
+
+
+def _latest(earlier: int | None, later: int | None) -> int | None:
+    return later or (later if earlier is None else earlier)
 
 
 def merge_fields(into: JsonObject, fields: JsonObject) -> None:

@@ -68,6 +68,12 @@ class AnswerDecoder(Protocol):
     """Reads one answer of one call, as a stream or as a whole. Raises `CallerError`s only."""
 
     @property
+    def complete(self) -> bool:
+        """True once all of the answer is said, so that only a late usage can come: silence ends it then. False again
+        where more of the answer comes."""
+        ...
+
+    @property
     def done(self) -> bool:
         """True once the endpoint said that nothing more comes (`[DONE]`, `message_stop`)."""
         ...

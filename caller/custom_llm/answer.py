@@ -38,6 +38,7 @@ class AnswerReader:
     or what is wanted of it, ends.
 
     Attributes:
+        complete: whether all of the answer is said, so that only a late usage can come.
         done: whether the endpoint said that nothing more comes.
         failure: the error that ended the answer, behind the events that came with it.
         output_started: whether what came last holds output that may leave.
@@ -55,6 +56,7 @@ class AnswerReader:
         "_stream",
         "_tags",
         "_url",
+        "complete",
         "done",
         "failure",
         "output_started",
@@ -73,6 +75,7 @@ class AnswerReader:
     ) -> None:
         """`stream`: a stream was asked for; `request`: what was sent, for texts, and since a good answer tells what
         was changed in it."""
+        self.complete = False
         self.done = False
         self.failure: CallerError | None = None
         self.output_started = False
@@ -108,6 +111,7 @@ class AnswerReader:
                     break
         except CallerError as error:
             return self._failed(self._explained(error, frame.event), events, frames)
+        self.complete = decoder.complete
         released = self._released(events)
         if self.output_started:
             self._silence.bytes = self._silence.events = 0

@@ -32,6 +32,9 @@ from caller.errors import (
 from caller.events import Event
 from caller.target import Timeouts
 
+# How long a complete answer waits for more, in seconds: some endpoints keep the connection open behind it.
+_LATE = 2.0
+
 
 @dataclass(frozen=True, slots=True)
 class Work:
@@ -85,8 +88,13 @@ class Attempt:
                 async with await self._answered() as response:
                     # The body is sent: what is left of a request with a long conversation is small.
                     self._work = work = replace(work, request=replace(work.request, body=b""))
+                    late = 0.0  # when a complete answer has waited long enough: pings move it as little as a timeout
                     while True:
-                        chunk = b"" if reader.done else await response.read()
+                        if reader.complete and not reader.done:
+                            late = late or self._clock() + _LATE
+                            chunk = await _late_bytes(response, late)
+                        else:
+                            chunk = b"" if reader.done else await response.read()
                         if response.turn.given < LEAST:
                             batch = reader.feed(chunk) if chunk else reader.close()
                         else:
@@ -95,6 +103,7 @@ class Attempt:
                             response.turn.worked(time.perf_counter() - begun)
                         report.usage = reader.usage
                         if batch:
+                            late = 0.0
                             timer.disarm()  # the reader takes its own time
                             if reader.output_started and work.stream:
                                 if report.first_output is None:
@@ -160,6 +169,15 @@ class Attempt:
 def first_output_due(timeouts: Timeouts, report: CallReport, *, stream: bool) -> float:
     """When the first output must be there, all attempts together; a whole answer has the call's time."""
     return report.started + (min(timeouts.first_output, timeouts.total) if stream else timeouts.total)
+
+
+async def _late_bytes(response: Response, due: float) -> bytes:
+    """What comes behind a complete answer: a late usage, the body's end, or silence, which ends it as well."""
+    try:
+        async with asyncio.timeout_at(due):
+            return await response.read()
+    except TimeoutError:
+        return b""
 
 
 def _as_cut(error: StreamInterrupted) -> StreamCut:

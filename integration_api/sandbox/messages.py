@@ -119,7 +119,7 @@ def _head(request: Request, scenario: Scenario, content: Json) -> JsonObject:
         "stop_reason": None,
         "stop_sequence": None,
         "stop_details": None,
-        "usage": _usage(scenario.usage, 1),
+        "usage": _usage(scenario.usage, min(scenario.usage.output, 1)),  # never more than the end says
     }
 
 

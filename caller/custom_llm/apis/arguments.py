@@ -4,6 +4,7 @@ What a server sent cannot be taken back once it has left, so what may be a repet
 
 * `{}`, `null` or `""` ahead of fragments is a placeholder (Anthropic's block start, and what was made after it);
 * the whole text once more behind complete arguments, in one piece or in fragments, is the same text;
+* a whole object several times in one piece is that object;
 * a piece that begins with all that came before is a sum, where both behind one another would be no JSON.
 
 Everything else is a fragment and leaves as it came: what a model wrote is never repaired.
@@ -18,6 +19,7 @@ _PLACEHOLDERS = frozenset({"{}", "null", '""'})
 _MAX_PLACEHOLDER = 8
 # Checks that found nothing, after which pieces are taken as they come: a hostile answer must not be quadratic.
 _MAX_CHECKS = 64
+_MAX_TIMES = 4
 _decode = msgspec.json.Decoder().decode
 _TRUNCATED = "Input data was truncated"
 
@@ -87,6 +89,8 @@ class Arguments:
         if len(piece) <= _MAX_PLACEHOLDER and piece.strip() in _PLACEHOLDERS:
             self._placeholder = NONE
             return ""
+        if "}{" in piece:
+            piece = _once(piece)
         if self._placeholder and piece.lstrip()[:1] not in ("{", "["):
             piece = self._placeholder + piece
         return self._add(piece)
@@ -124,6 +128,15 @@ class Arguments:
         if len(self.pieces) > 1:
             self.pieces = ["".join(self.pieces)]
         return self.pieces[0] if self.pieces else ""
+
+
+def _once(text: str) -> str:
+    """An object that stands several times behind itself, once (bridges that gather deltas and their sum)."""
+    for times in range(2, _MAX_TIMES + 1):
+        once = text[: len(text) // times]
+        if once * times == text and is_object(once):
+            return once
+    return text
 
 
 def is_object(text: str) -> bool:

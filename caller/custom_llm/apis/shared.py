@@ -32,6 +32,8 @@ ARGUMENTS_REPAIRED = "arguments: repaired"
 BLANK_TEXT_LEFT_OUT = "blank_text: left_out"
 EMPTY_MESSAGE_LEFT_OUT = "empty_message: left_out"
 PREFILL_TRIMMED = "prefill: trimmed"
+# What gateways make of another stream's comments and pings once they stand in an event of their own.
+_SIGNS_OF_LIFE = frozenset({b"ping", b"pong", b"heartbeat", b"keepalive", b"keep-alive", b"keep_alive", b""})
 NO_ARGUMENTS: JsonObject = {"type": "object", "properties": {}}
 
 
@@ -61,7 +63,9 @@ def _finite(text: str) -> float | None:
 
 def _parse_broken(data: bytes) -> JsonValue:
     try:
-        loaded = json.loads(data.decode("utf-8", "replace"), parse_constant=lambda _: None, parse_float=_finite)
+        loaded = json.loads(
+            data.decode("utf-8", "replace"), strict=False, parse_constant=lambda _: None, parse_float=_finite
+        )
         text = json.dumps(loaded, ensure_ascii=False)
     except RecursionError:
         raise ValueError("nested too deeply") from None
@@ -71,8 +75,8 @@ def _parse_broken(data: bytes) -> JsonValue:
 
 
 def parse_frame(data: bytes) -> Sequence[JsonObject]:
-    """The JSON objects of one event. Where joined lines are no JSON, each line is tried: some servers (DeepInfra,
-    SambaNova) end events with a single newline.
+    """The JSON objects of one event; none for a sign of life. Where joined lines are no JSON, each line is tried: some
+    servers (DeepInfra, SambaNova) end events with a single newline.
 
     Raises:
         ProtocolError: it is not JSON.
@@ -80,9 +84,14 @@ def parse_frame(data: bytes) -> Sequence[JsonObject]:
     try:
         value = parse(data)
     except ValueError:
-        if b"\n" not in data:
-            raise ProtocolError.not_json("an event of the endpoint's stream is not JSON", data) from None
-        return [member for line in data.split(b"\n") if line.strip() for member in parse_frame(line)]
+        if b"\n" in data:
+            return [member for line in data.split(b"\n") if line.strip() for member in parse_frame(line)]
+        text = data.strip()
+        if text.startswith(b"data:") and b"data:" not in text[5:16]:  # a gateway prefixed each line again
+            return parse_frame(text[5:])
+        if text.startswith(b":") or text.strip(b'[]"').lower() in _SIGNS_OF_LIFE:
+            return ()
+        raise ProtocolError.not_json("an event of the endpoint's stream is not JSON", data) from None
     if isinstance(value, list):
         return [member for member in value if isinstance(member, dict)]
     return [value] if isinstance(value, dict) else []

@@ -12,7 +12,8 @@ How endpoints tear calls, and what a fragment is then. Absent, null, `""` and th
 | no id, no name, an unknown index or none | the latest |
 
 A name makes a new call all the same where the call that was found has another name, or complete arguments that differ,
-or came in the same list. The same name with the same arguments once more is the same call. Each call leaves with an id
+or came in the same list; a whole object behind complete arguments that differ is a call of the same name (index and id
+that never move). The same name with the same arguments once more is the same call. Each call leaves with an id
 of its own, which is ours where the endpoint's is missing or was given out before. Nothing is lost: a fragment that fits
 nowhere opens a call without a name.
 """
@@ -59,6 +60,11 @@ class _Call:
         self.held = ""  # arguments that came before name or id
         self.arguments = Arguments()
         self.delta = 0  # the list that its last fragment came in
+
+
+def _follows(held: Arguments, arguments: str) -> bool:
+    """Whether these are a whole object behind another whole one: no JSON text has the one behind the other."""
+    return is_object(arguments) and bool(held.pieces) and held.complete and not held.same(arguments)
 
 
 class ToolCallTracker:
@@ -130,10 +136,19 @@ class ToolCallTracker:
 
     def _find(self, index: int | None, wire_id: str, name: str, arguments: str) -> _Call:
         call = self._continued(index, wire_id, name, arguments)
-        if call is not None and not (name and self._begins_another(call, index, wire_id, name, arguments)):
+        if call is None:
+            return self._new(index, wire_id)
+        if name:
+            if not self._begins_another(call, index, wire_id, name, arguments):
+                return call
+        elif arguments[:1] != "{" or not _follows(call.arguments, arguments):
             return call
-        again = self._said_before(wire_id, name, arguments) if call is not None and arguments else None
-        return again or self._new(index, wire_id)
+        name = name or call.name
+        again = self._said_before(wire_id, name, arguments) if arguments else None
+        if again is None:
+            again = self._new(index, wire_id)
+            again.name = name
+        return again
 
     def _continued(self, index: int | None, wire_id: str, name: str, arguments: str) -> _Call | None:
         """The call that index and id name, or else the latest; None for a new one."""
@@ -164,7 +179,7 @@ class ToolCallTracker:
         held = call.arguments
         if None not in (index, call.index) and index != call.index:
             return held.complete or not held.begun
-        if arguments.lstrip()[:1] != "{" or not held.complete or held.same(arguments):
+        if arguments.lstrip()[:1] != "{" or not (held.pieces and held.complete) or held.same(arguments):
             return False
         return is_object(arguments) or not (wire_id and wire_id == call.wire_id)  # else the same text again, in pieces
 

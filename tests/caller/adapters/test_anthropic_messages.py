@@ -62,8 +62,11 @@ def test_a_cut_anywhere_changes_nothing() -> None:
 
 
 def test_a_stream_that_ends_early_is_never_a_good_answer() -> None:
-    """Up to message_stop every end is an interruption that carries the usage so far; a reason to stop is no end."""
-    for length in range(len(RICH)):
+    """Up to the reason to stop every end is an interruption that carries the usage so far; behind it, with every block
+    closed, the answer is there without message_stop."""
+    whole_answer = heard(*RICH).completion
+    assert heard(*RICH[:-1]).completion == whole_answer
+    for length in range(len(RICH) - 1):
         result = heard(*RICH[:length])
 
         assert isinstance(result.error, StreamInterrupted), length
@@ -110,7 +113,7 @@ def test_whole_and_streamed_are_one_answer() -> None:
         ("stop_sequence", FinishReason.STOP),
         ("max_tokens", FinishReason.LENGTH),
         ("model_context_window_exceeded", FinishReason.LENGTH),
-        ("tool_use", FinishReason.TOOL_CALLS),
+        ("tool_use", FinishReason.STOP),  # there is no call
         ("refusal", FinishReason.CONTENT_FILTER),
         ("pause_turn", FinishReason.OTHER),
         ("compaction", FinishReason.OTHER),

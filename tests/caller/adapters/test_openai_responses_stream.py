@@ -1,12 +1,14 @@
 """Answers of `openai_responses`: recordings, the official stream, whole answers, and servers that leave things out."""
 
 import copy
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from caller.custom_llm.apis.responses.adapter import OPENAI_RESPONSES
+from caller.errors import StreamInterrupted
 from caller.events import Finished, FinishReason, TextDelta, ToolCallDelta, Usage
 from tests.caller.adapters.responses_wire import (
     a_call,
@@ -165,8 +167,6 @@ def test_whole_answers_in_detail() -> None:
             "incomplete",
         ),
         ({"status": "incomplete", "incomplete_details": {"reason": "bored"}}, FinishReason.OTHER, "incomplete"),
-        ({"status": "incomplete"}, FinishReason.OTHER, "incomplete"),
-        ({"status": "cancelled"}, FinishReason.OTHER, "cancelled"),
     ],
 )
 def test_each_way_to_end(more: dict[str, Any], reason: FinishReason, raw: str) -> None:
@@ -176,6 +176,26 @@ def test_each_way_to_end(more: dict[str, Any], reason: FinishReason, raw: str) -
         assert (completion.choices[0].finish_reason, completion.choices[0].raw_finish_reason) == (reason, raw)
         details = more.get("incomplete_details")
         assert completion.provider_fields.get("incomplete_details") == details
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"status": "incomplete"},
+        {"status": "incomplete", "incomplete_details": {"reason": "None"}},
+        {"status": "incomplete", "incomplete_details": {"reason": "network_error"}},
+        {"status": "cancelled"},
+        {"status": "queued", "output": []},
+        {"status": "in_progress"},
+    ],
+)
+def test_an_unfinished_answer_is_never_a_good_one(more: dict[str, Any]) -> None:
+    """A status that is no end, or an end without a reason, fails; what was said is there all the same."""
+    answer = response(message(text("x"))) | more
+    with pytest.raises(StreamInterrupted):
+        whole(answer)
+    bare = b"event: response.created\ndata: " + json.dumps(answer).encode() + b"\n\n"
+    assert isinstance(hear(OPENAI_RESPONSES, a_call(), bare).error, StreamInterrupted)
 
 
 def test_an_incomplete_answer_with_a_call_was_cut() -> None:

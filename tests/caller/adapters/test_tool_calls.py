@@ -75,6 +75,7 @@ def test_a_call_comes_once_however_it_is_torn(deltas: list[list[Fragment]], call
         pytest.param([[(None, "", "f", OSLO), (None, "", "f", ROME)]], id="one list without ids"),
         pytest.param([[(None, "", "f", OSLO), (None, "", "f", OSLO)]], id="one list, all equal"),
         pytest.param([[(0, "k", "f", OSLO)], [(0, "k", "f", ROME)]], id="one id, index 0"),
+        pytest.param([[(0, "k", "f", OSLO)], [(0, "", "", ROME)]], id="a whole object behind another"),
         pytest.param(
             [[(0, "k", "f", "")], [(1, "k", "g", "")], [(0, "k", "", OSLO)], [(1, "k", "", ROME)]], id="one id"
         ),
@@ -92,6 +93,7 @@ def test_two_calls_stay_two_with_ids_of_their_own(deltas: list[list[Fragment]]) 
     ("pieces", "whole"),
     [
         (["null"], "{}"),
+        (['{"a":1}{"a":1}{"a":1}'], '{"a":1}'),
         (['{"a":', '{"b":1}', "}"], '{"a":{"b":1}}'),
         (['{"a":', '{"a":1}', "}"], '{"a":{"a":1}}'),
         (['{"a":', '{"a":'], '{"a":{"a":'),

@@ -10,7 +10,9 @@ and Anthropic itself never goes on to another block without signing the one befo
 from dataclasses import dataclass, field
 
 from caller.custom_llm.apis.anthropic.content import STATE_SHAPE
-from caller.custom_llm.apis.shared import arguments_object, arguments_text, json_text, new_call_id
+from caller.custom_llm.apis.arguments import Arguments
+from caller.custom_llm.apis.shared import arguments_object, arguments_text, json_text
+from caller.custom_llm.apis.tool_calls import CallIds
 from caller.errors import ResponseTooLarge
 from caller.events import Event, ProviderFields, ProviderState, ReasoningDelta, TextDelta, ToolCallDelta
 from caller.json_types import JsonObject, JsonValue, index_of, list_of, object_of, text_of, without
@@ -36,6 +38,8 @@ class _Block:
     fields: JsonObject
     call: int | None = None  # our own number of a tool call
     closed: bool = False
+    announced: bool = True  # its start was on the wire
+    arguments: Arguments = field(default_factory=Arguments)  # of a call
     pieces: list[str] = field(default_factory=list)  # text or thinking behind what `fields` began with
     json: list[str] = field(default_factory=list)  # fragments of `input`
 
@@ -44,8 +48,9 @@ class _Block:
         wire = dict(self.fields)
         if self.pieces:
             wire[self.kind] = text_of(wire.get(self.kind)) + "".join(self.pieces)
-        if self.json:
-            wire["input"] = arguments_object("".join(self.json))
+        json = self.json or self.arguments.pieces
+        if json:
+            wire["input"] = arguments_object("".join(json))
         elif self.kind == "tool_use":
             wire["input"] = object_of(wire.get("input"))
         return wire
@@ -77,12 +82,13 @@ class _Block:
 class ContentBlocks:
     """Follows the blocks of one answer."""
 
-    __slots__ = ("_at", "_blocks", "_calls", "_latest", "_room")
+    __slots__ = ("_at", "_blocks", "_calls", "_ids", "_latest", "_room")
 
     def __init__(self) -> None:
         self._blocks: list[_Block] = []
         self._at: dict[int, _Block] = {}
         self._calls = 0
+        self._ids = CallIds()
         self._latest = 0
         self._room = MAX_OPAQUE_CHARS
 
@@ -90,6 +96,16 @@ class ContentBlocks:
     def called(self) -> bool:
         """True once the model called a tool."""
         return self._calls > 0
+
+    @property
+    def begun(self) -> bool:
+        """True once there is a block."""
+        return bool(self._blocks)
+
+    @property
+    def closed(self) -> bool:
+        """True if no block that began is open."""
+        return all(block.closed or not block.announced for block in self._blocks)
 
     def start(self, wire_index: JsonValue, wire: JsonObject, events: list[Event]) -> None:
         """A block begins, empty or already full.
@@ -149,6 +165,9 @@ class ContentBlocks:
         """The answer is complete: what was not closed is, and the native blocks leave where they are needed."""
         for block in self._blocks:
             _close(block, events)
+            rest = "" if block.call is None else block.arguments.close()
+            if block.call is not None and rest:
+                events.append(ToolCallDelta(block.call, rest))
         typed = [block for block in self._blocks if block.kind]
         in_order = sorted(typed, key=lambda block: block.index)
         shown = [block.native() for block in in_order if block.kind != "redacted_thinking" and block.is_more_than_ours]
@@ -176,24 +195,27 @@ class ContentBlocks:
         if block is None or not block.kind:
             self.start(index, {"type": kind}, events)
             block = self._blocks[-1]
+            block.announced = False
         return block
 
     def _open_call(self, block: _Block, events: list[Event]) -> None:
         block.call = self._calls
         self._calls += 1
-        call_id = text_of(block.fields.get("id")) or new_call_id()
+        call_id = self._ids.give(text_of(block.fields.get("id")))
         block.fields["id"] = call_id
         events.append(ToolCallDelta(block.call, "", call_id, text_of(block.fields.get("name"))))
 
     def _arguments(self, block: _Block, delta: JsonObject, events: list[Event]) -> None:
-        fragment = text_of(delta.get("partial_json"))
-        if not fragment or block.closed:
+        fragment = arguments_text(delta.get("partial_json"))
+        if not fragment:
             return
-        block.json.append(fragment)
         if block.call is None:
+            block.json.append(fragment)
             self.take(fragment)  # the call of a tool that the endpoint runs itself
-        else:
-            events.append(ToolCallDelta(block.call, fragment))
+            return
+        said = block.arguments.feed(fragment)
+        if said:
+            events.append(ToolCallDelta(block.call, said))
 
     def _rare_delta(self, block: _Block, delta: JsonObject) -> None:
         self.take(delta)
@@ -208,9 +230,11 @@ class ContentBlocks:
 
 
 def _close(block: _Block, events: list[Event]) -> None:
-    """A call that got no fragments has its arguments from its start (some compatible servers), or none."""
-    if block.call is not None and not block.closed and not block.json:
-        events.append(ToolCallDelta(block.call, arguments_text(block.fields.get("input")) or "{}"))
+    """A call that got no fragments has its arguments from its start (some compatible servers). One without either may
+    get them behind its end (some routers), or has none."""
+    given = block.fields.get("input")
+    if block.call is not None and not block.closed and given and not block.arguments.begun:
+        events.append(ToolCallDelta(block.call, block.arguments.feed(arguments_text(given))))
     block.closed = True
 
 

@@ -23,18 +23,21 @@ _REMEDY = PROTOCOL_REMEDIES[ApiCompatibility.ANTHROPIC_MESSAGES]
 _STOP_KEYS = frozenset({"stop_reason", "stop_sequence", "stop_details"})
 _MESSAGE_KEYS = frozenset({"id", "type", "role", "model", "content", "usage", "error"}) | _STOP_KEYS
 _EVENT_KEYS = frozenset({"type", "delta", "usage", "message", "error"})
+_PLAIN_ENDS = (FinishReason.STOP, FinishReason.UNSPECIFIED)
 
 
 class AnthropicDecoder:
     """Reads one answer."""
 
-    __slots__ = ("_content", "_extra", "_finished", "_id", "_started", "_usage", "done")
+    __slots__ = ("_content", "_extra", "_id", "_raw", "_reason", "_said", "_started", "_usage", "complete", "done")
 
     def __init__(self, call: ResolvedCall) -> None:
         del call
         self.done = False
+        self.complete = False  # a stop reason is told and every block is closed: only usage can come
         self._started = False
-        self._finished = False
+        self._raw = ""
+        self._reason = self._said = FinishReason.UNSPECIFIED
         self._id = ""
         self._extra: JsonObject = {}
         self._content = ContentBlocks()
@@ -44,7 +47,7 @@ class AnthropicDecoder:
         """The events of one frame."""
         data = frame.data
         if data.startswith(b"[DONE]"):  # gateways add it; behind a stop_reason it stands for message_stop
-            self.done = self.done or self._finished
+            self.done = self.done or bool(self._raw)
             return ()
         events: list[Event] = []
         try:
@@ -58,16 +61,17 @@ class AnthropicDecoder:
         return events
 
     def close(self) -> Sequence[Event]:
-        """The stream ended."""
-        if not self.done:
+        """The stream ended. Gateways leave out message_stop: what is complete without it is complete."""
+        if not (self.done or self.complete):
             remedy = "" if self._started else f", and without message_start. {_REMEDY}"
             raise StreamInterrupted(
                 f"the endpoint's stream ended without message_stop{remedy}", usage=self._usage.usage
             )
         events: list[Event] = []
         self._content.finish(events)
-        if not self._finished:  # vLLM: no stop_reason for what it has no word for
-            events.append(Finished(FinishReason.TOOL_CALLS if self._content.called else FinishReason.UNSPECIFIED))
+        meant = self._meant()
+        if meant is not self._said or not self._raw:  # vLLM: no stop_reason for what it has no word for
+            events.append(Finished(meant, self._raw))
         return events
 
     def whole(self, body: bytes) -> Sequence[Event]:
@@ -105,11 +109,14 @@ class AnthropicDecoder:
             case "message_start":
                 self._message_start(object_of(chunk.get("message")), events)
             case "content_block_start":
+                self.complete = False
                 self._content.start(chunk.get("index"), object_of(chunk.get("content_block")), events)
             case "content_block_stop":
                 self._content.stop(chunk.get("index"), events)
+                self.complete = bool(self._raw) and self._content.closed
             case "message_delta":
                 self._message_delta(chunk, object_of(chunk.get("delta")), events)
+                self.complete = bool(self._raw) and self._content.closed
             case "message_stop":
                 self.done = True
                 self._keep(without(chunk, _EVENT_KEYS), events)  # Bedrock: its metrics
@@ -124,9 +131,10 @@ class AnthropicDecoder:
 
     def _message_start(self, message: JsonObject, events: list[Event]) -> None:
         """Gateways send it twice: the same answer again, or the beginning of another attempt."""
-        if not self._started:
+        again = text_of(message.get("id")) not in ("", self._id)
+        if not self._started or (again and not self._content.begun):  # the first, or another before anything was said
             self._message(message, events)
-        elif text_of(message.get("id")) not in ("", self._id):
+        elif again:
             raise ProtocolError(f"a second answer began in the middle of the endpoint's stream. {_REMEDY}")
 
     def _message_delta(self, chunk: JsonObject, delta: JsonObject, events: list[Event]) -> None:
@@ -155,11 +163,15 @@ class AnthropicDecoder:
         raw = finish_word(fields.get("stop_reason"))
         if not raw:
             return
-        reason = finish_reason(raw)
-        if reason is FinishReason.STOP and self._content.called:
-            reason = FinishReason.TOOL_CALLS
-        self._finished = True
-        events.append(Finished(reason, raw))
+        self._reason, self._raw = finish_reason(raw), raw
+        self._said = self._meant()
+        events.append(Finished(self._said, raw))
+
+    def _meant(self) -> FinishReason:
+        """Whoever goes by the reason must find calls where it says so, and only there."""
+        if self._content.called:
+            return FinishReason.TOOL_CALLS if self._reason in _PLAIN_ENDS else self._reason
+        return FinishReason.STOP if self._reason is FinishReason.TOOL_CALLS else self._reason
 
     def _keep(self, extra: JsonObject, events: list[Event]) -> None:
         """What we have no field for, once."""

@@ -1,8 +1,10 @@
 """Usage of Anthropic answers: counts come at the start, again at the end, and the later word counts. No I/O."""
 
+from caller.custom_llm.apis.usage import usage_of as chat_usage_of
 from caller.events import Event, ProviderFields, Usage, UsageReported
 from caller.json_types import JsonObject, JsonValue, count_of, object_of, without
 
+_CHAT = ("prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details")
 _KNOWN = frozenset(
     {
         "input_tokens",
@@ -10,6 +12,7 @@ _KNOWN = frozenset(
         "cache_creation_input_tokens",
         "cache_read_input_tokens",
         "output_tokens_details",
+        *_CHAT,
     }
 )
 
@@ -25,12 +28,12 @@ class UsageTracker:
         self._other: JsonObject = {}
 
     def feed(self, wire: JsonValue, events: list[Event]) -> None:
-        """Take a usage object, whole or partial: what is missing in it does not reset what is known (llama.cpp's
-        last one has only output)."""
+        """Take a usage object, whole or partial: what is missing in it, or 0, does not reset what is known (llama.cpp's
+        last one has only output, gateways repeat the input as 0)."""
         if not isinstance(wire, dict):
             return
         known = {key: value for key, value in wire.items() if key in _KNOWN and value is not None}
-        self._wire |= known
+        self._wire |= {key: value for key, value in known.items() if value or not self._wire.get(key)}
         usage = usage_of(self._wire)
         if usage != self.usage:
             self.usage = usage
@@ -48,8 +51,8 @@ def usage_of(wire: JsonObject) -> Usage | None:
     cached = count_of(wire.get("cache_read_input_tokens"))
     given = _sum(count_of(wire.get("input_tokens")), created, cached)
     output = count_of(wire.get("output_tokens"))
-    if given is None and output is None:
-        return None
+    if not given and not output:
+        return chat_usage_of(wire)  # nothing of Anthropic's: perhaps a gateway left Chat's words
     return Usage(
         input=given,
         output=output,

@@ -10,10 +10,10 @@ from collections.abc import KeysView, Sequence
 
 from caller.custom_llm.adapter import Frame, ResolvedCall
 from caller.custom_llm.apis.chat_completions.choice import PLAIN_DELTA, OpenChoice
-from caller.custom_llm.apis.chat_completions.usage import other_usage, usage_of
 from caller.custom_llm.apis.finish_words import finish_word
 from caller.custom_llm.apis.logprobs import logprobs_of
 from caller.custom_llm.apis.shared import parse, parse_document, parse_frame
+from caller.custom_llm.apis.usage import other_usage, usage_of
 from caller.custom_llm.errors.endpoint_errors import PROTOCOL_REMEDY, failure, in_band_error
 from caller.errors import CallerError, ProtocolError, ResponseTooLarge, StreamInterrupted
 from caller.events import OUTPUT, Event, ProviderFields, Started, TextDelta, TokenLogprob, Usage, UsageReported
@@ -44,11 +44,13 @@ class ChatDecoder:
         "_seen_keys",
         "_single",
         "_wanted",
+        "complete",
         "done",
     )
 
     def __init__(self, call: ResolvedCall) -> None:
         self.done = False
+        self.complete = False  # every choice has its finish reason: only usage can come
         self._wanted = count_of(call.parameters.values.get("n")) or 1
         # Servers number `choices` by chunk (Foundry Local), or put text and calls into two (Copilot): where one answer
         # was asked for, all of it is that one.
@@ -74,7 +76,7 @@ class ChatDecoder:
         try:
             chunks = parse_frame(data)
         except ProtocolError:
-            if data.strip() == b"[DONE]":
+            if data.strip(b"[] ").lower() == b"done":
                 return self._said_done()
             raise
         if len(chunks) == 1:
@@ -131,11 +133,6 @@ class ChatDecoder:
             what = "without a finish_reason and without [DONE]" if self._saw_frame else "without any event"
             raise StreamInterrupted(f"the endpoint's stream ended {what}")
         return [event for choice in self._choices.values() for event in choice.close()]
-
-    @property
-    def complete(self) -> bool:
-        """True once every choice has its finish reason: only usage can come."""
-        return self.done or self._all_finished()
 
     def _all_finished(self) -> bool:
         finished = [choice.finished for choice in self._choices.values()]
@@ -225,6 +222,7 @@ class ChatDecoder:
             if len(self._choices) >= MAX_CHOICES:
                 raise ResponseTooLarge(f"the answer has more than {MAX_CHOICES} choices")
             state = self._choices[index] = OpenChoice(index)
+            self.complete = False
         delta = choice.get("delta")
         if delta is not None:
             self._deltas = True
@@ -244,6 +242,7 @@ class ChatDecoder:
         word = finish_word(reason) if reason else ""
         if word:
             state.finish(word, events)
+            self.complete = self._all_finished()
 
     def _usage(self, wire: JsonValue, events: list[Event]) -> None:
         if not isinstance(wire, dict):

@@ -10,7 +10,8 @@ from caller.custom_llm.apis.gemini.model import API
 from caller.custom_llm.apis.gemini.partial_args import PartialArgs
 from caller.custom_llm.apis.gemini.state import KeptParts
 from caller.custom_llm.apis.gemini.usage import logprobs_of
-from caller.custom_llm.apis.shared import arguments_text, json_text, new_call_id
+from caller.custom_llm.apis.shared import arguments_text, json_text
+from caller.custom_llm.apis.tool_calls import CallIds
 from caller.errors import ResponseTooLarge
 from caller.events import (
     Event,
@@ -46,11 +47,13 @@ class _StreamedCall:
 class Candidate:
     """Reads one candidate. `reason` and `raw` are its end, None and `""` before it."""
 
-    __slots__ = ("_calls", "_extra", "_index", "_kept", "_streamed", "raw", "reason")
+    __slots__ = ("_calls", "_extra", "_ids", "_index", "_kept", "_streamed", "_whole", "raw", "reason")
 
     def __init__(self, index: int) -> None:
         self._index = index
         self._calls = 0
+        self._ids = CallIds()
+        self._whole: dict[str, tuple[str, str]] = {}  # name and arguments of calls with an id
         self._extra: JsonObject = {}
         self._kept = KeptParts()
         self._streamed: _StreamedCall | None = None
@@ -123,8 +126,7 @@ class Candidate:
         if not same and (name or wire_id or call.get("args") is not None):
             self._end_streamed(events)
             if not (call.get("willContinue") or "partialArgs" in call):
-                self._open(wire_id, name, arguments_text(call.get("args")) or "{}", events)
-                self._kept.part(part | {"functionCall": call})
+                self._whole_call(part, call, name, wire_id, events)
                 return
             self._open_streamed(part, call, name, wire_id, events)
         streamed = self._streamed
@@ -136,12 +138,21 @@ class Candidate:
         if not call.get("willContinue"):
             self._end_streamed(events)
 
+    def _whole_call(self, part: JsonObject, call: JsonObject, name: str, wire_id: str, events: list[Event]) -> None:
+        """The same call under the same id once more (gateways whose chunks grow) is the same call."""
+        arguments = arguments_text(call.get("args")) or "{}"
+        if wire_id and self._whole.get(wire_id) == (name, arguments):
+            return
+        self._whole[wire_id] = (name, arguments)
+        self._open(wire_id, name, arguments, events)
+        self._kept.part(part | {"functionCall": call})
+
     def _open(self, wire_id: str, name: str, arguments: str, events: list[Event]) -> int:
         number = self._calls
         if number >= MAX_TOOL_CALLS:
             raise ResponseTooLarge(f"the answer has more than {MAX_TOOL_CALLS} tool calls")
         self._calls += 1
-        events.append(ToolCallDelta(number, arguments, wire_id or new_call_id(), name, self._index))
+        events.append(ToolCallDelta(number, arguments, self._ids.give(wire_id), name, self._index))
         return number
 
     def _open_streamed(self, part: JsonObject, call: JsonObject, name: str, wire_id: str, events: list[Event]) -> None:

@@ -17,7 +17,7 @@ from caller.custom_llm.errors.endpoint_errors import PROTOCOL_REMEDIES, in_band_
 from caller.errors import CallerError, ProtocolError, ResponseTooLarge, StreamInterrupted
 from caller.events import Event, ProviderFields, Started, UsageReported
 from caller.fold import MAX_CHOICES
-from caller.json_types import JsonObject, index_of, object_of, objects_of, text_of, without
+from caller.json_types import JsonObject, count_of, index_of, object_of, objects_of, text_of, without
 
 # LiteLLM repeats a chunk's text at its top.
 _TOP_KEYS = frozenset({"candidates", "usageMetadata", "modelVersion", "responseId", "error", "text"})
@@ -28,11 +28,12 @@ _REMEDY = PROTOCOL_REMEDIES[ApiCompatibility.GEMINI_GENERATE_CONTENT]
 class GeminiDecoder:
     """Reads one answer."""
 
-    __slots__ = ("_candidates", "_counts", "_extra", "_id", "_model", "_saw_frame", "done")
+    __slots__ = ("_candidates", "_counts", "_extra", "_id", "_model", "_saw_frame", "_wanted", "complete", "done")
 
     def __init__(self, call: ResolvedCall) -> None:
-        del call
         self.done = False
+        self.complete = False  # every candidate has its finishReason: only usage can come
+        self._wanted = count_of(call.parameters.values.get("n")) or 1
         self._saw_frame = False
         self._id = ""
         self._model = ""
@@ -104,10 +105,16 @@ class GeminiDecoder:
         self._top(chunk, events)
         for wire in objects_of(chunk.get("candidates")):
             self._candidate(index_of(wire.get("index"))).feed(wire, events)
+            if "finishReason" in wire:
+                self.complete = self._all_finished()
         if "promptFeedback" in chunk:
             blocked = text_of(object_of(chunk["promptFeedback"]).get("blockReason"))
             if blocked and blocked != _NO_BLOCK:
                 self._candidate(0).block(blocked, events)
+
+    def _all_finished(self) -> bool:
+        ends = [candidate.reason is not None for candidate in self._candidates.values()]
+        return len(ends) >= self._wanted and all(ends)
 
     def _candidate(self, index: int) -> Candidate:
         candidate = self._candidates.get(index)

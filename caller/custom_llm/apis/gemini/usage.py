@@ -37,22 +37,24 @@ class UsageCounts:
         counts = dict(self._counts)
         for name in _COUNTS:
             count = count_of(wire.get(name))
-            if count is not None:
+            if count or (count is not None and name not in counts):  # a zero behind a count is no news
                 counts[name] = count
         other = self.other | {key: value for key, value in wire.items() if key not in _COUNT_KEYS and value is not None}
         changed = counts != self._counts, other != self.other
         self._counts, self.other = counts, other
-        if changed[0]:
+        if changed[0] and any(counts.values()):
             self.usage = _usage(counts)
         return changed
 
 
 def _usage(counts: dict[str, int]) -> Usage:
-    """Cached tokens are within the prompt's; thoughts are not within the candidates', nor what server-side tools made
-    the model read within the prompt's."""
+    """Cached tokens are within the prompt's, what server-side tools made the model read is not; thoughts are within the
+    candidates' only where the total says so (some routes)."""
     given = _sum(counts, "promptTokenCount", "toolUsePromptTokenCount")
     output = _sum(counts, "candidatesTokenCount", "thoughtsTokenCount")
-    total = counts.get("totalTokenCount")
+    total, candidates = counts.get("totalTokenCount"), counts.get("candidatesTokenCount")
+    if given is not None and candidates and total == given + candidates >= given + counts.get("thoughtsTokenCount", 0):
+        output = candidates
     if total is None and given is not None and output is not None:
         total = given + output
     return Usage(

@@ -5,10 +5,15 @@ Source of the wire facts: OpenAI's API reference; deviations name the server.
 
 from collections.abc import Sequence
 
+from caller.custom_llm.apis.finish_words import finish_reason as reason_of
+from caller.custom_llm.apis.finish_words import finish_word
 from caller.custom_llm.apis.responses.input import STATE_SHAPE
 from caller.custom_llm.apis.responses.items import CALL, MESSAGE, OTHER, REASONING, Item, kind_of
-from caller.events import Event, FinishReason, ProviderFields, ProviderState, Usage
-from caller.json_types import JsonObject, JsonValue, count_of, object_of, text_of, without
+from caller.custom_llm.apis.usage import other_usage
+from caller.custom_llm.errors.redaction import one_line
+from caller.errors import StreamInterrupted, clipped
+from caller.events import Event, FinishReason, ProviderFields, ProviderState
+from caller.json_types import JsonObject, JsonValue, object_of, without
 
 # Structure, what we have fields for, and the request's own parameters, which the endpoint repeats.
 _RESPONSE_KEYS = frozenset(
@@ -23,55 +28,31 @@ _RESPONSE_KEYS = frozenset(
 # LiteLLM repeats the asked model in every event; OpenAI pads events with random text.
 _EVENT_KEYS = frozenset({"type", "sequence_number", "response", "model", "obfuscation", "error", "usage"})
 _MESSAGE_KEYS = frozenset({"id", "type", "role", "status", "content"})
-_USAGE_KEYS = frozenset(
-    {"input_tokens", "input_tokens_details", "output_tokens", "output_tokens_details", "total_tokens"}
-)
-_INCOMPLETE = {
-    "max_output_tokens": FinishReason.LENGTH,
-    "max_tokens": FinishReason.LENGTH,
-    "length": FinishReason.LENGTH,
-    "content_filter": FinishReason.CONTENT_FILTER,
-}
 
 
 def finish_reason(status: str, response: JsonObject, *, calls: bool) -> FinishReason:
-    """Why the model stopped; `calls` tells that there are tool calls."""
+    """Why the model stopped; `calls` tells that there are tool calls.
+
+    Raises:
+        StreamInterrupted: it did not stop: the answer is not whole, and no reason is told.
+        CallerError: the reason means that the answer failed.
+    """
     if status in ("completed", ""):
         return FinishReason.TOOL_CALLS if calls else FinishReason.STOP
-    if status == "incomplete":
-        reason = text_of(object_of(response.get("incomplete_details")).get("reason"))
-        return _INCOMPLETE.get(reason, FinishReason.OTHER)
-    return FinishReason.OTHER  # cancelled, queued: there is no word of ours
-
-
-def usage_of(wire: JsonObject) -> Usage | None:
-    """The counts, or None where nothing is reported. Input includes what was cached, output includes reasoning: where
-    the total counts reasoning on top of both, it is added to the output."""
-    given, output = count_of(wire.get("input_tokens")), count_of(wire.get("output_tokens"))
-    total = count_of(wire.get("total_tokens"))
-    if given is None and output is None and total is None:
-        return None
-    into, out_of = object_of(wire.get("input_tokens_details")), object_of(wire.get("output_tokens_details"))
-    reasoning = count_of(out_of.get("reasoning_tokens"))
-    if given is not None and output is not None:
-        if total is None:
-            total = given + output
-        elif reasoning and total == given + output + reasoning:
-            output += reasoning
-    return Usage(
-        input=given,
-        output=output,
-        total=total,
-        cached_input=count_of(into.get("cached_tokens")),
-        cache_creation_input=count_of(into.get("cache_write_tokens")),
-        reasoning=reasoning,
+    word = finish_word(object_of(response.get("incomplete_details")).get("reason"))
+    if status == "incomplete" and word:
+        return reason_of(word)
+    told = clipped(one_line(status), 100)
+    raise StreamInterrupted(
+        f'the endpoint\'s answer is not finished: it ends with the status "{told}" and without a reason. Ask for an'
+        " answer that is given at once (no `background`), and try again."
     )
 
 
 def other_fields(response: JsonObject, event: JsonObject, items: Sequence[Item]) -> list[Event]:
     """What the endpoint sent beyond the output: of the whole answer, and of the choice."""
     fields = without(response, _RESPONSE_KEYS) | without(event, _EVENT_KEYS)
-    usage = without(object_of(response.get("usage")), _USAGE_KEYS)
+    usage = other_usage(object_of(response.get("usage")))
     if usage:
         fields["usage"] = usage
     events: list[Event] = [ProviderFields(fields)] if fields else []

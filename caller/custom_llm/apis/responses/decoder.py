@@ -14,9 +14,10 @@ from typing import Final, NoReturn
 
 from caller.credentials import ApiCompatibility
 from caller.custom_llm.adapter import Frame, ResolvedCall
-from caller.custom_llm.apis.responses.answer import finish_reason, other_fields, provider_state, usage_of
+from caller.custom_llm.apis.responses.answer import finish_reason, other_fields, provider_state
 from caller.custom_llm.apis.responses.output import DELTAS, DONES, HANDLERS, Output
 from caller.custom_llm.apis.shared import parse_document, parse_frame
+from caller.custom_llm.apis.usage import usage_of
 from caller.custom_llm.errors.endpoint_errors import PROTOCOL_REMEDIES, failure, in_band_error
 from caller.errors import CallerError, ProtocolError, StreamInterrupted
 from caller.events import Event, Finished, Started, Usage, UsageReported
@@ -26,16 +27,18 @@ from caller.json_types import JsonObject, JsonValue, object_of, text_of
 _TERMINAL: Final = frozenset({"completed", "incomplete", "failed", "cancelled"})
 # What a status cannot be any more once an event ends the response.
 _UNFINISHED: Final = frozenset({"", "queued", "in_progress"})
+_EVENT: Final = "response."
 _NO_RESPONSE: Final = PROTOCOL_REMEDIES[ApiCompatibility.OPENAI_RESPONSES]
 
 
 class ResponsesDecoder:
     """Reads one answer."""
 
-    __slots__ = ("_id", "_model", "_output", "_stored", "_usage", "done")
+    __slots__ = ("_id", "_model", "_output", "_stored", "_usage", "complete", "done")
 
     def __init__(self, call: ResolvedCall) -> None:
         self.done = False
+        self.complete = False  # never ahead of the terminal event, which says all: then the answer is done
         self._stored = call.parameters.values.get("store") is True
         self._output = Output()
         self._id = ""
@@ -99,11 +102,20 @@ class ResponsesDecoder:
         elif handler is not None:
             handler(self._output, chunk)
         elif word in _TERMINAL:
-            self._response(object_of(chunk.get("response")), word, chunk)
+            bare = chunk.get("object") == "response"
+            self._response(chunk if bare else object_of(chunk.get("response")), word, {} if bare else chunk)
         elif isinstance(chunk.get("response"), dict):
             self._top(object_of(chunk["response"]))
-        elif chunk.get("object") == "response":  # a gateway that only pretends to stream
-            self._response(chunk, "", {})
+        elif chunk.get("object") == "response":
+            self._bare(chunk, kind)
+
+    def _bare(self, response: JsonObject, kind: str) -> None:
+        """A response without an event around it: a gateway only pretends to stream; or it is the beginning of one, by
+        its own status or by the event's name."""
+        if kind.startswith(_EVENT) or text_of(response.get("status")) in _UNFINISHED - {""}:
+            self._top(response)
+        else:
+            self._response(response, "", {})
 
     def _top(self, response: JsonObject) -> None:
         answer_id, model = text_of(response.get("id")), text_of(response.get("model"))
@@ -131,6 +143,10 @@ class ResponsesDecoder:
             self._fail(failure(response))
         output = self._output
         output.finish(response.get("output"))
+        try:
+            reason = finish_reason(status, response, calls=output.has_calls)
+        except CallerError as error:
+            self._fail(error)
         output.events += other_fields(response, chunk, output.items())
-        output.events.append(Finished(finish_reason(status, response, calls=output.has_calls), status))
+        output.events.append(Finished(reason, status))
         self.done = True

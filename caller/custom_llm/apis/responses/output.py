@@ -42,6 +42,8 @@ _STREAMED: Final[Mapping[str, Route]] = MappingProxyType(
         "response.output_text": _TEXT_ROUTE,
         "response.refusal": _REFUSAL_ROUTE,
         "response.reasoning_text": _RAW_ROUTE,
+        "response.reasoning": _RAW_ROUTE,  # older names
+        "response.reasoning_summary": _SUMMARY_ROUTE,
         "response.reasoning_summary_text": _SUMMARY_ROUTE,
         "response.function_call_arguments": Route(CALL, _ARGUMENTS, "", "arguments"),
         "response.custom_tool_call_input": Route(CALL, _ARGUMENTS, "", "input"),
