@@ -88,13 +88,10 @@ class Attempt:
                 async with await self._answered() as response:
                     # The body is sent: what is left of a request with a long conversation is small.
                     self._work = work = replace(work, request=replace(work.request, body=b""))
-                    late = 0.0  # when a complete answer has waited long enough: pings move it as little as a timeout
+                    late = _Late(response)
                     while True:
-                        if reader.complete and not reader.done:
-                            late = late or self._clock() + _LATE
-                            chunk = await _late_bytes(response, late)
-                        else:
-                            chunk = b"" if reader.done else await response.read()
+                        ahead = late if reader.complete else response
+                        chunk = b"" if reader.done else await ahead.read()
                         if response.turn.given < LEAST:
                             batch = reader.feed(chunk) if chunk else reader.close()
                         else:
@@ -103,7 +100,7 @@ class Attempt:
                             response.turn.worked(time.perf_counter() - begun)
                         report.usage = reader.usage
                         if batch:
-                            late = 0.0
+                            late.due = 0.0
                             timer.disarm()  # the reader takes its own time
                             if reader.output_started and work.stream:
                                 if report.first_output is None:
@@ -171,13 +168,25 @@ def first_output_due(timeouts: Timeouts, report: CallReport, *, stream: bool) ->
     return report.started + (min(timeouts.first_output, timeouts.total) if stream else timeouts.total)
 
 
-async def _late_bytes(response: Response, due: float) -> bytes:
-    """What comes behind a complete answer: a late usage, the body's end, or silence, which ends it as well."""
-    try:
-        async with asyncio.timeout_at(due):
-            return await response.read()
-    except TimeoutError:
-        return b""
+class _Late:
+    """Reads what comes behind a complete answer: a late usage, the body's end, or silence, which ends it as well.
+
+    `due` is when it has waited long enough, 0 for a wait that has not begun: pings move it as little as a timeout.
+    """
+
+    __slots__ = ("_response", "due")
+
+    def __init__(self, response: Response) -> None:
+        self._response = response
+        self.due = 0.0
+
+    async def read(self) -> bytes:
+        self.due = self.due or asyncio.get_running_loop().time() + _LATE
+        try:
+            async with asyncio.timeout_at(self.due):
+                return await self._response.read()
+        except TimeoutError:
+            return b""
 
 
 def _as_cut(error: StreamInterrupted) -> StreamCut:
