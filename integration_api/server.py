@@ -40,6 +40,8 @@ from integration_api.v1 import chat_service_pb2 as pb
 # How long one step of the shutdown may take, and how long health watchers have to hear of it.
 _BOUND = 2.0
 _LAST_WORDS = 0.2
+# Pings of a client before their time, from one frame of ours to the next: every second through ten minutes of silence.
+_MOST_EARLY_PINGS = 600
 # grpc's own grace ends behind ours: it would end calls without a status of ours.
 _SPARE = 60.0
 # gRPC's times are 32-bit numbers of milliseconds, and the largest of them is no time.
@@ -259,16 +261,23 @@ def _milliseconds(seconds: float) -> int:
 
 
 def _options(settings: Settings) -> list[tuple[str, int]]:
+    # A tenth less than clients are told: a ping's way takes longer one time than the other.
+    ping_interval = min(int(settings.min_client_ping_interval * 900), _NEVER)
     return [
         ("grpc.so_reuseport", 0),  # a second server on the port fails instead of sharing it
         ("grpc.max_receive_message_length", settings.max_request_bytes),
-        # Clients may ping every ten seconds, also while a slow model is silent.
-        ("grpc.http2.min_ping_interval_without_data_ms", 9_000),
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 9_000),
+        # Clients may ping, also without calls and while a slow model is silent. More frequent pings are counted, and
+        # C-core's 2 of them would end a stream in its middle with a bare "Too many pings".
+        ("grpc.http2.min_ping_interval_without_data_ms", ping_interval),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", ping_interval),
+        ("grpc.http2.max_ping_strikes", _MOST_EARLY_PINGS),
         ("grpc.keepalive_permit_without_calls", 1),
-        # Dead peers are found and reaped.
-        ("grpc.keepalive_time_ms", 60_000),
-        ("grpc.keepalive_timeout_ms", 20_000),
+        # What stands between keeps the connection, and dead peers are found and reaped.
+        ("grpc.keepalive_time_ms", _milliseconds(settings.keepalive_time)),
+        ("grpc.keepalive_timeout_ms", _milliseconds(settings.keepalive_timeout)),
+        # GOAWAY first, and only after the grace the end of what still runs on it.
+        ("grpc.max_connection_age_ms", _milliseconds(settings.max_connection_age)),
+        ("grpc.max_connection_age_grace_ms", _milliseconds(settings.max_connection_age_grace)),
         ("grpc.max_concurrent_streams", settings.max_streams_per_connection),
         ("grpc.server_handshake_timeout_ms", _milliseconds(settings.handshake_timeout)),
         # Of a connection without calls; an open stream is never idle.

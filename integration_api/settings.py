@@ -97,6 +97,19 @@ class Settings:
         "Most memory of the process; above 85 % of it, or of the container's limit, new calls are refused. 0: only "
         "the container's.",
     )
+    keepalive_time: float = _setting(
+        20.0, "Time between pings to a client, with and without calls, so that no NAT forgets the connection; 0: none."
+    )
+    keepalive_timeout: float = _setting(20.0, "Longest wait for the answer to a ping; the connection ends then.")
+    min_client_ping_interval: float = _setting(
+        10.0, "Least time between pings of a client; of more frequent ones 600 are borne while nothing is sent to it."
+    )
+    max_connection_age: float = _setting(
+        0.0, "Age, give or take a tenth, at which clients are sent to another connection (GOAWAY); 0: never."
+    )
+    max_connection_age_grace: float = _setting(
+        0.0, "Longest time for calls on such a connection to end; 0: as long as they take."
+    )
     request_timeout: float = _setting(10.0, "Longest time for a gRPC request to arrive, from its headers on.")
     max_receiving_bytes: int = _setting(
         1024 * MIB, "Most bytes of requests that are arriving at once, each counted as max_request_bytes."

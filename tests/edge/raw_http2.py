@@ -6,7 +6,7 @@ Headers are sent as literals, and those that come are kept as bytes: gRPC's serv
 import asyncio
 import struct
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Self
 
@@ -36,6 +36,9 @@ class RawConnection:
         self.headers: dict[int, bytes] = defaultdict(bytes)
         self.received: dict[int, int] = defaultdict(int)
         self.ended: set[int] = set()
+        self.pings = 0  # of the server
+        self.answered_pings = 0  # of ours
+        self.sent_away = False
         self.lost = False
 
     async def __aenter__(self) -> Self:
@@ -93,6 +96,15 @@ class RawConnection:
         """Give a call up."""
         self._send(_RST_STREAM, 0, stream, struct.pack(">I", 8))
 
+    def ping(self) -> None:
+        """Ask the server for a sign of life."""
+        self._send(_PING, 0, 0, bytes(8))
+
+    async def until(self, holds: Callable[[], bool], seconds: float) -> None:
+        """Wait until something holds that changes with a frame."""
+        async with asyncio.timeout(seconds), self._changed:
+            await self._changed.wait_for(holds)
+
     def read_on(self, stream: int, size: int) -> None:
         """Let the server send so much more, of this stream and of the connection."""
         for number in (0, stream):
@@ -105,8 +117,7 @@ class RawConnection:
 
     async def until_ended(self, streams: int, seconds: float) -> None:
         """Wait until so many streams are over; all of them, when the connection is."""
-        async with asyncio.timeout(seconds), self._changed:
-            await self._changed.wait_for(lambda: self.lost or len(self.ended) >= streams)
+        await self.until(lambda: self.lost or len(self.ended) >= streams, seconds)
 
     def _send(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         self._writer.write(struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload)
@@ -128,8 +139,13 @@ class RawConnection:
     def _take(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         if kind == _SETTINGS and not flags & _ACK:
             self._settings(payload)
-        elif kind == _PING and not flags & _ACK:
+        elif kind == _PING and flags & _ACK:
+            self.answered_pings += 1
+        elif kind == _PING:
+            self.pings += 1
             self._send(_PING, _ACK, 0, payload)
+        elif kind == _GOAWAY:
+            self.sent_away = True
         elif kind == _WINDOW_UPDATE:
             (size,) = struct.unpack(">I", payload)
             if stream:

@@ -15,8 +15,6 @@ from structlog.testing import capture_logs
 from caller.errors import EndpointRejected, StreamCut
 from integration_api.rpc.guard import Guard
 from integration_api.rpc.rpc import Rpc
-from integration_api.server import _options
-from integration_api.settings import Settings
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.edge.loopback import NARROW, Cable, until
@@ -266,28 +264,6 @@ async def test_a_call_that_is_cut_gets_its_status(stream: bool) -> None:
     # Another instance answers at once: a call that can be repeated is invited to come within a tenth of a second.
     pushback = int(cut.trailers["grpc-retry-pushback-ms"])
     assert pushback == -1 if stream else 0 <= pushback <= 100
-
-
-def test_pings_every_ten_seconds_are_welcome() -> None:
-    """What the server tells grpc of pings, also on a stream that is quiet as a slow model's is. grpc's clients send
-    them ten seconds apart at the closest, which is too long for a test: the real run is bench/pings.py."""
-    options = dict(_options(Settings()))
-
-    assert options["grpc.http2.min_recv_ping_interval_without_data_ms"] < 10_000
-    assert options["grpc.http2.min_ping_interval_without_data_ms"] < 10_000
-    assert options["grpc.keepalive_permit_without_calls"] == 1
-    assert options["grpc.keepalive_time_ms"] == 60_000
-
-
-def test_no_default_ends_an_open_stream() -> None:
-    """Idle and handshake times do not count while a call is there, and a connection has no age."""
-    options = dict(_options(Settings()))
-
-    assert not [name for name in options if "age" in name.split(".")[-1].split("_")]
-    assert options["grpc.max_connection_idle_ms"] == 600_000
-    assert options["grpc.server_handshake_timeout_ms"] == 20_000
-    assert options["grpc.max_concurrent_streams"] == 4_000
-    assert dict(_options(Settings(max_connection_idle=0.0)))["grpc.max_connection_idle_ms"] == 2**31 - 1
 
 
 async def test_a_burst_of_calls_is_answered_by_us(stub: ChatServiceStub) -> None:
