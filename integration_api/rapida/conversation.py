@@ -45,7 +45,7 @@ class _Turn:
         self.question: pb.StreamChatInput | None = question
         self.request_id = question.requestId
         self.configuration = configuration
-        self.report = CallReport(started=now(), method=rpc.method, client=rpc.identity)
+        self.report = CallReport(started=now(), method=rpc.method, client=rpc.client)
         self.folder: Folder | None = None  # what was said so far, once something was
         self.discarded = False
         self.task: asyncio.Task[None] | None = None

@@ -54,7 +54,7 @@ class TestImpatientServer:
         async with talk(channel) as stream:
             await stream.configure(sandbox.url, turns="queue")
             for number in range(20):
-                await stream.chat(f"t{number}", f"tokens:n=3000,text={'x' * 1000}")
+                await stream.chat(f"t{number}", f"tokens:n=7000,text={'x' * 400}")
             async with asyncio.timeout(15):
                 while server.guard.open_streams:  # noqa: ASYNC110 -- counts of the server have no event
                     await asyncio.sleep(0.02)
