@@ -115,18 +115,19 @@ class Server:
         """Health off, wait for balancers to notice, send connections away, let the running calls end, end the rest.
 
         grpc's own stop begins as soon as draining does: it closes the listener and sends GOAWAY, so that clients take
-        their next calls elsewhere at once, while running calls and open streams go on where they are.
+        their next calls elsewhere at once, while running calls and open streams go on where they are, new turns of
+        these streams included, for as long as the grace is.
         """
         settings = self._settings
         self._health.set(health.NOT_SERVING)
         await self._until_forced(asyncio.sleep(settings.drain_delay))
         self.guard.drain()
         leaving = asyncio.ensure_future(self._server.stop(settings.shutdown_grace + _SPARE))
-        self._log.info("server.draining", running=self.guard.running, grace=settings.shutdown_grace)
+        self._log.info("server.draining", **self._open(), grace=settings.shutdown_grace)
         await self._until_forced(self.guard.idle(), settings.shutdown_grace)
-        if self.guard.running:
-            self._log.warning("server.cutting", running=self.guard.running)
-            self.guard.cut()
+        if self.guard.running or self.guard.open_streams:
+            self._log.warning("server.cutting", **self._open())
+        self.guard.cut()
         await _bounded(self.guard.idle())  # cut calls, and statuses on their way
         self.memory.stop()
         self._health.close()
@@ -135,6 +136,10 @@ class Server:
         await _bounded(self._transport.close())
         await _bounded(asyncio.to_thread(self._access.files.stop))
         self._log.info("server.stopped")
+
+    def _open(self) -> dict[str, int]:
+        """What a stop waits for, as fields of log lines."""
+        return {"running": self.guard.running, "open_streams": self.guard.open_streams}
 
     def force_stop(self) -> None:
         """Let `stop` wait for nothing: running calls are cut now."""

@@ -85,7 +85,9 @@ class Settings:
     max_queued_calls: int = _setting(0, "Most calls that wait for a place; 0: calls above a limit are refused at once.")
     max_queue_time: float = _setting(1.0, "Longest wait for a place.")
     max_open_streams: int = _setting(10_000, "Most bidirectional streams at once; their turns count as calls.")
-    stream_idle_timeout: float = _setting(600.0, "Longest time that a bidirectional stream may be open without a turn.")
+    stream_idle_timeout: float = _setting(
+        0.0, "Longest time that a bidirectional stream may be open without a turn; 0: no limit."
+    )
     max_request_bytes: int = _setting(16 * MIB, "Largest gRPC request.")
     max_streams_per_connection: int = _setting(4_000, "Most calls at once on one connection; clients wait above it.")
     max_connection_idle: float = _setting(
@@ -138,7 +140,11 @@ class Settings:
     )
     max_idle_per_endpoint: int = _setting(128, "Most idle connections that are kept to one endpoint's host and port.")
     drain_delay: float = _setting(0.0, "Time between NOT_SERVING and refusing new calls, for load balancers to notice.")
-    shutdown_grace: float = _setting(30.0, "Longest time that running calls get to end at shutdown.")
+    shutdown_grace: float = _setting(
+        30.0,
+        "Longest time that running calls and open streams get to end at shutdown; where a stream is a phone call, "
+        "the length of a call.",
+    )
     reflection: bool = _setting(True, "Serve gRPC reflection, so that grpcurl needs no proto files.")
 
 

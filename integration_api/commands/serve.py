@@ -55,7 +55,9 @@ def _type_of(entry: "Field[Any]") -> click.ParamType[Any]:
         # A bound whose default is above zero cannot be turned off by zero: it would refuse everything.
         least = 1 if entry.name.startswith("max_") and entry.default else 0
         return click.IntRange(min=least, max=65535 if entry.name.endswith("port") else _MOST)
-    return _Finite(min=0, min_open=entry.name.endswith("_timeout")) if float in kinds else click.STRING
+    # A timeout of zero would end everything at once; where zero is the default, it stands for no limit.
+    above_zero = entry.name.endswith("_timeout") and bool(entry.default)
+    return _Finite(min=0, min_open=above_zero) if float in kinds else click.STRING
 
 
 def _option(entry: "Field[Any]") -> Callable[[_Decorated], _Decorated]:

@@ -7,6 +7,9 @@ Three kinds of tasks, each with one job:
   connection, and can never break the stream, since it does not write;
 * the stream's own task takes frames from the outbox and is the only one that writes.
 
+A stream is one phone call: the platform takes a `close` of ours as its end, and opens no second one. So only the
+client ends a stream; we do when the operator's limit of idleness, or the grace of a shutdown, is over.
+
 The outbox is bounded: turns, and then the reader, wait for a client that does not read.
 """
 
@@ -32,7 +35,7 @@ from integration_api.rpc.streams import OpenStream
 
 _MOST_FRAMES = 64
 _MOST_WAITING = 64
-_STOPPING = "this instance is stopping; connect again"
+_STOPPING = "this instance is stopping and its grace is over; connect again"
 
 
 class _Turn:
@@ -55,9 +58,10 @@ class Conversation:
     """One stream. Call `run` once, in the stream's own task."""
 
     def __init__(self, stream: OpenStream[pb.StreamChatRequest], calls: RapidaCalls, idle_timeout: float) -> None:
+        """`idle_timeout`: the longest time without a turn in seconds; 0 is no limit."""
         self._stream = stream
         self._calls = calls
-        self._idle_timeout = idle_timeout
+        self._idle_timeout = idle_timeout or math.inf
         self._log = structlog.get_logger("integration_api.turn")
         self._configuration: Configuration | None = None
         self._turn: _Turn | None = None  # the one that is being answered
@@ -68,7 +72,7 @@ class Conversation:
         self._news = asyncio.Event()
         self._half_closed = False
         self._closed = False
-        self._idle_due = now() + idle_timeout
+        self._idle_due = now() + self._idle_timeout
 
     async def run(self) -> None:
         """Until the client or the server ends the stream.
@@ -77,7 +81,7 @@ class Conversation:
             CallerError: the stream as a whole cannot go on.
             ClientGoneError: the client hung up.
         """
-        self._stream.when_draining(self._news.set)
+        self._stream.when_cut(self._news.set)
         reader = asyncio.create_task(self._read())
         reader.add_done_callback(lambda _: self._news.set())
         try:
@@ -108,7 +112,7 @@ class Conversation:
             return False
         if self._half_closed:
             return True
-        if self._stream.draining:
+        if self._stream.cutting:
             self._close(_STOPPING)
         elif now() >= self._idle_due:
             self._close(f"idle for {self._idle_timeout:g} s")
@@ -117,7 +121,8 @@ class Conversation:
     async def _wait(self) -> None:
         """Until something happens, or the stream was idle for too long."""
         self._news.clear()
-        left = None if self._turn is not None else max(0.0, self._idle_due - now())
+        limited = self._turn is None and self._idle_due < math.inf
+        left = max(0.0, self._idle_due - now()) if limited else None
         with suppress(TimeoutError):
             async with asyncio.timeout(left):
                 await self._news.wait()

@@ -80,7 +80,7 @@ class Guard:
         self._calls = 0  # running ones, open streams, and those whose status is on its way
         self._idle = asyncio.Event()
         self._idle.set()
-        self._draining = False
+        self._draining = self._cutting = False
 
     @property
     def running(self) -> int:
@@ -103,20 +103,19 @@ class Guard:
         return len(self._streams)
 
     def drain(self) -> None:
-        """Refuse new calls from now on; idle streams end now, busy ones after their turn."""
+        """Refuse new calls and streams from now on. Open streams stay, and take turns: their clients end them."""
         self._draining = True
         self._receiver.end(_draining)
-        for stream in tuple(self._streams):
-            stream.drain()
 
     async def idle(self) -> None:
         """Wait until no call runs, no stream is open, and every status is sent."""
         await self._idle.wait()
 
     def cut(self) -> None:
-        """End the running calls; each still gets its status."""
-        for stream in self._streams:
-            stream.cutting = True
+        """End the running calls and the open streams; each still gets its status."""
+        self._cutting = True
+        for stream in tuple(self._streams):
+            stream.cut()
         for task, rpc in tuple(self._running.items()):
             rpc.cutting = True
             task.cancel()
@@ -164,7 +163,7 @@ class Guard:
         """A guarded stream-stream handler. An open stream is no running call; its turns are."""
 
         async def work(rpc: Rpc) -> None:
-            with self._opened(OpenStream(rpc, request, self._counted)) as stream:
+            with self._opened(OpenStream(rpc, request, self._turn)) as stream:
                 await handler(stream)
 
         return self._guarded(method, work, authenticate)
@@ -250,8 +249,15 @@ class Guard:
     @contextmanager
     def _counted(self, rpc: Rpc) -> Iterator[None]:
         """Count the current task as a running call, if it is admitted."""
+        self._admit(self._draining)
+        with self._turn(rpc):
+            yield
+
+    @contextmanager
+    def _turn(self, rpc: Rpc) -> Iterator[None]:
+        """Count the current task as a running call of an open stream: new ones are taken until the grace is over."""
         task = this_task()
-        self._admit()
+        self._admit(self._cutting)
         self._running[task] = rpc
         try:
             yield
@@ -261,7 +267,7 @@ class Guard:
     @contextmanager
     def _opened(self, stream: OpenStream[Request]) -> Iterator[OpenStream[Request]]:
         """Count an open stream, if there is one left for its client."""
-        self._admit()
+        self._admit(self._draining)
         client = stream.rpc.client
         if not self._open.allows(client):
             raise ServiceOverloaded(
@@ -276,8 +282,8 @@ class Guard:
             self._streams.discard(stream)
             self._open.give_back(client)
 
-    def _admit(self) -> None:
-        if self._draining:
+    def _admit(self, stopping: bool) -> None:
+        if stopping:
             raise _draining()
         overloaded = self._overloaded()
         if overloaded:

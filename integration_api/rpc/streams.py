@@ -1,5 +1,8 @@
 """An open bidirectional stream, as its service sees it: frames in, turns that count as calls, and word of the end.
 
+A stream can be somebody's phone call: while this instance drains it stays open and takes turns, until its client ends
+it or the grace is over.
+
 It knows no contract: what a frame means, and when a turn begins, is the service's.
 """
 
@@ -17,13 +20,12 @@ Request = TypeVar("Request", bound=Message)
 
 
 class OpenStream(Generic[Request]):
-    """One stream. `rpc` writes its frames; `draining` turns True when this instance stops."""
+    """One stream. `rpc` writes its frames; `cutting` turns True when this instance stops and waits no longer."""
 
-    __slots__ = ("_count", "_notify", "_request", "cutting", "draining", "rpc")
+    __slots__ = ("_count", "_notify", "_request", "cutting", "rpc")
 
     def __init__(self, rpc: Rpc, request: type[Request], count: Callable[[Rpc], AbstractContextManager[None]]) -> None:
         self.rpc = rpc
-        self.draining = False
         self.cutting = False
         self._request = request
         self._count = count
@@ -51,19 +53,19 @@ class OpenStream(Generic[Request]):
         """Count the current task as a running call while a turn is answered.
 
         Raises:
-            CallerError: no further call is admitted now.
+            CallerError: no further turn is admitted now.
         """
         return self._count(self.rpc)
 
-    def when_draining(self, notify: Callable[[], None]) -> None:
-        """Call `notify` once this instance stops: at once, if it does already."""
+    def when_cut(self, notify: Callable[[], None]) -> None:
+        """Call `notify` once this instance waits no longer: at once, if that is so already."""
         self._notify = notify
-        if self.draining:
+        if self.cutting:
             notify()
 
-    def drain(self) -> None:
-        """Tell the service that this instance stops."""
-        self.draining = True
+    def cut(self) -> None:
+        """Tell the service that this instance waits no longer."""
+        self.cutting = True
         if self._notify is not None:
             self._notify()
 

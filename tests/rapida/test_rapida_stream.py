@@ -377,9 +377,9 @@ class TestFullServer:
             assert last.finishReason == "stop", last.error
 
 
-async def test_draining_ends_idle_streams_at_once_and_busy_ones_after_their_turn(sandbox: Sandbox) -> None:
-    """Both end well and with a word; the turn that ran is whole."""
-    server = Server(Settings(port=0, shutdown_grace=10.0))
+async def test_a_draining_instance_leaves_its_streams_to_their_clients(sandbox: Sandbox) -> None:
+    """With and without a turn they stay open and take new turns; the stop is over once the last client has gone."""
+    server = Server(Settings(port=0, shutdown_grace=30.0))
     await server.start()
     async with (
         grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
@@ -391,14 +391,45 @@ async def test_draining_ends_idle_streams_at_once_and_busy_ones_after_their_turn
         await busy.chat("t1", "tokens:n=20,gap=20ms")
         await busy.output()
         stopping = asyncio.create_task(server.stop())
-        assert [frame.WhichOneof("response") for frame in await idle.rest()] == ["close"]
-        assert server.guard.running == 1
-        frames = await busy.rest()
+        assert text_of((await busy.turn("t1"))[-1]).endswith("word20")
+        for stream in (idle, busy):
+            await stream.configure(sandbox.url)
+            await stream.chat("t2", "echo", "still here")
+            assert text_of((await stream.turn("t2"))[-1]) == "still here"
+        assert not stopping.done()
+        await idle.call.done_writing()
+        await busy.send(close=pb.StreamChatClose(reason="the caller hung up"))
+        assert await idle.rest() == []
+        assert [frame.close.reason for frame in await busy.rest()] == ["the caller hung up"]
+        async with asyncio.timeout(10):
+            await stopping
+
+
+@pytest.mark.parametrize("turns", ["supersede", "queue"])
+async def test_when_the_grace_is_over_every_stream_is_closed(sandbox: Sandbox, turns: str) -> None:
+    """An idle stream gets `close`; on a busy one the running turn and those behind it get their 503 before that."""
+    server = Server(Settings(port=0, shutdown_grace=0.3))
+    await server.start()
+    async with (
+        grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+        talk(channel) as idle,
+        talk(channel) as busy,
+    ):
+        await idle.configure(sandbox.url)
+        await busy.configure(sandbox.url, turns=turns)
+        await busy.chat("t1", "silence:for=30s")
+        if turns == "queue":
+            await busy.chat("t2", "silence:for=30s")
+        await sandbox.wait_for_request()
+        stopping = asyncio.create_task(server.stop())
+        quiet, frames = await asyncio.gather(idle.rest(), busy.rest())
         await stopping
 
+        assert [frame.WhichOneof("response") for frame in quiet] == ["close"]
+        assert "grace" in quiet[0].close.reason
+        failed = [(frame.chat.requestId, frame.chat.error.errorCode) for frame in frames[:-1]]
+        assert failed == [("t1", 503), ("t2", 503)][: 2 if turns == "queue" else 1]
         assert frames[-1].WhichOneof("response") == "close"
-        assert frames[-2].chat.finishReason == "stop"
-        assert text_of(frames[-2].chat).endswith("word20")
 
 
 async def test_a_turn_that_outlives_the_grace_gets_its_error(sandbox: Sandbox) -> None:
