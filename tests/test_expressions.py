@@ -44,7 +44,7 @@ _ELSEWHERE = {"_WHOLE": {"fullmatch"}}
 
 
 def uses(source: str, name: str) -> set[str]:
-    """How a module uses the expression that a name holds; every way where that cannot be seen."""
+    """How a module uses the expression that a name holds; the dearest way where that cannot be seen."""
     found = {
         node.attr
         for node in ast.walk(ast.parse(source))
@@ -52,19 +52,24 @@ def uses(source: str, name: str) -> set[str]:
         and node.attr in _USES
         and (node.value.id if isinstance(node.value, ast.Name) else getattr(node.value, "attr", "")) == name
     }
-    return found or _ELSEWHERE.get(name, {"search", "sub"})
+    return found or _ELSEWHERE.get(name, {"sub"})
 
 
-EXPRESSIONS = sorted(
-    {
-        (f"{name}.{holder}: {pattern.pattern!r:.60}", (pattern, how))
-        for path, name, _ in modules()
-        if not name.endswith(("_pb2", "_pb2_grpc", "__main__"))
-        for holder, pattern in patterns(importlib.import_module(name))
-        for how in sorted(uses(path.read_text("utf-8"), holder))
-    },
-    key=lambda row: (row[0], row[1][1]),
-)
+def _expressions() -> Iterator[tuple[str, tuple[re.Pattern[str] | re.Pattern[bytes], str]]]:
+    """Every expression once for each of its uses, however many tables hold it."""
+    seen: set[tuple[object, str]] = set()
+    for path, name, _ in modules():
+        if name.endswith(("_pb2", "_pb2_grpc", "__main__")):
+            continue
+        source = path.read_text("utf-8")
+        for holder, pattern in patterns(importlib.import_module(name)):
+            for how in sorted(uses(source, holder)):
+                if (pattern, how) not in seen:
+                    seen.add((pattern, how))
+                    yield f"{name}.{holder}: {pattern.pattern!r:.60}", (pattern, how)
+
+
+EXPRESSIONS = tuple(_expressions())
 
 
 def texts(pattern: str) -> Iterator[str]:
@@ -112,7 +117,7 @@ def longest(pattern: re.Pattern[str] | re.Pattern[bytes], how: str) -> tuple[flo
 def test_expressions_are_found() -> None:
     """Those in classes and tables, too."""
     found = " ".join(row[0] for row in EXPRESSIONS)
-    for holder in ("sniff._ArrayDecoder", "redaction._KEYS", "base_url._VERSION", "parameters._NUMBER"):
+    for holder in ("sniff._ArrayDecoder", "redaction._KEYS", "base_url._VERSION", "parameters._NUMBER", "MEANINGS"):
         assert holder in found
 
 
