@@ -15,6 +15,7 @@
     + EndpointUnreachable (LostReusedConnection, ProxyUnreachable), ConnectTimeout, EndpointTls
     + ProtocolError, StreamInterrupted, StreamCut, ResponseTooLarge
     + FirstOutputTimeout, BetweenOutputsTimeout, TotalTimeout
+      - ClientTimeout                the client's own time passed (fault: client)
   x ServiceError                     we are the reason (fault: service)
     + ServiceOverloaded, ServiceDraining, ServiceStopped, InternalError
 
@@ -283,6 +284,12 @@ class BetweenOutputsTimeout(EndpointFailed):
 
 class TotalTimeout(EndpointFailed):
     """The whole call took too long."""
+
+
+class ClientTimeout(TotalTimeout):
+    """The client's own time passed: its deadline, or what it has for sending and reading."""
+
+    fault = Fault.CLIENT
 
 
 class ServiceError(CallerError):

@@ -13,12 +13,16 @@ from caller.messages import Message, ToolDefinition
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How long to wait, in seconds. Output is text, reasoning, a refusal or a tool call."""
+    """How long to wait, in seconds. Output is text, reasoning, a refusal or a tool call.
+
+    `total_is_deadline`: the total is what the client's own deadline leaves.
+    """
 
     connect: float
     first_output: float
     between_outputs: float
     total: float
+    total_is_deadline: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from caller.deadline import DeadlineTimer
 from caller.errors import (
     BetweenOutputsTimeout,
     CallerError,
+    ClientTimeout,
     FirstOutputTimeout,
     StreamCut,
     StreamInterrupted,
@@ -61,7 +62,7 @@ class Attempt:
         self._deadline = report.started + work.timeouts.total
         # Not methods of self: an object that holds its own methods is freed by the collector only, and this one holds
         # the whole conversation.
-        self._total: Callable[[], CallerError] = partial(_total_timeout, work.timeouts)
+        self._total: Callable[[], CallerError] = partial(total_timeout, work.timeouts)
         self._between: Callable[[], CallerError] = partial(_between_timeout, work.timeouts)
 
     async def batches(self) -> AsyncGenerator[Sequence[Event], None]:
@@ -195,8 +196,12 @@ def _as_cut(error: StreamInterrupted) -> StreamCut:
     return cut
 
 
-def _total_timeout(timeouts: Timeouts) -> CallerError:
-    return TotalTimeout(f"the call took longer than its total timeout of {timeouts.total:g} s")
+def total_timeout(timeouts: Timeouts) -> TotalTimeout:
+    """The error of a call that took too long; it says whose time it was."""
+    seconds = f"{round(timeouts.total, 3):g} s"
+    if timeouts.total_is_deadline:
+        return ClientTimeout(f"the client's deadline passed: it left the call {seconds}")
+    return TotalTimeout(f"the call took longer than its total timeout of {seconds}")
 
 
 def _first_output_timeout(timeouts: Timeouts) -> CallerError:

@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 
 from caller.attempts import attempts
 from caller.call import CallReport, Check, Completion, Model, Prepared, Verification
 from caller.credentials import ApiCompatibility, Credential
 from caller.custom_llm.adapter import Adapter, HttpRequest
+from caller.custom_llm.attempt import total_timeout
 from caller.custom_llm.base_url import without_query
 from caller.custom_llm.errors.endpoint_errors import endpoint_error
 from caller.custom_llm.errors.redaction import redacted
@@ -31,7 +33,7 @@ from caller.errors import (
 from caller.events import FinishReason
 from caller.fold import Folder
 from caller.remedies import remedy_of
-from caller.target import Target
+from caller.target import Target, Timeouts
 
 MAX_PAGES = 50
 MAX_MODELS = 10_000
@@ -84,11 +86,11 @@ class EndpointCheck:
         Raises:
             CallerError: the endpoint cannot be asked, or does not answer with a model list.
         """
-        return await self._listed(report, self._target.timeouts.total)
+        return await self._listed(report, self._target.timeouts)
 
-    async def _listed(self, report: CallReport, total: float) -> tuple[Model, ...]:
+    async def _listed(self, report: CallReport, timeouts: Timeouts) -> tuple[Model, ...]:
         try:
-            return await self._models(report, total)
+            return await self._models(report, timeouts)
         except CallerError as error:
             secrets = self._credential.secrets
             error.args = (redacted(error.message, secrets),)
@@ -96,14 +98,14 @@ class EndpointCheck:
             error.endpoint_request_id = redacted(error.endpoint_request_id, secrets)
             raise
 
-    async def _models(self, report: CallReport, total: float) -> tuple[Model, ...]:
+    async def _models(self, report: CallReport, timeouts: Timeouts) -> tuple[Model, ...]:
         if self._credential.exact_url:
             raise NotSupportedByApi("exactUrl names the chat operation only: the model list's URL is not known")
         models: list[Model] = []
         page = ""
         for _ in range(MAX_PAGES):
             async with DeadlineTimer() as timer:
-                timer.arm(report.started + total, lambda: TotalTimeout(f"no model list within {total:g} s"))
+                timer.arm(report.started + timeouts.total, partial(total_timeout, timeouts))
                 answer = self._adapter.decode_models(await self._get(page, report))
             models += answer.models
             page = answer.next
@@ -139,12 +141,13 @@ class EndpointCheck:
         too long has failed, and those before it keep their results."""
         timeouts = self._target.timeouts
         total = timeouts.total - min(timeouts.total * _RESERVE, _MAX_RESERVE)
-        target = replace(self._target, timeouts=replace(timeouts, total=total))
+        timeouts = replace(timeouts, total=total)
+        target = replace(self._target, timeouts=timeouts)
         clock = asyncio.get_running_loop().time
         checks = [Check("credential", "PASS", f"{self.api}, {len(self._credential.headers)} headers")]
         started = clock()
         try:
-            models: tuple[Model, ...] | CallerError = await self._listed(report, total)
+            models: tuple[Model, ...] | CallerError = await self._listed(report, timeouts)
         except CallerError as error:
             models = error.with_traceback(None)
         checks += _reach_and_models(models, report.url, clock() - started)

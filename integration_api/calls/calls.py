@@ -153,8 +153,11 @@ class Calls:
     def _begin(self, client: Client, report: CallReport, target: Target) -> Target:
         """The target with its total time bounded by the client's own deadline."""
         left = client.time_left()
-        if left is not None and left < target.timeouts.total:
-            target = replace(target, timeouts=replace(target.timeouts, total=left))
+        if left is not None:
+            until_deadline = asyncio.get_running_loop().time() - report.started + left
+            if until_deadline < target.timeouts.total:
+                timeouts = replace(target.timeouts, total=until_deadline, total_is_deadline=True)
+                target = replace(target, timeouts=timeouts)
         client.deadline = report.deadline = report.started + target.timeouts.total
         return target
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import grpc
 
-from caller.errors import CallerError, RequestInvalid, ServiceOverloaded, TotalTimeout
+from caller.errors import CallerError, ClientTimeout, RequestInvalid, ServiceOverloaded
 from integration_api.rpc.rpc import Rpc
 from integration_api.rpc.shares import Shares
 
@@ -64,7 +64,7 @@ class Receiver:
 
         Raises:
             ServiceOverloaded: too many are being read.
-            TotalTimeout: it did not come in whole in time.
+            ClientTimeout: it did not come in whole in time.
         """
         client = rpc.client
         if not self._shares.allows(client):
@@ -93,8 +93,8 @@ class Receiver:
         self._shares.give_back(longest.client)
         longest.timer.arm(self._clock(), _crowded)
 
-    def _late(self) -> TotalTimeout:
-        return TotalTimeout(f"the request did not arrive within {self._seconds:g} s")
+    def _late(self) -> ClientTimeout:
+        return ClientTimeout(f"the request did not arrive within {self._seconds:g} s")
 
 
 def _crowded() -> ServiceOverloaded:

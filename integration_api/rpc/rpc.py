@@ -15,11 +15,11 @@ from caller.call import CallReport
 from caller.deadline import DeadlineTimer
 from caller.errors import (
     CallerError,
+    ClientTimeout,
     InternalError,
     ServiceDraining,
     ServiceOverloaded,
     ServiceStopped,
-    TotalTimeout,
 )
 from integration_api.rpc.shares import Shares
 
@@ -128,7 +128,7 @@ class Rpc:
         Raises:
             ClientGoneError: it hung up.
             ServiceOverloaded: clients leave too much unread.
-            TotalTimeout: it stopped reading.
+            ClientTimeout: it stopped reading.
         """
         raw = frame.SerializeToString()
         self.writing = size = len(raw)
@@ -167,8 +167,8 @@ class Rpc:
         self.unread.take(self.client, size)
         self.counted = size
 
-    def _stuck(self) -> TotalTimeout:
-        return TotalTimeout(f"the client read nothing for {self._write_timeout:g} s")
+    def _stuck(self) -> ClientTimeout:
+        return ClientTimeout(f"the client read nothing for {self._write_timeout:g} s")
 
-    def _over(self) -> TotalTimeout:
-        return TotalTimeout("the call's total timeout passed while the client did not read")
+    def _over(self) -> ClientTimeout:
+        return ClientTimeout("the call's total timeout passed while the client did not read")

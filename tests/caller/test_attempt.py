@@ -16,10 +16,12 @@ from caller.errors import (
     EndpointError,
     EndpointNotFound,
     EndpointUnauthenticated,
+    Fault,
     ProtocolError,
     ResponseTooLarge,
     StreamCut,
     StreamInterrupted,
+    TotalTimeout,
 )
 from caller.events import Event, FinishReason, ReasoningDelta, TextDelta, UsageSource
 from caller.fold import Folder
@@ -234,3 +236,18 @@ async def test_held_text_is_not_lost_when_the_stream_breaks() -> None:
 
     assert type(error) is StreamCut
     assert "".join(event.text for batch in batches for event in batch if isinstance(event, ReasoningDelta)) == "ab</thi"
+
+
+@pytest.mark.parametrize("is_deadline", [False, True])
+async def test_a_total_time_that_passed_says_whose_it_was(is_deadline: bool) -> None:
+    """The client's deadline is the client's to change, the total timeout is the endpoint's fault; in round numbers."""
+    timeouts = Timeouts(5, 5, 5, 0.1001234, total_is_deadline=is_deadline)
+    _, error, _ = await stream(STREAM_HEAD, *[token("a")] * 100, timeouts=timeouts)
+
+    assert isinstance(error, TotalTimeout)
+    assert error.fault is (Fault.CLIENT if is_deadline else Fault.ENDPOINT)
+    assert error.message.endswith(
+        "the client's deadline passed: it left the call 0.1 s"
+        if is_deadline
+        else "the call took longer than its total timeout of 0.1 s"
+    )

@@ -15,6 +15,7 @@ from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
 from tests.edge.loopback import NARROW, STREAM_END, STREAM_HEAD, Handmade, Torrent, answer, deaf, token, until
 from tests.edge.program import Program
+from tests.edge.raw_http2 import RawConnection, message
 from tests.edge.reading import Heard, fail, listen
 
 # A busy machine is late, never early.
@@ -100,6 +101,18 @@ async def test_a_timeout_never_outlasts_the_clients_deadline(sandbox: Sandbox) -
             assert await call.code() is EXCEEDED
             await until(lambda: sandbox.connections == 0 and server.guard.running == 0, 1.0)
         assert asyncio.get_running_loop().time() - began >= 0.55
+
+
+async def test_a_request_that_arrives_late_has_the_rest_of_its_deadline(sandbox: Sandbox) -> None:
+    """What the request took to arrive is taken off the client's deadline once, not twice."""
+    async with serving() as (server, _), RawConnection(server.port) as client:
+        stream = client.open("/integration_api.v1.ChatService/StreamChat", [("grpc-timeout", "3000m")])
+        await asyncio.sleep(1.4)  # the request is slow on purpose
+        raw = chat_request(sandbox.url, "silence:for=400ms").SerializeToString()
+        await client.send(stream, message(raw), end=True)
+        await client.until_ended(1, 5)
+
+        assert client.received[stream] > 0, client.headers[stream]
 
 
 async def test_signs_of_life_between_outputs_are_not_output() -> None:
