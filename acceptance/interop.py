@@ -3,9 +3,9 @@
     python acceptance/interop.py                                          starts a server and a sandbox, and uses them
     python acceptance/interop.py --address HOST:PORT --endpoint URL --secret SECRET
 
-Chat, a StreamChat of three turns with a tool round and a barge-in, VerifyCredential, with the platform's JWT; every
-field of every answer is checked. It imports nothing of ours: both register messages of the same names. It ends with
-status 0, or with the check that failed.
+Chat, a StreamChat of three turns with a tool round and a barge-in, VerifyCredential, all with each of the two kinds of
+JWTs that the platform signs; every field of every answer is checked. It imports nothing of ours: both register
+messages of the same names. It ends with status 0, or with the check that failed.
 """
 
 import argparse
@@ -31,12 +31,31 @@ from rapida.utils.rapida_value import bool_to_any, float_to_any, int32_to_any, j
 SUPERSEDED = "superseded"
 
 
-class Client:
-    """The platform's service, with its metadata and its credential."""
+def project_token() -> dict[str, Any]:
+    """What the older kind of token says: a user's project."""
+    return {"userId": 11, "organizationId": 22, "projectId": 33, "exp": int(time.time()) + 60}
 
-    def __init__(self, channel: grpc.aio.Channel, endpoint: str, secret: str) -> None:
+
+def service_token() -> dict[str, Any]:
+    """What the newer kind says: a service, for an organization, on somebody's behalf, for five minutes."""
+    now = int(time.time())
+    return {
+        "actor_type": "service",
+        "actor_id": "assistant-api",
+        "iss": "rapida",
+        "aud": "rapida-internal",
+        "iat": now,
+        "exp": now + 300,
+        "organizationId": 22,
+        "delegation": {"actor_type": "user", "actor_id": "11"},
+    }
+
+
+class Client:
+    """The platform's service, with its metadata and its credential. `claims` is what its token says."""
+
+    def __init__(self, channel: grpc.aio.Channel, endpoint: str, secret: str, claims: dict[str, Any]) -> None:
         self.stub = UnifiedProviderServiceStub(channel)
-        claims = {"userId": 11, "organizationId": 22, "projectId": 33, "exp": int(time.time()) + 60}
         self.metadata = [
             ("x-internal-service-key", jwt.encode(claims, secret, algorithm="HS256")),
             ("x-client-source", "interop"),
@@ -309,10 +328,11 @@ async def no_vectors(client: Client) -> None:
 async def run(address: str, endpoint: str, secret: str) -> None:
     """All of it, on one channel."""
     async with grpc.aio.insecure_channel(address) as channel:
-        client = Client(channel, endpoint, secret)
-        for step in (chat, stream_chat, unauthenticated, verify_credential, no_vectors):
-            await step(client)
-            print(f"ok  {step.__name__}")
+        for claims in (project_token, service_token):
+            client = Client(channel, endpoint, secret, claims())
+            for step in (chat, stream_chat, unauthenticated, verify_credential, no_vectors):
+                await step(client)
+                print(f"ok  {step.__name__}  {claims.__name__}")
 
 
 @contextmanager

@@ -1,9 +1,14 @@
 """Who calls, in the Rapida platform's way: a JWT in the metadata, signed with the platform's shared secret.
 
-It knows metadata and nothing else of a call. No error repeats what a token says.
+The platform signs two kinds. The older one names a user, an organization and a project. The newer one names a service
+(`actor_type`, `actor_id`), whom it is for (`aud`) and an organization; a project, and on whose behalf the service acts,
+may come with it; it lives for five minutes at most. A token with an `aud` or an `actor_type` is of the newer kind.
+
+This module knows metadata and nothing else of a call. No error repeats what a token says.
 """
 
 import math
+import time
 import warnings
 from collections.abc import Sequence
 from typing import Final
@@ -16,6 +21,11 @@ Metadata = Sequence[tuple[str, str | bytes]] | None
 
 HEADER: Final = "x-internal-service-key"
 _CLAIMS: Final = ("userId", "organizationId", "projectId")
+_AUDIENCE: Final = "rapida-internal"
+_ACTOR_TYPE: Final = "service"
+_MAX_LIFETIME = 300.0
+# How far the clock of whoever signed may be ahead of ours, in seconds.
+_CLOCK_LEEWAY = 30.0
 # What the platform says of itself, for logs, and how much of it is kept.
 _ORIGIN: Final = {
     "x-client-source": "client_source",
@@ -26,10 +36,11 @@ _MAX_ORIGIN_CHARS = 64
 
 
 def authenticate_rapida(metadata: Metadata, secret: str) -> str:
-    """The project that calls, as `rapida/<organization>/<project>`.
+    """Who calls: `rapida/<organization>/<project>`, or `rapida/<organization>` for a service without a project.
 
-    The token is HS256 and nothing else, has not expired, and names a project; user and organization are numbers where
-    they are given.
+    The token is HS256 and nothing else, and has not expired. User, organization and project are numbers where they are
+    given. One of the older kind names a project, one of the newer kind an organization; on whose behalf a service acts
+    does not matter.
 
     Raises:
         CallerUnauthenticated: it is missing, or not good.
@@ -38,10 +49,16 @@ def authenticate_rapida(metadata: Metadata, secret: str) -> str:
     if len(found) != 1 or not isinstance(found[0], str) or not found[0].strip():
         raise CallerUnauthenticated(f"the metadata entry {HEADER!r} must hold one JWT of the platform")
     claims = _claims(found[0].strip(), secret)
+    newer = "aud" in claims or "actor_type" in claims
+    fault = _fault_of_newer(claims) if newer else ""
+    if fault:
+        raise CallerUnauthenticated(f"the JWT in {HEADER!r} {fault}")
     numbers = {name: _number(claims.get(name)) for name in _CLAIMS}
-    if not numbers["projectId"] or any(number is None for number in numbers.values()):
-        raise CallerUnauthenticated(f"the JWT in {HEADER!r} must name a project: projectId, a number above zero")
-    return f"rapida/{numbers['organizationId']}/{numbers['projectId']}"
+    needed, kind = ("organizationId", "an organization") if newer else ("projectId", "a project")
+    if not numbers[needed] or any(number is None for number in numbers.values()):
+        raise CallerUnauthenticated(f"the JWT in {HEADER!r} must name {kind}: {needed}, a number above zero")
+    project = f"/{numbers['projectId']}" if numbers["projectId"] else ""
+    return f"rapida/{numbers['organizationId']}{project}"
 
 
 def origin(metadata: Metadata) -> dict[str, str]:
@@ -62,7 +79,7 @@ def _claims(token: str, secret: str) -> dict[str, object]:
                 token,
                 secret,
                 algorithms=["HS256"],
-                # The platform's tokens name no audience; `sub` and `iat` are not theirs to be checked.
+                # Of the audience the older kind says nothing; `sub` says nothing, and `iat` matters to the newer kind.
                 options={"require": ["exp"], "verify_aud": False, "verify_sub": False, "verify_iat": False},
             )
     except jwt.ExpiredSignatureError:
@@ -71,6 +88,30 @@ def _claims(token: str, secret: str) -> dict[str, object]:
     except (jwt.PyJWTError, ValueError, TypeError, ArithmeticError, RecursionError):
         raise CallerUnauthenticated(f"the JWT in {HEADER!r} is not a valid one of this platform") from None
     return claims
+
+
+def _fault_of_newer(claims: dict[str, object]) -> str:
+    """What is wrong with a token of the newer kind; empty when nothing is."""
+    audience = claims.get("aud", _AUDIENCE)
+    if audience != _AUDIENCE and not (isinstance(audience, list) and _AUDIENCE in audience):
+        return f"is not meant for this service: 'aud' must be {_AUDIENCE!r}"
+    if claims.get("actor_type", _ACTOR_TYPE) != _ACTOR_TYPE:
+        return f"must be of a service: 'actor_type' must be {_ACTOR_TYPE!r}"
+    issued, expires = _moment(claims.get("iat")), _moment(claims["exp"])
+    if issued is None or expires is None:
+        return "must say from when to when it is good: 'iat' and 'exp', numbers"
+    if issued > time.time() + _CLOCK_LEEWAY:
+        return "was issued in the future ('iat')"
+    if round(expires - issued, 3) > _MAX_LIFETIME:
+        return f"lives longer than {_MAX_LIFETIME:g} s"
+    return ""
+
+
+def _moment(claim: object) -> float | None:
+    """A claim as a time in seconds, maybe with a fraction (RFC 7519, section 2); None where it is something else."""
+    if isinstance(claim, bool) or not isinstance(claim, int | float) or not 0 <= claim < math.inf:
+        return None
+    return claim
 
 
 def _number(claim: object) -> int | None:

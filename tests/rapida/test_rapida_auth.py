@@ -24,6 +24,22 @@ _BEARER = "a token of the native kind"
 GOOD = {"userId": 1, "organizationId": 2, "projectId": 3}
 
 
+def newer(*without: str, **claims: object) -> dict[str, object]:
+    """What the platform's newest tokens say: of a service, for five minutes, without a user."""
+    now = time.time()
+    said = {
+        "actor_type": "service",
+        "actor_id": "assistant-api",
+        "iss": "rapida",
+        "aud": "rapida-internal",
+        "iat": now,
+        "exp": now + 300,
+        "organizationId": 2,
+        "projectId": 3,
+    }
+    return {name: value for name, value in (said | claims).items() if name not in without}
+
+
 def token(claims: dict[str, object] | None = None, *, secret: str = SECRET, algorithm: str = "HS256") -> str:
     return jwt.encode({"exp": time.time() + 60, **(GOOD if claims is None else claims)}, secret, algorithm=algorithm)
 
@@ -58,6 +74,26 @@ BAD = {
     "project is true": token({**GOOD, "projectId": True}),
     "user in words": token({**GOOD, "userId": "one"}),
     "endless number": token({**GOOD, "projectId": float("inf")}),
+    "for somebody else": token(newer(aud="another")),
+    "for others only": token(newer(aud=["another", "third"])),
+    "for nobody": token(newer(aud=None)),
+    "the older kind for somebody else": token({**GOOD, "aud": "another"}),
+    "of a person": token(newer(actor_type="user")),
+    "of nothing": token(newer(actor_type=None)),
+    "of a person, for nobody in particular": token(newer("aud", actor_type="user")),
+    "lives six minutes": token(newer(exp=time.time() + 360)),
+    "lives a second too long": token(newer(iat=time.time() - 240, exp=time.time() + 61)),
+    "lives for an hour, without an audience": token(newer("aud", exp=time.time() + 3600)),
+    "issued in the future": token(newer(iat=time.time() + 3600, exp=time.time() + 3700)),
+    "issued nobody knows when": token(newer("iat")),
+    "issued at true": token(newer(iat=True)),
+    "issued in words": token(newer(iat="now")),
+    "expires in words": token(newer(exp=str(int(time.time()) + 60))),
+    "a service that expired": token(newer(iat=time.time() - 200, exp=time.time() - 1)),
+    "a service without an organization": token(newer("organizationId")),
+    "a service of organization zero": token(newer(organizationId=0)),
+    "a service, project in words": token(newer(projectId="3")),
+    "a service, another secret": token(newer(), secret="another secret, as long as the first, but not it"),
 }
 
 
@@ -83,11 +119,22 @@ def test_there_must_be_exactly_one_token(metadata: list[tuple[str, str | bytes]]
     [
         (GOOD, "rapida/2/3"),
         ({"projectId": 3}, "rapida/0/3"),
-        ({**GOOD, "projectId": 3.0, "sub": 7, "aud": "platform", "iat": time.time() + 30}, "rapida/2/3"),
+        ({**GOOD, "projectId": 3.0, "sub": 7, "iss": "anybody", "iat": time.time() + 30}, "rapida/2/3"),
+        ({**GOOD, "exp": time.time() + 86_400}, "rapida/2/3"),
+        (newer(), "rapida/2/3"),
+        (newer("projectId"), "rapida/2"),
+        (newer(projectId=None), "rapida/2"),
+        (newer("aud"), "rapida/2/3"),
+        (newer("actor_type", "actor_id", "iss"), "rapida/2/3"),
+        (newer(aud=["another", "rapida-internal"]), "rapida/2/3"),
+        (newer(delegation={"actor_type": "user", "userId": 9, "organizationId": 8, "projectId": 7}), "rapida/2/3"),
+        (newer("projectId", delegation={"projectId": 7}), "rapida/2"),
+        (newer(iat=int(time.time()) + 5, exp=int(time.time()) + 305), "rapida/2/3"),
     ],
 )
 def test_a_good_token_names_the_project(claims: dict[str, object], identity: str) -> None:
-    """Organization and project are the identity; claims that are not the platform's business are not ours."""
+    """Organization and project are the identity, of both kinds of tokens; a service may have no project, and on whose
+    behalf it acts is not looked at. Claims that are not the platform's business are not ours."""
     assert authenticate_rapida([("other", "x"), (HEADER, token(claims))], SECRET) == identity
 
 
@@ -130,9 +177,12 @@ class TestWithASecret:
         assert code == grpc.StatusCode.UNAUTHENTICATED
         assert not sandbox.requests
 
-    async def test_who_shows_a_good_token_is_served(self, sandbox: Sandbox, channel: grpc.aio.Channel) -> None:
-        """Chat and StreamChat."""
-        metadata = [(HEADER, token())]
+    @pytest.mark.parametrize("claims", [GOOD, newer("projectId")])
+    async def test_who_shows_a_good_token_is_served(
+        self, sandbox: Sandbox, channel: grpc.aio.Channel, claims: dict[str, object]
+    ) -> None:
+        """Chat and StreamChat, with tokens of both kinds."""
+        metadata = [(HEADER, token(claims))]
         answer = await ask(channel, "Chat", chat_request(sandbox.url, "echo"), metadata=metadata)
         async with talk(channel, metadata=metadata) as stream:
             configured = await stream.configure(sandbox.url)

@@ -64,12 +64,14 @@ class TestWithThePlatformsClient:
         return Settings(port=0, shutdown_grace=2.0, rapida_jwt_secret=_SECRET)
 
     async def test_the_platforms_own_client_is_served(self, sandbox: Sandbox, server: Server) -> None:
-        """Chat, StreamChat with a tool round and a barge-in, VerifyCredential: every field as its client expects."""
+        """Chat, StreamChat with a tool round and a barge-in, VerifyCredential, with both kinds of tokens: every field
+        as its client expects."""
         arguments = ("--address", f"127.0.0.1:{server.port}", "--endpoint", sandbox.url, "--secret", _SECRET)
         said = await program(_HERE.parent.parent / "acceptance/interop.py", *arguments)
 
-        steps = [line.split()[1] for line in said.splitlines() if line.startswith("ok")]
-        assert steps == ["chat", "stream_chat", "unauthenticated", "verify_credential", "no_vectors"]
+        done = [tuple(line.split()[1:]) for line in said.splitlines() if line.startswith("ok")]
+        steps = ["chat", "stream_chat", "unauthenticated", "verify_credential", "no_vectors"]
+        assert done == [(step, kind) for kind in ("project_token", "service_token") for step in steps]
         sent = sandbox.requests[0].json()
         assert sent["model"] == "echo"
         assert (sent["temperature"], sent["max_tokens"], sent["top_k"]) == (0.5, 100, 5)
