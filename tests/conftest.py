@@ -1,11 +1,15 @@
 """What all tests share: a sandbox behind, a server of ours before it, and a real gRPC channel in front."""
 
 import asyncio
+import ipaddress
 import os
-from collections.abc import AsyncIterator, Callable
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
 
 import grpc
 import pytest
+from blockbuster import BlockBuster
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
@@ -25,6 +29,39 @@ if os.environ.get("TEST_LOOP") == "uvloop":  # the loop that `serve` uses; else 
         import uvloop
 
         return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture(autouse=True)
+def event_loop_never_blocks() -> Iterator[None]:
+    """A test in which the event loop waits for a file, a socket or a sleep fails."""
+    guard = BlockBuster(scanned_modules=["caller", "integration_api"])
+    for name in ("io.TextIOWrapper.read", "io.BufferedReader.read"):  # /proc and /sys are no disk
+        guard.functions[name].can_block_in("integration_api/rpc/memory.py", {"resident_bytes", "_container_limit"})
+    for name, function in guard.functions.items():
+        if not name.startswith("threading."):  # grpc.aio joins a thread of its own when it shuts down
+            function.activate()
+    yield
+    for function in guard.functions.values():
+        function.deactivate()
+
+
+@pytest.fixture(autouse=True)
+def no_socket_leaves_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that connects to another machine fails."""
+    connect, connect_ex = socket.socket.connect, socket.socket.connect_ex
+
+    def checked(inner: Callable[[socket.socket, Any], Any]) -> Callable[[socket.socket, Any], Any]:
+        def guarded(self: socket.socket, address: Any) -> Any:
+            if self.family in (socket.AF_INET, socket.AF_INET6):
+                host = ipaddress.ip_address(address[0].partition("%")[0])
+                plain = getattr(host, "ipv4_mapped", None) or host
+                assert plain.is_loopback, f"a test connects to {address}"
+            return inner(self, address)
+
+        return guarded
+
+    monkeypatch.setattr(socket.socket, "connect", checked(connect))
+    monkeypatch.setattr(socket.socket, "connect_ex", checked(connect_ex))
 
 
 @pytest.fixture
