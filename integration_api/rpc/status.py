@@ -16,6 +16,11 @@ from integration_api.v1 import messages_pb2 as msg
 
 DOMAIN = "integration-api"
 _MAX_VIOLATIONS = 16
+# All trailers together, as gRPC writes them: nginx has room for 4 KB by default, with what gRPC adds itself, and
+# answers 502 to more. C-core's clients want less than 8 KB.
+_MAX_TRAILERS = 3_900
+# The type's name around a detail, and lengths.
+_PACKING = 64
 # What a client waits when we know that a retry helps and nobody said when.
 _DEFAULT_DELAY = 1.0
 # Another instance answers at once; spread, so that the clients of one that stops do not come all together.
@@ -87,26 +92,24 @@ def status_details(error: CallerError, report: CallReport, request_id: str) -> S
         error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=_metadata(error, report)),
         error_details_pb2.RequestInfo(request_id=request_id),
     ]
-    if error.violations:
-        details.append(_bad_request(error))
     if delay is not None:
         details.append(error_details_pb2.RetryInfo(retry_delay=seconds(delay)))
     if report.usage is not None:
         details.append(msg.PartialUsage(usage=usage(report.usage)))
-    status = status_pb2.Status(
-        code=code.value[0], message=error.message, details=[_packed(detail) for detail in details]
+    status = status_pb2.Status(code=code.value[0], details=[_packed(detail) for detail in details])
+    trailers = (
+        ("grpc-retry-pushback-ms", "-1" if delay is None else str(round(delay * 1000))),
+        ("x-request-id", request_id),
+        ("x-attempts", str(report.attempts)),
     )
-    pushback = "-1" if delay is None else str(round(delay * 1000))
+    room = _MAX_TRAILERS - _in_base64(status.ByteSize()) - sum(len(name) + len(value) for name, value in trailers)
+    # One byte of text costs a byte of the status text and 4/3 of the details; see `trailer_size`.
+    status.message = errors.clipped(error.message, min(errors.MAX_MESSAGE_BYTES, room * 3 // 7))
+    room -= errors.trailer_size(status.message) * 7 // 3
+    if error.violations:
+        status.details.append(_packed(_bad_request(error, room * 3 // 4)))
     return StatusDetails(
-        code,
-        reason,
-        error.message,
-        (
-            ("grpc-status-details-bin", status.SerializeToString()),
-            ("grpc-retry-pushback-ms", pushback),
-            ("x-request-id", request_id),
-            ("x-attempts", str(report.attempts)),
-        ),
+        code, reason, status.message, (("grpc-status-details-bin", status.SerializeToString()), *trailers)
     )
 
 
@@ -137,16 +140,21 @@ def _metadata(error: CallerError, report: CallReport) -> dict[str, str]:
     return {key: value for key, value in known.items() if value}
 
 
-def _bad_request(error: CallerError) -> error_details_pb2.BadRequest:
-    shown = error.violations[:_MAX_VIOLATIONS]
-    return error_details_pb2.BadRequest(
-        field_violations=[
-            error_details_pb2.BadRequest.FieldViolation(
-                field=errors.clipped(violation.field, 200), description=errors.clipped(violation.description, 300)
-            )
-            for violation in shown
-        ]
-    )
+def _bad_request(error: CallerError, room: int) -> error_details_pb2.BadRequest:
+    """As many violations as fit into so many bytes; the first in any case."""
+    bad = error_details_pb2.BadRequest()
+    for violation in error.violations[:_MAX_VIOLATIONS]:
+        bad.field_violations.add(
+            field=errors.clipped(violation.field, 200), description=errors.clipped(violation.description, 300)
+        )
+        if bad.ByteSize() > room - _PACKING and len(bad.field_violations) > 1:
+            del bad.field_violations[-1]
+            break
+    return bad
+
+
+def _in_base64(size: int) -> int:
+    return (size * 4 + 2) // 3
 
 
 def _packed(detail: Message) -> any_pb2.Any:

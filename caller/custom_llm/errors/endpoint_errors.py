@@ -39,6 +39,7 @@ from caller.errors import (
     Retry,
     StreamInterrupted,
     clipped,
+    trailer_size,
 )
 from caller.json_types import JsonObject, JsonValue, object_of
 
@@ -259,7 +260,7 @@ def _text(kind: Kind, sign: str, message: str, remedy: str) -> str:
     """The remedy always fits: the endpoint's words are what is clipped."""
     head, tail = f"{_TEXTS[kind][0]} ({sign}): ", f". {remedy}"
     words = sanitized(message) or "no text"
-    room = MAX_MESSAGE_BYTES - len((head + tail).encode("utf-8", "replace"))
+    room = MAX_MESSAGE_BYTES - trailer_size(head + tail)
     return head + clipped(words.removesuffix("."), max(room, 3)) + tail
 
 
