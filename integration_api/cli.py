@@ -36,4 +36,4 @@ class _Lazy(click.Group):
 )
 @click.version_option(package_name="integration-api")
 def main() -> None:
-    """A gRPC door to chat models: one contract in front of every chat endpoint, streamed."""
+    """A gRPC service in front of chat models: one contract for every chat endpoint, streamed."""

@@ -3,6 +3,11 @@
 Rule: nothing is pretended. It builds the very server that `serve` runs and asks it as `chat` does.
 """
 
+import os
+import shutil
+import sys
+from pathlib import Path
+
 import click
 import grpc
 
@@ -38,13 +43,13 @@ _CALLS = (
 _NEXT = """
 Next, in three terminals:
 
-  integration-api sandbox
-  integration-api serve
-  integration-api chat --base-url http://127.0.0.1:8000/v1 --model tokens:n=20,gap=100ms hi
+  {program} sandbox
+  {program} serve
+  {program} chat --base-url http://127.0.0.1:8000/v1 --model tokens:n=20,gap=100ms hi
 
-`integration-api sandbox --help` lists the scripts. With an endpoint of your own:
+`{program} sandbox --help` lists the scripts. With an endpoint of your own:
 
-  integration-api chat --base-url https://llm.example.com/v1 --header 'Authorization=Bearer env:LLM_KEY' \\
+  {program} chat --base-url https://llm.example.com/v1 --header 'Authorization=Bearer env:LLM_KEY' \\
       --model NAME 'Why is the sky blue?'
 """
 
@@ -59,7 +64,17 @@ def command() -> None:
         raise click.ClickException(explained(error)) from None
     except (IncompleteError, OSError) as error:
         raise click.ClickException(str(error)) from None
-    click.echo(_NEXT)
+    click.echo(_NEXT.format(program=_program()))
+
+
+def _program() -> str:
+    """How this program is called from where the user is: by its name where the shell finds it, else by its path."""
+    if shutil.which("integration-api"):
+        return "integration-api"
+    own = Path(sys.argv[0])
+    if own.name == "integration-api" and own.exists():
+        return os.path.relpath(own)
+    return f"{os.path.relpath(sys.executable)} -m integration_api"
 
 
 async def _demo() -> None:

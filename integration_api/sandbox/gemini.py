@@ -182,8 +182,8 @@ class _Stream:
     def _last(self) -> JsonObject:
         parts: list[JsonObject] = []
         if not any(isinstance(step, Refusal) for step in self.scenario.steps):
-            spoke = any(isinstance(step, Text) for step in self.scenario.steps)
-            signed: JsonObject = {"thoughtSignature": sign(self.thought)} if self.scenario.signed and spoke else {}
+            has_text = any(isinstance(step, Text) for step in self.scenario.steps)
+            signed: JsonObject = {"thoughtSignature": sign(self.thought)} if self.scenario.signed and has_text else {}
             parts = [{"text": "", **signed}]
         return _body(self.request, parts, _final_usage(self.scenario.usage), self.scenario.finish)
 

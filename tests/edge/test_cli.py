@@ -3,6 +3,7 @@
 import json
 import signal
 import socket
+import subprocess
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from integration_api.settings import Settings, env_name, flag
-from tests.edge.processes import SECONDS, Running, asking, chat, run, sandbox, service, started
+from tests.edge.processes import ROOT, SECONDS, Running, asking, chat, run, sandbox, service, started
 
 
 @pytest.fixture(scope="module")
@@ -202,8 +203,11 @@ def test_demo_shows_streamed_tokens() -> None:
     assert "arrive one by one" in ended.stdout
     assert 'weather({"city":"Rome"})' in ended.stdout
     assert ended.stdout.count("tokens: ") == 4
-    assert "integration-api chat --base-url" in ended.stdout
     assert ended.stderr == ""
+    # What it says to type next works where it was typed: the shell of a newcomer knows no `integration-api`.
+    line = next(line for line in ended.stdout.splitlines() if "chat --base-url http://127.0.0.1:8000" in line)
+    program = line.split(" chat ")[0].split()
+    subprocess.run([*program, "chat", "--help"], check=True, capture_output=True, cwd=ROOT, timeout=20)
 
 
 def test_sandbox_asks_for_its_key(server: Running) -> None:
