@@ -123,12 +123,21 @@ def _object(value: JsonValue) -> JsonValue:
     return value
 
 
+def _format(value: JsonValue) -> JsonValue:
+    value = _object(value)
+    if not value:  # endpoints refuse it
+        raise _UnreadableError('must not be empty: it has a "type"')
+    return value
+
+
 def _text_list(value: JsonValue) -> JsonValue:
     expected = "must be a list of strings"
     if isinstance(value, str):
         value = _from_json(value, expected) if value.lstrip().startswith("[") else [value]
     if not isinstance(value, list) or not all(isinstance(member, str) for member in value):
         raise _UnreadableError(expected)
+    if not value:  # endpoints refuse it
+        raise _UnreadableError("must hold at least one string")
     return value
 
 
@@ -161,7 +170,7 @@ KNOWN: Mapping[str, Callable[[JsonValue], JsonValue]] = MappingProxyType(
         "stop": _text_list,
         "tool_choice": _word_or_object,
         "parallel_tool_calls": _boolean,
-        "response_format": _object,
+        "response_format": _format,
         "reasoning_effort": _text,
         "verbosity": _text,
         "user": _text,

@@ -41,9 +41,11 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What is asked of a model. `labels` are for logs and traces only."""
+    """What is asked of a model. `labels` are for logs and traces only. `returns_state`: the provider's state of an
+    answer can come back with the next ask; where it cannot, none is asked for."""
 
     messages: tuple[Message, ...] = field(repr=False)
     tools: tuple[ToolDefinition, ...] = field(default=(), repr=False)
     parse_think_tags: bool = False
+    returns_state: bool = True
     labels: Mapping[str, str] = field(default_factory=dict, repr=False)

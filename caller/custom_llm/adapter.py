@@ -21,6 +21,7 @@ class ResolvedCall:
     `demands` is what this endpoint is known to demand: the form of a point of the request (`system_messages`:
     `joined`), or the name of an optional field that is left out (`stream_options`: empty). An adapter leaves out only
     what it added by itself; what the client gave is joined, moved or renamed. See `custom_llm.demands`.
+    `returns_state`: see `caller.target.Ask`.
     """
 
     credential: Credential
@@ -28,6 +29,7 @@ class ResolvedCall:
     messages: tuple[Message, ...] = field(repr=False)
     tools: tuple[ToolDefinition, ...] = ()
     parse_think_tags: bool = False
+    returns_state: bool = True
     demands: Mapping[str, str] = field(default_factory=dict)
 
 

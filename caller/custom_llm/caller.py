@@ -56,6 +56,7 @@ class CustomLLMCaller:
             messages=ask.messages,
             tools=ask.tools,
             parse_think_tags=ask.parse_think_tags,
+            returns_state=ask.returns_state,
         )
         return PreparedCall(
             target,

@@ -29,7 +29,8 @@ from caller.fold import Folder
 from integration_api import unified_provider_pb2 as pb
 from integration_api.rapida import response as unified_response
 from integration_api.rapida.calls import Configuration, RapidaCalls, now
-from integration_api.rapida.errors import NotConfigured, code_of
+from integration_api.rapida.errors import code_of, not_configured
+from integration_api.rapida.request import unknown_options
 from integration_api.rpc.rpc import ClientGoneError, Rpc
 from integration_api.rpc.streams import OpenStream
 
@@ -64,6 +65,8 @@ class Conversation:
         self._idle_timeout = idle_timeout or math.inf
         self._log = structlog.get_logger("integration_api.turn")
         self._configuration: Configuration | None = None
+        self._refused: CallerError | None = None  # what was wrong with the last configuration
+        self._options_noted = False
         self._turn: _Turn | None = None  # the one that is being answered
         self._waiting: deque[_Turn] = deque()
         self._tasks: set[asyncio.Task[None]] = set()  # of turns, those that still let go of their endpoint included
@@ -155,25 +158,33 @@ class Conversation:
     def _configure(self, wire: pb.StreamChatConfiguration) -> None:
         """Take a configuration. One that fails leaves none: no turn uses a credential that was to be replaced."""
         provider = wire.providerName.lower()
+        self._note_options(wire)
         try:
-            self._configuration = self._calls.configuration(wire)
+            self._configuration, self._refused = self._calls.configuration(wire), None
         except CallerError as error:
-            self._configuration = None
+            self._configuration, self._refused = None, error.with_traceback(None)  # which holds the credential
             self._note_failure("", error)
             self._enqueue(None, unified_response.configured(provider, error))
         else:
             self._enqueue(None, unified_response.configured(provider))
 
+    def _note_options(self, wire: pb.StreamChatConfiguration) -> None:
+        """Tell the operator, once for a stream, what a client hopes for in vain."""
+        unknown = unknown_options(wire.connectionOptions)
+        if unknown and not self._options_noted:
+            self._options_noted = True
+            self._log.warning("stream.unknown_options", options=unknown, identity=self._stream.rpc.identity)
+
     def _chat(self, question: pb.StreamChatInput) -> None:
         if self._configuration is None:
-            self._refuse(question.requestId, NotConfigured("the stream is not configured: send `configuration` first"))
+            self._refuse(question.requestId, not_configured(self._refused))
             return
         turn = _Turn(question, self._configuration, self._stream.rpc)
         earlier = self._turn
         if earlier is None:
             self._start(turn)
         elif not turn.configuration.turns_wait:
-            self._supersede(earlier)
+            self._supersede(earlier, turn.request_id)
             self._start(turn)
         elif len(self._waiting) < _MOST_WAITING:
             self._waiting.append(turn)
@@ -199,15 +210,17 @@ class Conversation:
         self._tasks.discard(task)
         turn.task = None
 
-    def _supersede(self, turn: _Turn) -> None:
-        """Barge-in: let go of the endpoint, take back what did not leave, and say what was said so far."""
+    def _supersede(self, turn: _Turn, newest: str) -> None:
+        """Barge-in: let go of the endpoint, take back what did not leave, and say what was said so far. A turn that is
+        asked again under its own id, which is `newest`, would end with that: nothing is said of its first answer."""
         self._discard(turn)
-        completion = (turn.folder or Folder(0)).completion()
-        found = self._calls.measured(turn.request_id, turn.report, completion.usage)
-        self._enqueue(None, unified_response.superseded(turn.request_id, completion, found))
+        if turn.request_id != newest:
+            completion = (turn.folder or Folder(0)).completion()
+            found = self._calls.measured(turn.request_id, turn.report, completion.usage)
+            self._enqueue(None, unified_response.superseded(turn.request_id, completion, found))
         # Turns that waited in the older order come no more: the newest takes the place of all.
         while self._waiting:
-            self._supersede(self._waiting.popleft())
+            self._supersede(self._waiting.popleft(), newest)
 
     def _stop_all(self) -> None:
         """Stop whatever runs or waits, without a word."""

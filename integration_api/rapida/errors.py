@@ -9,7 +9,18 @@ from integration_api import unified_messages_pb2 as msg
 
 
 class NotConfigured(ClientError):
-    """A turn was asked for before the stream was configured."""
+    """A turn was asked for on a stream without a configuration. `refused` is what was wrong with the last one: clients
+    show the errors of turns, and not the answers to configurations."""
+
+    refused: CallerError | None = None
+
+
+def not_configured(refused: CallerError | None) -> NotConfigured:
+    """The error of a turn; `refused` is what was wrong with the last configuration, None where there was none."""
+    last = "send `configuration` first" if refused is None else f"the last configuration failed: {refused.message}"
+    error = NotConfigured(f"the stream is not configured: {last}")
+    error.refused = refused
+    return error
 
 
 _REQUEST = "The request cannot be used. Check the model's settings."
@@ -64,6 +75,8 @@ def code_of(error: CallerError) -> int:
 def error_message(error: CallerError) -> msg.Error:
     """The error as the contract's message."""
     code, human = _row(error)
+    if isinstance(error, NotConfigured) and error.refused is not None:
+        human = _row(error.refused)[1]
     return msg.Error(errorCode=code, errorMessage=error.message, humanMessage=human)
 
 

@@ -1,16 +1,15 @@
 """Requests of Rapida's contract to domain values. Pure; every fault of a request is one violation with its path.
 
-What the contract reads leniently is made strict here: names in any case, numbers and JSON as text, unknown keys of a
-credential. Whether a parameter's value is good is the domain's to say.
+What the contract reads leniently is made strict here: names in any case, unknown keys of a credential. Its model
+parameters are `parameters`'.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-
-from google.protobuf import any_pb2
+from itertools import islice
 
 from caller.credentials import KEYS, KNOWN_KEYS, LEGACY_APIS, PATH, ApiCompatibility
 from caller.errors import CredentialInvalid, RequestInvalid, Violation, clipped
-from caller.json_types import JsonObject, JsonValue
+from caller.json_types import JsonObject
 from caller.messages import (
     AssistantMessage,
     Message,
@@ -21,7 +20,6 @@ from caller.messages import (
     ToolMessage,
     UserMessage,
 )
-from caller.parameters import KNOWN, NESTED, REFUSED, object_from_text
 from caller.target import Ask
 from integration_api import unified_messages_pb2 as msg
 from integration_api import unified_provider_pb2 as pb
@@ -36,11 +34,13 @@ from integration_api.codec.bounds import (
     refuse,
 )
 from integration_api.codec.structs import Budget, NotJsonError, value_to_json
-from integration_api.rapida.any_values import any_to_json, json_or_text
+from integration_api.rapida.parameters import model_parameters
 
+_CONNECTION = "connection."
 TRANSPORT = "connection.transport"
 TURNS = "connection.turns"
-_NAMES = frozenset({*KNOWN, *REFUSED, "id", "name", "parameters"})
+_MAX_OPTION_CHARS = 64
+_MOST_OPTIONS = 8
 _APIS = frozenset({*(api.value for api in ApiCompatibility), *LEGACY_APIS})
 # A function's parameters and the members of its lists nest in each other: three messages a level, and protobuf parsers
 # stop at a hundred.
@@ -55,10 +55,10 @@ def ask_of(request: pb.ChatRequest | pb.StreamChatInput) -> tuple[Ask, JsonObjec
     """
     violations = Violations()
     messages = _messages(request.conversations, violations)
-    parameters = _parameters(request.modelParameters, violations)
     tools = _tools(request.toolDefinitions, violations)
+    parameters = model_parameters(request.modelParameters, violations, tools=bool(tools))
     refuse(violations)
-    return Ask(messages, tools), parameters
+    return Ask(messages, tools, returns_state=False), parameters
 
 
 def credential_value(credential: msg.Credential, options: Mapping[str, str]) -> JsonObject:
@@ -100,72 +100,14 @@ def turns_wait(options: Mapping[str, str]) -> bool:
             raise _bad_option(TURNS, f"unsupported {TURNS} option; known are supersede and queue")
 
 
+def unknown_options(options: Mapping[str, str]) -> list[str]:
+    """Names of connection options that nobody reads here, cut to what a log may show; their values may be secrets."""
+    unknown = (name for name in sorted(options) if name.startswith(_CONNECTION) and name not in (TRANSPORT, TURNS))
+    return [clipped(name, _MAX_OPTION_CHARS) for name in islice(unknown, _MOST_OPTIONS)]
+
+
 def _bad_option(option: str, text: str) -> RequestInvalid:
     return RequestInvalid(text, violations=[Violation(f'connectionOptions["{option}"]', text)])
-
-
-# -- parameters ----------------------------------------------------------------------------------------------------
-
-
-def _parameters(wire: Mapping[str, any_pb2.Any], violations: Violations) -> JsonObject:
-    """`model.name`, and everything else as one `model.parameters`: there what an API shape lacks goes out as it is,
-    as this contract wants. Keys in the order of their names: a map has none, and a stable body helps caches."""
-    direct: JsonObject = {}
-    for key in sorted(wire):
-        prefix, _, name = key.partition(".")
-        if prefix.lower() != "model" or not name:
-            continue
-        name = _plain(name)
-        if name == "id":
-            continue
-        try:
-            direct[name] = any_to_json(wire[key], violations.budget)
-        except NotJsonError as fault:
-            violations.append(Violation(f'modelParameters["{key[:100]}"]', str(fault)))
-    model = direct.pop("name", None)
-    nested = _nested(direct.pop("parameters", None), violations)
-    given = {name: _spelled(name, value) for name, value in direct.items() if not _blank(value)}
-    return {"model.name": model, NESTED: given | nested}
-
-
-def _nested(value: JsonValue, violations: Violations) -> JsonObject:
-    if _blank(value):
-        return {}
-    fields = object_from_text(value) if isinstance(value, str) else value
-    if not isinstance(fields, dict):
-        violations.append(Violation(f'modelParameters["{NESTED}"]', "must be an object, or JSON text of one"))
-        return {}
-    # Exact names come last: of two spellings they win.
-    named = sorted(fields.items(), key=lambda field: field[0] == _plain(field[0]))
-    return {
-        _plain(name): _stop(member) if _plain(name) == "stop" else member
-        for name, member in named
-        if not (_plain(name) in KNOWN and _blank(member))
-    }
-
-
-def _plain(name: str) -> str:
-    """The name of a parameter: known ones in lower case, others as they are."""
-    return name.lower() if name.lower() in _NAMES else name
-
-
-def _blank(value: JsonValue) -> bool:
-    """Nothing, or the empty text that forms send for a field that was not filled in."""
-    return value is None or (isinstance(value, str) and not value.strip(" "))
-
-
-def _spelled(name: str, value: JsonValue) -> JsonValue:
-    """The value of a direct parameter. Of a known one the domain reads the text."""
-    if name == "stop":
-        return _stop(value)
-    return json_or_text(value) if isinstance(value, str) and name not in KNOWN else value
-
-
-def _stop(value: JsonValue) -> JsonValue:
-    """Comma-separated text as a list; JSON text stays for the domain to read. Line breaks are good stop sequences."""
-    if not isinstance(value, str) or value.lstrip().startswith("["):
-        return value
-    return [piece.strip(" ") for piece in value.split(",") if piece.strip(" ")]
 
 
 # -- history -------------------------------------------------------------------------------------------------------

@@ -91,6 +91,9 @@ WRONG: list[Any] = [
     *[("logprobs", value, "true or false") for value in ("yes", 1, "", [])],
     *[("stop", value, "a list of strings") for value in (7, [1], '["a",1]', "[", {"a": "b"}, [None])],
     *[("response_format", value, "an object") for value in ("json", [], 7, "[1]", "{")],
+    # What endpoints refuse as an empty value.
+    *[("stop", value, "at least one string") for value in ([], "[]")],
+    *[("response_format", value, "must not be empty") for value in ({}, "{}")],
     *[("metadata", value, "an object of strings") for value in ("x", {"a": 1}, [], '{"a":1}', {"a": None})],
     *[("user", value, "a string") for value in (True, [], {})],
     *[("tool_choice", value, "an object") for value in (7, [], "{", True)],

@@ -130,6 +130,13 @@ class Talk:
             if frames[-1].metrics:
                 return frames
 
+    async def turns_until(self, request_id: str) -> list[pb.StreamChatOutput]:
+        """The frames of all turns, up to the final one of the one that is named."""
+        frames = [await self.output()]
+        while not (frames[-1].requestId == request_id and frames[-1].metrics):
+            frames.append(await self.output())
+        return frames
+
     async def rest(self) -> list[pb.StreamChatResponse]:
         """Whatever still comes, to the stream's good end."""
         frames = []

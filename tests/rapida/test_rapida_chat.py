@@ -294,6 +294,20 @@ async def test_a_credential_is_read_in_all_its_spellings(
     assert answer.success, answer.error
 
 
+async def test_reasoning_is_asked_for_without_what_cannot_come_back(
+    sandbox: Sandbox, channel: grpc.aio.Channel
+) -> None:
+    """Responses with an effort, and values that the contract skips: the endpoint gets a body that it takes."""
+    request = chat_request(sandbox.url, "echo", reasoning_effort="low", stop=[], response_format={}, tool_choice="auto")
+    request.connectionOptions["connection.transport"] = "openai_responses"
+    answer = await ask(channel, "Chat", request)
+
+    assert answer.success, answer.error
+    sent = sandbox.requests[-1].json()
+    assert sent["reasoning"] == {"effort": "low"}
+    assert not {"include", "stop", "text", "tool_choice"} & set(sent)
+
+
 async def test_a_good_credential_is_verified(sandbox: Sandbox, channel: grpc.aio.Channel) -> None:
     """200, success, and what was found."""
     request = pb.VerifyCredentialRequest(credential=credential(sandbox.url), providerName="Custom-LLM")

@@ -17,9 +17,10 @@ from integration_api import unified_provider_pb2 as pb
 from integration_api.codec.structs import NotJsonError
 from integration_api.rapida.any_values import any_to_json
 from integration_api.rapida.errors import NotConfigured, code_of, error_message
-from integration_api.rapida.request import ask_of
-from tests.rapida.talk import chat_request, packed, user, value, values
+from integration_api.rapida.request import ask_of, unknown_options
+from tests.rapida.talk import chat_request, packed, user, value, values, weather
 
+_TEXTS = {"a": "5", "b": "0.5", "c": "true", "d": "x"}
 _CODES = {400, 401, 404, 408, 412, 429, 500, 502, 503}
 
 
@@ -123,6 +124,38 @@ def test_no_bytes_break_the_reading_of_an_any(url: str, raw: bytes) -> None:
         ({"model.user": "12345"}, {"user": "12345"}),
         ({"model.id": "x", "model.": "y"}, {}),
         ({"model.Own_Name": 1}, {"Own_Name": 1}),
+        # What says nothing is skipped: an endpoint would refuse the turn for it.
+        ({"model.stop": []}, {}),
+        ({"model.stop": "[]"}, {}),
+        ({"model.stop": " , "}, {}),
+        ({"model.parameters": {"stop": []}}, {}),
+        ({"model.stop": ["a"], "model.parameters": {"stop": []}}, {"stop": ["a"]}),
+        ({"model.stop": "\n"}, {"stop": ["\n"]}),
+        ({"model.response_format": {}}, {}),
+        ({"model.response_format": "{}"}, {}),
+        ({"model.response_format": {"type": ""}}, {}),
+        ({"model.response_format": {"type": None}}, {}),
+        ({"model.parameters": {"response_format": {}}}, {}),
+        ({"model.stop": "null", "model.metadata": " null ", "model.other": "null"}, {}),
+        ({"model.tool_choice": "null", "model.response_format": "null", "model.temperature": "null"}, {}),
+        ({"model.parameters": {"seed": "null", "metadata": None, "own": "null"}}, {"own": "null"}),
+        ({"model.parameters": "null"}, {}),
+        # What the contract converts is converted.
+        ({"model.metadata": {"a": 5, "b": 0.5, "c": True, "d": "x"}}, {"metadata": _TEXTS}),
+        ({"model.metadata": '{"a": 5, "b": 0.5, "c": true, "d": "x", "e": null}'}, {"metadata": _TEXTS}),
+        ({"model.parameters": {"metadata": {"a": 5, "b": 0.5, "c": True, "d": "x"}}}, {"metadata": _TEXTS}),
+        ({"model.max_tokens": 512.7}, {"max_tokens": 512}),
+        ({"model.max_tokens": "512.7"}, {"max_tokens": 512}),
+        ({"model.max_tokens": wrappers_pb2.DoubleValue(value=512.7)}, {"max_tokens": 512}),
+        (
+            {"model.parameters": {"max_completion_tokens": 512.7, "seed": "-1.9"}},
+            {"max_completion_tokens": 512, "seed": -1},
+        ),
+        ({"model.n": 1.5, "model.top_k": 40.5, "model.top_logprobs": 2.9}, {"n": 1, "top_k": 40, "top_logprobs": 2}),
+        # Without tools nobody looks at the choice of one, however it is written.
+        ({"model.tool_choice": "required"}, {}),
+        ({"model.tool_choice": [1]}, {}),
+        ({"model.parameters": {"tool_choice": 7}}, {}),
     ],
 )
 def test_parameters_come_out_as_the_contract_says(
@@ -130,6 +163,45 @@ def test_parameters_come_out_as_the_contract_says(
 ) -> None:
     """Only `model.*`, direct ones first and `model.parameters` over them, names in any case, text converted."""
     assert parameters(given_parameters) == expected
+
+
+@pytest.mark.parametrize(
+    "given_parameters",
+    [
+        {"model.max_tokens": "many"},
+        {"model.max_tokens": "1e999"},
+        {"model.max_tokens": True},
+        {"model.metadata": {"a": [1]}},
+        {"model.metadata": "text"},
+        {"model.response_format": "text"},
+        {"model.stop": [1]},
+    ],
+)
+def test_what_nobody_can_read_is_still_refused(given_parameters: dict[str, object]) -> None:
+    """Only what has one meaning is converted."""
+    with pytest.raises(RequestInvalid):
+        parameters(given_parameters)
+
+
+def test_with_tools_their_choice_counts() -> None:
+    """It goes out, and a bad one is refused."""
+    request = chat_request("http://x", "m", tool_choice="required")
+    request.toolDefinitions.append(weather())
+    assert merge_parameters(ask_of(request)[1]).values == {"tool_choice": "required"}
+
+    request.modelParameters["model.tool_choice"].CopyFrom(value([1]))
+    with pytest.raises(RequestInvalid):
+        merge_parameters(ask_of(request)[1])
+
+
+def test_unknown_connection_options_are_named_without_their_values() -> None:
+    """Those of `connection.` only, a few, and short."""
+    options = {"connection.transport": "x", "connection.turns": "y", "other": "z", "connection.retries": "secret"}
+    assert unknown_options(options) == ["connection.retries"]
+
+    many = unknown_options({f"connection.{number:03}{'x' * 200}": "" for number in range(100)})
+    assert len(many) == 8
+    assert all(len(name) <= 64 for name in many)
 
 
 def test_a_schema_nests_and_keeps_its_order() -> None:

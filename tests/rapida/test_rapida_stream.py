@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import grpc
 import pytest
+import structlog
 
 from integration_api import unified_messages_pb2 as msg
 from integration_api import unified_provider_pb2 as pb
@@ -90,7 +91,10 @@ async def test_a_stream_can_be_configured_again(sandbox: Sandbox, channel: grpc.
         assert not bad.success
         assert bad.error.errorCode == 401
         await stream.chat("t2", "echo")
-        assert (await stream.output()).error.errorCode == 412
+        told = (await stream.output()).error
+        assert told.errorCode == 412
+        assert bad.error.errorMessage in told.errorMessage
+        assert told.humanMessage == bad.error.humanMessage
 
         assert (await stream.configure(other.url, transport="anthropic_messages")).success
         await stream.chat("t3", "echo", parameters={"model.max_tokens": 20})
@@ -222,6 +226,58 @@ async def test_a_burst_of_chats_ends_with_the_last_one(sandbox: Sandbox, channel
 
         assert finals == {f"t{number}": ["superseded"] for number in range(49)} | {"t49": ["stop"]}
         await _until(lambda: sandbox.open_requests == 0)
+
+
+@pytest.mark.parametrize("request_id", ["again", ""])
+async def test_a_turn_asked_again_under_its_own_id_ends_once(
+    sandbox: Sandbox, channel: grpc.aio.Channel, request_id: str
+) -> None:
+    """No frame of the first answer's end carries the id of the second: its client would take that for the answer."""
+    async with talk(channel) as stream:
+        await stream.configure(sandbox.url)
+        await stream.chat(request_id, "tokens:n=1500,gap=20ms")
+        await stream.output()
+        await stream.chat(request_id, "echo", "the second")
+        last = await stream.output()
+        while not last.metrics:
+            last = await stream.output()
+        assert (last.requestId, last.finishReason, text_of(last)) == (request_id, "stop", "the second")
+        await stream.call.done_writing()
+        assert await stream.rest() == []
+
+
+async def test_turns_that_waited_under_the_newest_id_are_not_told_either(
+    sandbox: Sandbox, channel: grpc.aio.Channel
+) -> None:
+    """Turns in the older order, then a barge-in with the id of one of them."""
+    async with talk(channel) as stream:
+        await stream.configure(sandbox.url, turns="queue")
+        await stream.chat("first", "silence:for=30s")
+        await stream.chat("second", "silence:for=30s")
+        await stream.chat("third", "silence:for=30s")
+        await stream.configure(sandbox.url, turns="supersede")
+        await stream.chat("second", "echo", "here")
+        finals = [frame for frame in (await stream.turns_until("second")) if frame.metrics]
+        assert [(frame.requestId, frame.finishReason) for frame in finals] == [
+            ("first", "superseded"),
+            ("third", "superseded"),
+            ("second", "stop"),
+        ]
+
+
+async def test_unknown_connection_options_are_logged_once_per_stream(
+    sandbox: Sandbox, channel: grpc.aio.Channel
+) -> None:
+    """By name, without values, however often the stream is configured."""
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(2):
+            async with talk(channel) as stream:
+                for _ in range(3):
+                    assert (await stream.configure(sandbox.url, retries="sk-secret")).success
+
+    told = [line for line in lines if line["event"] == "stream.unknown_options"]
+    assert [line["options"] for line in told] == [["connection.retries"]] * 2
+    assert "sk-secret" not in str(lines)
 
 
 async def test_turns_can_wait_for_each_other(sandbox: Sandbox, channel: grpc.aio.Channel) -> None:

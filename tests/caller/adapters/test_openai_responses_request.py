@@ -254,6 +254,15 @@ def test_encrypted_reasoning_is_asked_for_where_it_can_be_given(given: JsonObjec
     assert sent(a_call(given)).get("include") == expected
 
 
+def test_encrypted_reasoning_is_not_asked_for_where_it_cannot_come_back() -> None:
+    """A contract without room for it gets none that nobody asked for; what was asked for stays."""
+    reasons = {"reasoning_effort": "low"}
+    given = {**reasons, "model.parameters": {"include": ["reasoning.encrypted_content"]}}
+
+    assert "include" not in sent(replace(a_call(reasons), returns_state=False))
+    assert sent(replace(a_call(given), returns_state=False))["include"] == ["reasoning.encrypted_content"]
+
+
 def test_what_the_endpoint_refused_before_is_left_out() -> None:
     """Fields that we add by ourselves go when an endpoint is known to refuse them; those asked for stay."""
     omitted = frozenset({"store", "include"})

@@ -6,7 +6,7 @@ Two things are sent that nobody asked for, each because the service keeps no con
 * `include: ["reasoning.encrypted_content"]`: an answer that is not stored can only be continued with its reasoning
   when the reasoning comes along encrypted. Models that do not reason refuse the request for it (OpenAI: 400), so it
   is sent only where the model is known to reason: `reasoning` is among the parameters, or encrypted reasoning of an
-  earlier turn goes back.
+  earlier turn goes back; and only where the client can bring it back.
 
 Source of the wire facts: OpenAI's API reference; deviations name the server.
 """
@@ -63,7 +63,8 @@ def responses_request(call: ResolvedCall, stream: bool) -> HttpRequest:
         ours.add("store")
         if "store" not in call.demands:
             body["store"] = False
-    if _include(body, call, placed, encrypted=bool(body.get("reasoning")) or replays_encrypted(items)):
+    reasons = bool(body.get("reasoning")) or replays_encrypted(items)
+    if _include(body, call, placed, encrypted=call.returns_state and reasons):
         ours.add("include")
     if stream:
         body["stream"] = True
