@@ -2,14 +2,24 @@
 
 `arm` costs one clock reading. The timer itself is set again only when it fires too early, so a stream of a thousand
 tokens sets a handful of timers.
+
+A timer that fires much too late says that the process was away (stopped, starved, frozen with its machine): what the
+block waits for may lie in the socket, unread. So the event loop gets time to read before the block is judged, and what
+is late all the same is the service's fault, and no endpoint's.
 """
 
 import asyncio
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
-from caller.errors import CallerError
+from caller.errors import CallerError, ServiceOverloaded
+
+# A timer that fires later than this was not late by the loop's ordinary work. In seconds, as all times here.
+_AWAY: Final = 0.1
+# How long what lies in the sockets may take to be read, and how often a loop that is still catching up is given more.
+_READING: Final = 0.05
+_MOST_DELAYS: Final = 20
 
 
 class DeadlineTimer:
@@ -19,7 +29,18 @@ class DeadlineTimer:
     Entering and leaving happen in one task, the one that works in the block.
     """
 
-    __slots__ = ("_cancelling", "_due", "_error", "_expired", "_fires_at", "_loop", "_task", "_timer")
+    __slots__ = (
+        "_away",
+        "_cancelling",
+        "_delays",
+        "_due",
+        "_error",
+        "_expired",
+        "_fires_at",
+        "_loop",
+        "_task",
+        "_timer",
+    )
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -30,11 +51,13 @@ class DeadlineTimer:
         self._error: Callable[[], CallerError] | None = None
         self._expired = False
         self._cancelling = 0
+        self._away = 0.0  # how long the process was away when the armed time passed
+        self._delays = 0
 
     @property
     def error(self) -> CallerError | None:
         """The armed error once the time has passed and the block is being cancelled for it; else None."""
-        return self._error() if self._expired and self._error is not None else None
+        return self._made(self._error) if self._expired and self._error is not None else None
 
     async def __aenter__(self) -> Self:
         task = asyncio.current_task()
@@ -56,7 +79,7 @@ class DeadlineTimer:
             return
         # As in asyncio.timeout: only our own cancellation becomes the error; one from outside goes on.
         if task.uncancel() <= self._cancelling and kind is not None and issubclass(kind, asyncio.CancelledError):
-            raise expired() from error
+            raise self._made(expired) from error
 
     def arm(self, due: float, error: Callable[[], CallerError]) -> None:
         """Let the block fail with `error` at `due` (in `loop.time()`), unless it is armed anew before."""
@@ -73,15 +96,30 @@ class DeadlineTimer:
         self._due = None
 
     def _set(self, due: float) -> None:
-        self._fires_at = due
+        self._fires_at = max(due, self._loop.time())
         self._timer = self._loop.call_at(due, self._fire)
 
     def _fire(self) -> None:
         self._timer = None
         if self._due is None or self._task is None:
             return
-        if self._loop.time() < self._due:
+        now = self._loop.time()
+        if now < self._due:
+            self._away, self._delays = 0.0, 0
             self._set(self._due)
+            return
+        late = now - self._fires_at
+        if late > _AWAY and self._delays < _MOST_DELAYS:
+            self._delays += 1
+            self._away = max(self._away, late)
+            self._fires_at = now + _READING
+            self._timer = self._loop.call_at(self._fires_at, self._fire)
             return
         self._expired = True
         self._task.cancel()
+
+    def _made(self, expired: Callable[[], CallerError]) -> CallerError:
+        error = expired()
+        if not self._away:
+            return error
+        return ServiceOverloaded(f"this instance did not run for {self._away:.1f} s, and then: {error.message}")

@@ -1,10 +1,11 @@
 import asyncio
+import socket
 import time
 
 import pytest
 
 from caller.deadline import DeadlineTimer
-from caller.errors import BetweenOutputsTimeout, FirstOutputTimeout, TotalTimeout
+from caller.errors import BetweenOutputsTimeout, FirstOutputTimeout, ServiceOverloaded, TotalTimeout
 
 
 def now() -> float:
@@ -121,3 +122,37 @@ async def test_dogs_may_be_nested() -> None:
             async with DeadlineTimer() as inner:
                 await expires(inner)
         await asyncio.sleep(0)
+
+
+def be_away(seconds: float) -> None:
+    """The process does not run for a while."""
+    time.sleep(seconds)
+
+
+async def test_a_loop_that_was_away_reads_before_it_judges() -> None:
+    """What had come while the process did not run counts: the block is not failed in front of it."""
+    arrived, ours = socket.socketpair()
+    arrived.setblocking(False)
+    with arrived, ours:
+        async with DeadlineTimer() as timer:
+            timer.arm(now() + 0.05, lambda: TotalTimeout("late"))
+            received = asyncio.ensure_future(asyncio.get_running_loop().sock_recv(arrived, 1))
+            await asyncio.sleep(0)
+            ours.send(b"x")
+            be_away(0.3)
+
+            assert await received == b"x"
+
+
+async def test_what_is_late_all_the_same_is_the_services_fault() -> None:
+    """An absence of the process blames no endpoint, and a retry is advised."""
+
+    async def waits() -> None:
+        async with DeadlineTimer() as timer:
+            timer.arm(now() + 0.05, lambda: TotalTimeout("late"))
+            await asyncio.sleep(0)
+            be_away(0.3)
+            await asyncio.Event().wait()
+
+    with pytest.raises(ServiceOverloaded, match=r"did not run for 0\.[2-9] s, and then: late"):
+        await waits()
