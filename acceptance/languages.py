@@ -2,6 +2,9 @@
 
     python -m acceptance.languages [--only go,node,python,java] [--require go,node,python]
 
+Each runs twice: the second time against an endpoint that is always 503 with Retry-After, which may be asked three times
+by a client with the usual retry policy, who would make four attempts of its own.
+
 Rule: it starts programs and compares what they print, and knows nothing of what they do. A language whose toolchain is
 not on this machine is skipped with a line that says so, or fails where it is required. Exit code 1: one failed.
 """
@@ -30,11 +33,19 @@ _GO_PLUGINS = (
     "google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.5.1",
 )
 _SECONDS = 300.0
+# The model of the call that fails, and what is printed of it.
+_FAILING = {
+    "http-error:status=401": "ENDPOINT_UNAUTHENTICATED fault: client",
+    "http-error:status=503,retry=1": "ENDPOINT_OVERLOADED fault: endpoint",
+}
+# Our own attempts: none of the client's retries are added to them.
+_MOST_POSTS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """One client: the tools it needs, what builds it, and what runs it ({address} and {base_url} are filled in)."""
+    """One client: the tools it needs, what builds it, and what runs it. {address}, {base_url} and {failing}, the model
+    of the call that fails, are filled in."""
 
     language: str
     tools: tuple[str, ...]
@@ -48,13 +59,14 @@ def _protoc(*options: str) -> tuple[str, ...]:
     return (str(python), "-m", "grpc_tools.protoc", f"-I{ROOT / 'protos'}", *options, *protos)
 
 
+_ARGUMENTS = ("--address", "{address}", "--base-url", "{base_url}", "--failing", "{failing}")
 CLIENTS = (
-    Client("python", (), (), (sys.executable, "client.py", "--address", "{address}", "--base-url", "{base_url}")),
+    Client("python", (), (), (sys.executable, "client.py", *_ARGUMENTS)),
     Client(
         "node",
         ("node", "npm"),
         (("npm", "ci", "--no-audit", "--no-fund"),),
-        ("node", "client.mjs", "--address", "{address}", "--base-url", "{base_url}"),
+        ("node", "client.mjs", *_ARGUMENTS),
     ),
     Client(
         "go",
@@ -70,21 +82,24 @@ CLIENTS = (
                 "--go-grpc_opt=module=integration-api",
             ),
         ),
-        ("go", "run", ".", "-address", "{address}", "-base-url", "{base_url}"),
+        ("go", "run", ".", *_ARGUMENTS),
     ),
     Client(
-        "java", ("java", "mvn"), (), ("mvn", "-q", "-B", "compile", "exec:java", "-Dexec.args={address} {base_url}")
+        "java",
+        ("java", "mvn"),
+        (),
+        ("mvn", "-q", "-B", "compile", "exec:java", "-Dexec.args={address} {base_url} {failing}"),
     ),
 )
 
 
-def wrong(language: str, printed: str) -> list[str]:
+def wrong(language: str, reason: str, printed: str) -> list[str]:
     """What a client should have printed and did not."""
     expected = (
         f"answer: hello from {language}",
         "word1| word2| word3| word4| word5|",
         "tokens: 5",
-        "ENDPOINT_UNAUTHENTICATED fault: client",
+        reason,
     )
     return [line for line in expected if line not in printed]
 
@@ -114,17 +129,25 @@ async def _output(command: Sequence[str], folder: Path) -> str:
     return text
 
 
-async def judge(client: Client, address: str, base_url: str) -> str:
+async def judge(client: Client, address: str, sandbox: Sandbox) -> str:
     """The verdict on one client: empty when it did all it should."""
     folder = EXAMPLES / client.language
     try:
         for command in client.build:
             await _output(command, folder)
-        printed = await _output([part.format(address=address, base_url=base_url) for part in client.run], folder)
+        for failing, reason in _FAILING.items():
+            sandbox.requests.clear()
+            filled = {"address": address, "base_url": f"{sandbox.url}/v1", "failing": failing}
+            printed = await _output([part.format_map(filled) for part in client.run], folder)
+            missing = wrong(client.language, reason, printed)
+            if missing:
+                return f"did not print {missing}, but:\n{printed[-2000:]}"
+            asked = sum(failing.encode() in request.body for request in sandbox.requests)
+            if not 1 <= asked <= _MOST_POSTS:
+                return f"{failing} was asked {asked} times"
     except RuntimeError as error:
         return str(error)
-    missing = wrong(client.language, printed)
-    return "" if not missing else f"did not print {missing}, but:\n{printed[-2000:]}"
+    return ""
 
 
 async def main() -> int:
@@ -145,7 +168,7 @@ async def main() -> int:
                 required = client.language in given.require.split(",")
                 word = "FAIL" if required else "SKIP"
             else:
-                verdict = await judge(client, f"127.0.0.1:{server.port}", f"{sandbox.url}/v1")
+                verdict = await judge(client, f"127.0.0.1:{server.port}", sandbox)
                 word = "FAIL" if verdict else "PASS"
             failed += word == "FAIL"
             print(f"{word} {client.language:8} {time.monotonic() - started:5.1f} s  {verdict}", flush=True)

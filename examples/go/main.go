@@ -77,6 +77,7 @@ func explain(err error) {
 func main() {
 	address := flag.String("address", "127.0.0.1:9004", "the service")
 	baseURL := flag.String("base-url", "http://127.0.0.1:8000/v1", "the endpoint")
+	failing := flag.String("failing", "http-error:status=401", "the model of the call that fails")
 	flag.Parse()
 	connection, err := grpc.NewClient(*address,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
@@ -98,7 +99,7 @@ func main() {
 	if err := stream(ctx, client, request(*baseURL, "tokens:n=5,gap=10ms", "count")); err != nil {
 		log.Fatal(err)
 	}
-	if _, err := client.Chat(ctx, request(*baseURL, "http-error:status=401", "no")); err != nil {
+	if _, err := client.Chat(ctx, request(*baseURL, *failing, "no")); err != nil {
 		explain(err)
 	}
 }

@@ -11,6 +11,7 @@ const { values } = parseArgs({
   options: {
     address: { type: "string", default: "127.0.0.1:9004" },
     "base-url": { type: "string", default: "http://127.0.0.1:8000/v1" },
+    failing: { type: "string", default: "http-error:status=401" }, // the model of the call that fails
   },
 });
 const root = fileURLToPath(new URL("../../", import.meta.url));
@@ -75,7 +76,7 @@ for await (const frame of client.StreamChat(request("tokens:n=5,gap=10ms", "coun
 }
 
 try {
-  await chat(request("http-error:status=401", "no"));
+  await chat(request(values.failing, "no"));
 } catch (error) {
   const info = errorInfo(error);
   console.log("error:", grpc.status[error.code], info.reason, "fault:", info.metadata.fault);

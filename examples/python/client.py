@@ -61,6 +61,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--address", default="127.0.0.1:9004")
     parser.add_argument("--base-url", default="http://127.0.0.1:8000/v1")
+    parser.add_argument("--failing", default="http-error:status=401", help="the model of the call that fails")
     given = parser.parse_args()
     with grpc.insecure_channel(given.address, options=OPTIONS) as channel:
         client = stubs.ChatServiceStub(channel)
@@ -72,7 +73,7 @@ def main() -> None:
             if frame.HasField("completed"):
                 print("\ntokens:", frame.completed.usage.output_tokens)
         try:
-            client.Chat(chat_request(given.base_url, "http-error:status=401", "no"), timeout=30)
+            client.Chat(chat_request(given.base_url, given.failing, "no"), timeout=30)
         except grpc.RpcError as error:
             info = error_info(error)
             print("error:", error.code().name, info.reason, "fault:", info.metadata["fault"])

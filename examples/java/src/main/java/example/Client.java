@@ -46,6 +46,7 @@ public final class Client {
   public static void main(String[] args) throws Exception {
     String address = args.length > 0 ? args[0] : "127.0.0.1:9004";
     String baseUrl = args.length > 1 ? args[1] : "http://127.0.0.1:8000/v1";
+    String failing = args.length > 2 ? args[2] : "http-error:status=401"; // the model of the call that fails
     ManagedChannel channel = ManagedChannelBuilder.forTarget(address).usePlaintext()
         .defaultServiceConfig(RETRIES).enableRetry()
         .keepAliveTime(20, TimeUnit.SECONDS).keepAliveWithoutCalls(true).build();
@@ -56,7 +57,7 @@ public final class Client {
           + client.chat(request(baseUrl, "echo", "hello from java")).getChoices(0).getMessage().getText());
       client.streamChat(request(baseUrl, "tokens:n=5,gap=10ms", "count")).forEachRemaining(Client::print);
       try {
-        client.chat(request(baseUrl, "http-error:status=401", "no"));
+        client.chat(request(baseUrl, failing, "no"));
       } catch (StatusRuntimeException error) {
         explain(error);
       }
