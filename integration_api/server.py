@@ -28,6 +28,7 @@ from integration_api.chat import service as chat
 from integration_api.chat.service import ChatService
 from integration_api.rapida import service as unified_provider
 from integration_api.rapida.service import UnifiedProviderService
+from integration_api.rapida.upstream import UpstreamSettings
 from integration_api.rpc import health, reflection
 from integration_api.rpc.guard import Guard, GuardLimits
 from integration_api.rpc.memory import MemoryGuard, memory_limit
@@ -69,6 +70,7 @@ class Server:
         limits = Limits(max_event_bytes=settings.max_event_bytes, silence=silence)
         registry = Registry({"custom-llm": CustomLLMCaller(self._transport, limits)})
         self._calls = Calls(registry, self.admission, (LogLines(), *observers), settings.max_answer_bytes)
+        self._unified_provider = UnifiedProviderService(self._calls, settings)
         self.memory = MemoryGuard(memory_limit(settings.memory_limit_bytes))
         self.guard = Guard(
             settings.write_timeout,
@@ -91,7 +93,7 @@ class Server:
         settings = self._settings
         await asyncio.to_thread(self._access.files.load)
         self._add_chat()
-        self._add_unified_provider()
+        self._server.add_generic_rpc_handlers(self._unified_provider.generic_handlers(self.guard))
         strangers = Strangers()
         self._health.add_to(self._server, strangers)
         if settings.reflection:
@@ -133,6 +135,7 @@ class Server:
         self._health.close()
         await _bounded(self._server.stop(_LAST_WORDS))
         await _bounded(leaving)
+        await _bounded(self._unified_provider.close())
         await _bounded(self._transport.close())
         await _bounded(asyncio.to_thread(self._access.files.stop))
         self._log.info("server.stopped")
@@ -163,6 +166,7 @@ class Server:
             await self.start()
         except BaseException:
             await self._server.stop(0)
+            await self._unified_provider.close()
             await self._transport.close()
             raise
         return self
@@ -188,11 +192,6 @@ class Server:
             "ListModels": guard.unary("ListModels", pb.ListModelsRequest, service.list_models),
         }
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(chat.NAME, handlers),))
-
-    def _add_unified_provider(self) -> None:
-        service = UnifiedProviderService(self._calls, self._settings)
-        handlers = service.handlers(self.guard)
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(unified_provider.NAME, handlers),))
 
 
 async def _bounded(work: Awaitable[object]) -> None:
@@ -235,6 +234,15 @@ async def serve(settings: Settings) -> None:
         await stopping.wait()
     if server.stop_forced:
         raise asyncio.CancelledError
+
+
+def upstream_settings(settings: Settings) -> UpstreamSettings | None:
+    """Where the original integration-api is, from the settings.
+
+    Raises:
+        ValueError: they cannot be used.
+    """
+    return UpstreamSettings.of(settings)
 
 
 def transport_settings(settings: Settings) -> TransportSettings:

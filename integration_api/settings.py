@@ -61,6 +61,18 @@ class Settings:
     rapida_upper_case_metrics: bool = _setting(
         False, "Name the metrics of Rapida's answers in upper case, as its older clients know them."
     )
+    rapida_upstream: str = _setting(
+        "",
+        "HOST:PORT of the original integration-api, to which all is passed on that is not custom-llm's, for known "
+        "clients; empty: it is refused.",
+    )
+    rapida_upstream_tls: bool = _setting(False, "Reach rapida_upstream over TLS.")
+    rapida_upstream_ca_file: str = _setting(
+        "", "PEM file of the authorities of rapida_upstream's certificate; empty: the system's own."
+    )
+    rapida_own_providers: str = _setting(
+        "", "Comma-separated names of providers that are answered here beside custom-llm, and not by rapida_upstream."
+    )
     egress_policy: str = _setting(
         "open",
         "Which endpoint addresses may be called: open (all but metadata and link-local), public-only, or allowlist.",

@@ -21,7 +21,7 @@ from integration_api import log
 from integration_api.auth.access import exposed, fault_of, is_loopback
 from integration_api.auth.authenticator import is_authenticated_setup
 from integration_api.commands.loop import run
-from integration_api.server import serve, transport_settings
+from integration_api.server import serve, transport_settings, upstream_settings
 from integration_api.settings import Settings, env_name, flag, unknown_names
 
 _EXPOSED = (
@@ -110,6 +110,7 @@ def unusable(settings: Settings) -> str:
     """What is wrong with settings that can be read, but not used; empty when nothing is. Repeats no secret."""
     try:
         transport_settings(settings)
+        upstream_settings(settings)
     except ValueError as error:
         return str(error)
     if settings.endpoint_ca_file:
@@ -145,6 +146,9 @@ def doubtful(settings: Settings, environ: Mapping[str, str]) -> Iterator[tuple[s
     if settings.allow_anonymous and not is_loopback(settings.host) and not is_authenticated_setup(settings):
         advice = "everybody who reaches this address may call: set up authentication, or see to it that few do"
         yield "settings.open_to_all", {"host": settings.host, "advice": advice}
+    if settings.rapida_upstream and not is_authenticated_setup(settings):
+        advice = "nothing is passed on: only known clients' calls are; set up authentication"
+        yield "settings.upstream_for_nobody", {"upstream": settings.rapida_upstream, "advice": advice}
     if settings.egress_policy == "allowlist" and not settings.egress_allow.strip(" ,"):
         yield "settings.empty_allowlist", {"advice": "no endpoint may be called: list them in egress_allow"}
     for name, nearest in unknown_names(environ):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from google.protobuf.message import Message
 
 from caller.call import CallReport
-from caller.errors import ResponseTooLarge, UnknownProvider, clipped
+from caller.errors import RequestInvalid, ResponseTooLarge, UnknownProvider, clipped
 from caller.events import Usage
 from caller.json_types import JsonObject
 from caller.target import Ask, Target, Timeouts
@@ -15,6 +15,7 @@ from integration_api import unified_provider_pb2 as pb
 from integration_api.calls.calls import Calls
 from integration_api.rapida.request import ask_of, credential_value, turns_wait
 from integration_api.rapida.response import Measured, measured
+from integration_api.rapida.upstream import own_providers
 from integration_api.settings import Settings
 
 
@@ -44,6 +45,7 @@ class RapidaCalls:
         self._max_attempts = settings.max_attempts
         self._max_answer = settings.max_answer_bytes
         self._upper_case = settings.rapida_upper_case_metrics
+        self._own = own_providers(settings) if settings.rapida_upstream.strip() else None
 
     def chat(self, request: pb.ChatRequest, report: CallReport) -> tuple[Ask, Target]:
         """What a request asks, and of whom.
@@ -90,7 +92,14 @@ class RapidaCalls:
     def _target(self, provider: str, credential: JsonObject, parameters: JsonObject) -> Target:
         return Target(provider, credential, self._timeouts, parameters, self._max_attempts)
 
+    def elsewhere(self, provider: str) -> bool:
+        """Whether a provider is answered by the original integration-api."""
+        return self._own is not None and provider.lower() not in self._own
+
     def _known(self, provider: str, report: CallReport | None = None) -> str:
+        if self.elsewhere(provider):  # of a turn: everything else is passed on before it is read
+            name = clipped(provider.lower(), 100)
+            raise RequestInvalid(f"provider {name} is answered elsewhere: configure a stream of its own for it")
         try:
             self.calls.require(provider, report)
         except UnknownProvider as error:

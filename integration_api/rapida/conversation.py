@@ -31,12 +31,13 @@ from integration_api.rapida import response as unified_response
 from integration_api.rapida.calls import Configuration, RapidaCalls, now
 from integration_api.rapida.errors import code_of, not_configured
 from integration_api.rapida.request import unknown_options
+from integration_api.rapida.upstream import check_passing_on
 from integration_api.rpc.rpc import ClientGoneError, Rpc
 from integration_api.rpc.streams import OpenStream
 
 _MOST_FRAMES = 64
 _MOST_WAITING = 64
-_STOPPING = "this instance is stopping and its grace is over; connect again"
+STOPPING = "this instance is stopping and its grace is over; connect again"
 
 
 class _Turn:
@@ -75,10 +76,12 @@ class Conversation:
         self._news = asyncio.Event()
         self._half_closed = False
         self._closed = False
+        self._handed_over: bytes | None = None
         self._idle_due = now() + self._idle_timeout
 
-    async def run(self) -> None:
-        """Until the client or the server ends the stream.
+    async def run(self) -> bytes | None:
+        """Until the client or the server ends the stream; or up to a configuration for a provider that is answered
+        elsewhere, which is returned.
 
         Raises:
             CallerError: the stream as a whole cannot go on.
@@ -100,12 +103,13 @@ class Conversation:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
+        return self._handed_over
 
     def _over(self, reader: asyncio.Task[None]) -> bool:
         """Whether nothing is left to do. What ends the stream from our side is said here first."""
         if self._outbox:
             return False
-        if self._closed:
+        if self._closed or self._handed_over is not None:
             return True
         if reader.done() and not self._half_closed:
             if reader.cancelled():  # not by us: grpc.aio ends the reads of a dead call so
@@ -116,7 +120,7 @@ class Conversation:
         if self._half_closed:
             return True
         if self._stream.cutting:
-            self._close(_STOPPING)
+            self._close(STOPPING)
         elif now() >= self._idle_due:
             self._close(f"idle for {self._idle_timeout:g} s")
         return False
@@ -134,32 +138,37 @@ class Conversation:
 
     async def _read(self) -> None:
         """The one reader. It never waits for an answer, only for a client that does not read what it is sent."""
-        while not self._closed:
-            frame = await self._stream.read()
-            if frame is None:
+        while not self._closed and self._handed_over is None:
+            raw = await self._stream.receive()
+            if raw is None:
                 self._half_closed = True
                 return
             self._idle_due = now() + self._idle_timeout
-            self._handle(frame)
+            self._handle(raw)
             await self._until_room()
 
-    def _handle(self, frame: pb.StreamChatRequest) -> None:
+    def _handle(self, raw: bytes) -> None:
+        frame = self._stream.parsed(raw)
         match frame.WhichOneof("request"):
             case "chat":
                 self._chat(frame.chat)
             case "configuration":
-                self._configure(frame.configuration)
+                self._configure(frame.configuration, raw)
             case "close":
                 self._stop_all()
                 self._close(frame.close.reason)
             case _:
                 self._refuse("", RequestInvalid("the frame holds none of configuration, chat and close"))
 
-    def _configure(self, wire: pb.StreamChatConfiguration) -> None:
+    def _configure(self, wire: pb.StreamChatConfiguration, raw: bytes) -> None:
         """Take a configuration. One that fails leaves none: no turn uses a credential that was to be replaced."""
         provider = wire.providerName.lower()
-        self._note_options(wire)
         try:
+            if self._calls.elsewhere(provider):
+                check_passing_on(self._stream.rpc)
+                self._hand_over(raw)
+                return
+            self._note_options(wire)
             self._configuration, self._refused = self._calls.configuration(wire), None
         except CallerError as error:
             self._configuration, self._refused = None, error.with_traceback(None)  # which holds the credential
@@ -167,6 +176,14 @@ class Conversation:
             self._enqueue(None, unified_response.configured(provider, error))
         else:
             self._enqueue(None, unified_response.configured(provider))
+
+    def _hand_over(self, raw: bytes) -> None:
+        """End what runs here with a word: from this frame on the stream is the original's."""
+        if self._turn is not None:
+            self._supersede(self._turn, None)
+            self._turn = None
+        self._handed_over = raw
+        self._news.set()
 
     def _note_options(self, wire: pb.StreamChatConfiguration) -> None:
         """Tell the operator, once for a stream, what a client hopes for in vain."""
@@ -210,7 +227,7 @@ class Conversation:
         self._tasks.discard(task)
         turn.task = None
 
-    def _supersede(self, turn: _Turn, newest: str) -> None:
+    def _supersede(self, turn: _Turn, newest: str | None) -> None:
         """Barge-in: let go of the endpoint, take back what did not leave, and say what was said so far. A turn that is
         asked again under its own id, which is `newest`, would end with that: nothing is said of its first answer."""
         self._discard(turn)

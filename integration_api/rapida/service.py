@@ -1,7 +1,7 @@
 """Rapida's `integration_api.UnifiedProviderService`: a thin face over `Calls`.
 
 Methods raise `CallerError`s; the guard asks their `…_failed` twin for the answer that holds the error, as the contract
-wants it. StreamChat is `conversation`.
+wants it. StreamChat is `conversation`; what is answered elsewhere is `upstream`'s.
 """
 
 import secrets
@@ -22,9 +22,10 @@ from integration_api.calls.calls import Calls
 from integration_api.rapida import response as unified_response
 from integration_api.rapida.auth import authenticate_rapida, origin
 from integration_api.rapida.calls import RapidaCalls, unsupported
-from integration_api.rapida.conversation import Conversation
+from integration_api.rapida.conversation import STOPPING, Conversation
+from integration_api.rapida.upstream import UnknownServices, Upstream, UpstreamSettings
 from integration_api.rpc.guard import Guard
-from integration_api.rpc.rpc import Rpc
+from integration_api.rpc.rpc import Frame, Rpc
 from integration_api.rpc.streams import OpenStream
 from integration_api.settings import Settings
 
@@ -38,8 +39,22 @@ class UnifiedProviderService:
         self._calls = RapidaCalls(calls, settings)
         self._idle_timeout = settings.stream_idle_timeout
         self._authenticate = _authenticate(settings.rapida_jwt_secret)
+        upstream = UpstreamSettings.of(settings)
+        self._upstream = None if upstream is None else Upstream(upstream)
 
-    def handlers(self, guard: Guard) -> Mapping[str, grpc.RpcMethodHandler]:
+    async def close(self) -> None:
+        """Close the channel to the original, if there is one."""
+        if self._upstream is not None:
+            await self._upstream.close()
+
+    def generic_handlers(self, guard: Guard) -> tuple[grpc.GenericRpcHandler, ...]:
+        """What a gRPC server is to serve."""
+        handlers: list[grpc.GenericRpcHandler] = [grpc.method_handlers_generic_handler(NAME, self._handlers(guard))]
+        if self._upstream is not None:
+            handlers.append(UnknownServices(self._upstream, guard, self._authenticate))
+        return tuple(handlers)
+
+    def _handlers(self, guard: Guard) -> Mapping[str, grpc.RpcMethodHandler]:
         """The guarded methods by their names."""
         who = self._authenticate
         return {
@@ -60,9 +75,12 @@ class UnifiedProviderService:
             ),
         }
 
-    async def chat(self, request: pb.ChatRequest, rpc: Rpc) -> pb.ChatResponse:
+    async def chat(self, request: pb.ChatRequest, rpc: Rpc) -> Frame:
         """One whole answer."""
         _remember_origin(rpc)
+        original = self._original(request.providerName)
+        if original is not None:
+            return await original.ask(f"/{NAME}/{rpc.method}", rpc)
         report = rpc.new_report(request.requestId)
         sink = _WholeAnswer(request.requestId, rpc, report, self._calls)
         running = self._calls.calls.run(rpc, report, partial(self._calls.chat, request, report), sink)
@@ -84,11 +102,21 @@ class UnifiedProviderService:
     async def stream_chat(self, stream: OpenStream[pb.StreamChatRequest]) -> None:
         """A conversation, turn by turn."""
         _remember_origin(stream.rpc)
-        await Conversation(stream, self._calls, self._idle_timeout).run()
+        first = await Conversation(stream, self._calls, self._idle_timeout).run()
+        if first is not None and self._upstream is not None:
+            closed = unified_response.closed(STOPPING)
+            await self._upstream.carry(f"/{NAME}/StreamChat", stream, first, closed)
 
-    async def verify_credential(self, request: pb.VerifyCredentialRequest, rpc: Rpc) -> pb.VerifyCredentialResponse:
+    def _original(self, provider: str) -> Upstream | None:
+        """Who answers for a provider, where it is not this service."""
+        return self._upstream if self._calls.elsewhere(provider) else None
+
+    async def verify_credential(self, request: pb.VerifyCredentialRequest, rpc: Rpc) -> Frame:
         """Whether a credential is usable."""
         _remember_origin(rpc)
+        original = self._original(request.providerName)
+        if original is not None:
+            return await original.ask(f"/{NAME}/{rpc.method}", rpc)
         number = _number(rpc)
         report = rpc.new_report(rpc.request_id)
         read = partial(self._calls.verification, request.providerName, request.credential, report)
@@ -100,9 +128,12 @@ class UnifiedProviderService:
         del raw
         return unified_response.not_verified(_number(rpc), error)
 
-    async def embedding(self, request: pb.EmbeddingRequest, rpc: Rpc) -> pb.EmbeddingResponse:
+    async def embedding(self, request: pb.EmbeddingRequest, rpc: Rpc) -> Frame:
         """Embeddings: no caller has them yet."""
         _remember_origin(rpc)
+        original = self._original(request.providerName)
+        if original is not None:
+            return await original.ask(f"/{NAME}/{rpc.method}", rpc)
         _number(rpc)
         raise unsupported("embedding", request.providerName)
 
@@ -113,9 +144,12 @@ class UnifiedProviderService:
         found = self._calls.measured(rpc.request_id, _report(rpc))
         return unified_response.no_embeddings(number, error, found)
 
-    async def reranking(self, request: pb.RerankingRequest, rpc: Rpc) -> pb.RerankingResponse:
+    async def reranking(self, request: pb.RerankingRequest, rpc: Rpc) -> Frame:
         """Reranking: no caller has it yet."""
         _remember_origin(rpc)
+        original = self._original(request.providerName)
+        if original is not None:
+            return await original.ask(f"/{NAME}/{rpc.method}", rpc)
         _number(rpc)
         raise unsupported("reranking", request.providerName)
 

@@ -28,14 +28,14 @@ from integration_api.rpc.clients import address_key
 from integration_api.rpc.connections import Connections
 from integration_api.rpc.failures import Failures, forget_traces, this_task
 from integration_api.rpc.receiving import STRANGERS, ReceiveLimits, Receiver
-from integration_api.rpc.rpc import Rpc
+from integration_api.rpc.rpc import Frame, Rpc
 from integration_api.rpc.shares import Shares
 from integration_api.rpc.streams import OpenStream, parsed
 
 _NOTHING = Empty()
 
 Request = TypeVar("Request", bound=Message)
-Handler = Callable[[Request, Rpc], Awaitable[Message | None]]
+Handler = Callable[[Request, Rpc], Awaitable[Frame | None]]
 StreamHandler = Callable[[OpenStream[Request]], Awaitable[None]]
 # For a contract that wants failures inside of an OK answer: makes it of the error and the request's bytes.
 InBody = Callable[[CallerError, bytes, Rpc], Message]

@@ -7,9 +7,9 @@ import asyncio
 import math
 import os
 import re
+from typing import Protocol, TypeAlias
 
 import grpc
-from google.protobuf.message import Message
 
 from caller.call import CallReport
 from caller.deadline import DeadlineTimer
@@ -28,14 +28,25 @@ _UNCOUNTED_BYTES = 64 * 1024
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
+Metadata: TypeAlias = tuple[tuple[str, str | bytes], ...]
+
+
+class Frame(Protocol):
+    """What can be written: a message, or bytes that were one."""
+
+    def SerializeToString(self) -> bytes:
+        """The bytes."""
+        ...
+
+
 class ClientGoneError(Exception):
     """The client hung up or reset the stream while a frame was written to it."""
 
 
 class Rpc:
     """One call. `identity` is who calls, empty when nobody said; `client` is the key under which it shares with other
-    clients: its identity, or its address; `timer` ends the call with an error; `raw` is the request, for whoever
-    answers failures in a body.
+    clients: its identity, or its address; `initial_metadata` leaves with the first frame; `timer` ends the call with an
+    error; `raw` is the request, for whoever answers failures in a body.
 
     `writing` is the size of the frame that was given to gRPC and has not left it, of which `counted` bytes are counted
     in `unread`, and `left_behind` that the call ended in front of it; `spoke` turns True with the first frame;
@@ -51,6 +62,7 @@ class Rpc:
         "cutting",
         "deadline",
         "identity",
+        "initial_metadata",
         "left_behind",
         "method",
         "raw",
@@ -76,6 +88,7 @@ class Rpc:
         self.method = method
         self.request_id = ""
         self.identity = ""
+        self.initial_metadata: Metadata = ()
         self.client = ""
         self.spoke = False
         self.cutting = False
@@ -122,7 +135,7 @@ class Rpc:
         trailers = (("x-request-id", self.request_id), ("x-attempts", str(report.attempts)))
         self.context.set_trailing_metadata(trailers)
 
-    async def write(self, frame: Message) -> None:
+    async def write(self, frame: Frame) -> None:
         """Write one frame; waits while the client does not read, up to the write timeout and the call's total time.
 
         Raises:
@@ -142,7 +155,7 @@ class Rpc:
         try:
             if not self.spoke:
                 # By itself: after a write that was given up gRPC would send it again in front of the status, and fail.
-                await self.context.send_initial_metadata(())
+                await self.context.send_initial_metadata(self.initial_metadata)
             await self.context.write(raw)
         except grpc.aio.BaseError as error:  # ExecuteBatchError and its like: the call is dead
             raise ClientGoneError from error

@@ -31,22 +31,27 @@ class OpenStream(Generic[Request]):
         self._count = count
         self._notify: Callable[[], None] | None = None
 
-    async def read(self) -> Request | None:
-        """The next frame; None when the client sends no more.
+    async def receive(self) -> bytes | None:
+        """The bytes of the next frame; None when the client sends no more.
 
         One task reads, for the stream's whole life, and is not cancelled to read again later: a cancelled read of
         grpc.aio swallows the frame that comes next.
 
         Raises:
-            RequestInvalid: the bytes are no frame.
             ClientGoneError: it hung up.
         """
         try:
             raw = await self.rpc.context.read()
         except grpc.aio.BaseError as error:
             raise ClientGoneError from error
-        if raw is grpc.aio.EOF:
-            return None
+        return None if raw is grpc.aio.EOF else bytes(raw)
+
+    def parsed(self, raw: bytes) -> Request:
+        """The bytes as a frame.
+
+        Raises:
+            RequestInvalid: they are none.
+        """
         return parsed(self._request, raw)
 
     def turn(self) -> AbstractContextManager[None]:

@@ -13,9 +13,9 @@ from caller.errors import CallerError, EndpointError
 from caller.events import Event, Finished, FinishReason, RefusalDelta, TextDelta, ToolCallDelta, Usage, UsageReported
 from caller.registry import Registry
 from caller.target import Ask, Target
+from integration_api import unified_provider_pb2 as pb
 from integration_api.calls.admission import Admission, AdmissionLimits
 from integration_api.calls.calls import Calls
-from integration_api.rapida import service as unified_provider
 from integration_api.rapida.service import UnifiedProviderService
 from integration_api.rpc.guard import Guard
 from integration_api.settings import Settings
@@ -101,9 +101,7 @@ async def channel() -> AsyncIterator[grpc.aio.Channel]:
     calls = Calls(Registry({"custom-llm": Played()}), Admission(AdmissionLimits.of(settings)), (LogLines(),), 1 << 20)
     service = UnifiedProviderService(calls, settings)
     server = grpc.aio.server()
-    server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler(unified_provider.NAME, service.handlers(guard)),)
-    )
+    server.add_generic_rpc_handlers(service.generic_handlers(guard))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as opened:
@@ -165,9 +163,7 @@ async def test_a_bug_says_nothing_of_itself_and_ends_one_turn_only(channel: grpc
     verify = await ask(
         channel,
         "VerifyCredential",
-        unified_provider.pb.VerifyCredentialRequest(
-            credential=chat_request(_URL, "m").credential, providerName="custom-llm"
-        ),
+        pb.VerifyCredentialRequest(credential=chat_request(_URL, "m").credential, providerName="custom-llm"),
     )
     async with talk(channel) as stream:
         await stream.configure(_URL)
@@ -194,7 +190,7 @@ async def test_a_new_turn_does_not_wait_for_the_older_ones_end(channel: grpc.aio
         *_, last = await stream.turn("new")
         taken = time.perf_counter() - started
         await asyncio.sleep(0.6)  # the older turn has let go by now
-        await stream.send(close=unified_provider.pb.StreamChatClose(reason="done"))
+        await stream.send(close=pb.StreamChatClose(reason="done"))
         rest = await stream.rest()
 
     assert (superseded.requestId, superseded.finishReason, text_of(superseded)) == ("old", "superseded", "Some")
