@@ -98,7 +98,7 @@ async def test_a_call_for_another_provider_is_the_originals(method: str) -> None
         got = original.metadata[0]
         assert got[HEADER] == sent[0][1]
         assert (got["x-client-source"], got["x-own"], got["x-own-bin"]) == ("assistant-api", "kept", b"\x00\x01")
-        assert 0 < (original.time_left[0] or 0) <= 20
+        assert 15 < (original.time_left[0] or 0) < 21  # gRPC rounds up
         assert ("x-first", "one") in tuple(await call.initial_metadata())
         assert {("x-last", "two"), ("x-last-bin", b"\x00\xff")} <= set(await call.trailing_metadata())
 
@@ -295,7 +295,7 @@ async def test_the_clients_deadline_is_the_originals(path: str) -> None:
     async with Original({path: silent}) as original, served(original.address) as (_, channel):
         call = channel.unary_unary(path)(foreign("Chat").SerializeToString(), metadata=metadata(), timeout=0.7)
         assert await call.code() == grpc.StatusCode.DEADLINE_EXCEEDED
-        assert 0 < (original.time_left[0] or 0) <= 0.7
+        assert 0 < (original.time_left[0] or 0) < 1
         async with asyncio.timeout(5):
             await original.cancelled.wait()
 
