@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 from caller.call import Model
 from caller.credentials import ApiCompatibility, Credential
 from caller.events import Event
+from caller.json_types import JsonObject
 from caller.messages import Message, ToolDefinition
 from caller.parameters import Parameters
 
@@ -66,6 +67,22 @@ class Frame(NamedTuple):
     data: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """How the chunks of a stream may differ and still mean the same, but for their text.
+
+    Attributes:
+        path: where the text stands in a chunk.
+        more: the events of the next texts, none of which is empty, in their order; those of one kind may be one.
+            Raises `CallerError`.
+        free: members of a chunk that may have any value.
+    """
+
+    path: tuple[str | int, ...]
+    more: Callable[[Sequence[str]], Sequence[Event]]
+    free: tuple[str, ...] = ()
+
+
 class AnswerDecoder(Protocol):
     """Reads one answer of one call, as a stream or as a whole. Raises `CallerError`s only."""
 
@@ -86,6 +103,11 @@ class AnswerDecoder(Protocol):
         Raises:
             CallerError: the frame is an error of the endpoint, or cannot be understood.
         """
+        ...
+
+    def repeated(self, chunk: JsonObject, event: str) -> Repeat | None:
+        """What further chunks like this one mean, which was read just now under the event's name; None where that is
+        not only their text. It holds until another frame is read."""
         ...
 
     def close(self) -> Sequence[Event]:

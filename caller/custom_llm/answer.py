@@ -12,8 +12,11 @@ for every shape:
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import chain
 
 from caller.custom_llm.adapter import Adapter, AnswerDecoder, Frame, HttpRequest, ResolvedCall
+from caller.custom_llm.body.repeats import Repeats
 from caller.custom_llm.body.silence import DEFAULT_SILENCE, Silence, SilenceLimits
 from caller.custom_llm.body.sniff import BodyDecoder, BodyKind
 from caller.custom_llm.body.think_tags import ThinkTags
@@ -31,6 +34,8 @@ from caller.json_types import JsonObject
 
 _NO_FRAME = Frame("", b"")
 _MAX_SILENT = 16 * 1024
+_LAST_SILENT = 4
+_DOCUMENTS = (BodyKind.JSON, BodyKind.ARRAY)
 
 
 class AnswerReader:
@@ -51,6 +56,7 @@ class AnswerReader:
         "_decoder",
         "_held",
         "_ours",
+        "_repeats",
         "_silence",
         "_silent",
         "_stream",
@@ -89,41 +95,77 @@ class AnswerReader:
         self._api = adapter.api
         self._url = "" if request is None else request.url
         self._ours = {} if request is None else _what_we_did(request)
-        self._silent: deque[bytes] = deque(maxlen=4)  # the last frames that came before or without output
+        self._repeats = Repeats(max_event_bytes)
+        self._silent: deque[bytes] = deque(maxlen=_LAST_SILENT)  # the last frames that came before or without output
+
+    @property
+    def repeated(self) -> int:
+        """How many frames took the short way, see `body.repeats`."""
+        return self._repeats.taken
 
     def feed(self, chunk: bytes) -> Sequence[Event]:
         """The events of one read that may leave."""
         events: list[Event] = []
-        found: Sequence[Frame] = ()
-        frames: Iterator[Frame] = iter(())
         frame = _NO_FRAME
-        decoder = self._decoder
+        behind: Iterator[Frame] = iter(())
+        decoder, repeats, body = self._decoder, self._repeats, self._body
+        count = 0
+        rest = chunk
         try:
-            found = self._body.feed(chunk)
-            frames = iter(found)
-            for frame in frames:
-                fresh = decoder.feed(frame)
-                if (not fresh or self._held is not None) and len(frame.data) <= _MAX_SILENT:
-                    self._silent.append(frame.data)
-                events += fresh
-                if decoder.done:
-                    self.done = True
-                    break
+            while rest and not self.done:
+                texts, rest = repeats.take(rest)
+                if texts:
+                    count += len(texts)
+                    events += self._repeated(texts)
+                if rest:
+                    part, rest = self._part(rest)
+                    frame = _NO_FRAME
+                    found = body.feed(part)
+                    count += len(found)
+                    behind = iter(found)
+                    for frame in behind:
+                        fresh = decoder.feed(frame)
+                        if (not fresh or self._held is not None) and len(frame.data) <= _MAX_SILENT:
+                            self._silent.append(frame.data)
+                        events += fresh
+                        if decoder.done:
+                            self.done = True
+                            break
+                    repeats.learn(part, found, body, decoder)
         except CallerError as error:
-            return self._failed(self._explained(error, frame.event), events, frames)
+            return self._failed(self._explained(error, frame.event), events, chain(behind, self._further(rest)))
         self.complete = decoder.complete
         released = self._released(events)
         if self.output_started:
             self._silence.bytes = self._silence.events = 0
         else:
-            self._count_silence(chunk, len(found))
+            self._count_silence(chunk, count)
         return released
+
+    def _part(self, chunk: bytes) -> tuple[bytes, bytes]:
+        """What takes the full way at once, and the rest."""
+        if self._body.kind in _DOCUMENTS:
+            return chunk, b""
+        cut = self._repeats.part(chunk)
+        return chunk[:cut], chunk[cut:]
+
+    def _repeated(self, texts: Sequence[str]) -> Sequence[Event]:
+        """The events of frames that repeat one that was read in full."""
+        like = self._repeats.like
+        if self._held is not None:
+            self._silent.extend([like.data] * min(len(texts), _LAST_SILENT))
+        return like.repeat.more(texts)
+
+    def _further(self, chunk: bytes) -> Iterator[Frame]:
+        """The frames of bytes behind an error."""
+        with suppress(CallerError):
+            yield from self._body.feed(chunk)
 
     def close(self) -> Sequence[Event]:
         """The last events: the body is at its end, or nothing more is wanted of it."""
         events: list[Event] = []
         try:
-            for frame in () if self.done else self._body.close():
+            for frame in () if self.done else self._body_end():
                 fresh = self._decoder.feed(frame)
                 if not fresh and len(frame.data) <= _MAX_SILENT:
                     self._silent.append(frame.data)
@@ -139,6 +181,10 @@ class AnswerReader:
         if self._ours:
             events.append(ProviderFields({"integration_api": self._ours}))
         return self._released(events, last=True)
+
+    def _body_end(self) -> Iterator[Frame]:
+        yield from self._body.feed(self._repeats.held) if self._repeats.held else ()
+        yield from self._body.close()
 
     def _whole(self, document: bytes) -> Sequence[Event]:
         try:
@@ -185,7 +231,7 @@ class AnswerReader:
         silence.bytes += len(chunk)
         if silence.bytes > LEAST:
             try:
-                silence.check(chunk, self._body, frames)
+                silence.check(chunk, self._body, frames, len(self._repeats.held))
             except CallerError as error:
                 self.failure = error
 

@@ -36,14 +36,15 @@ class Silence:
         self.bytes = 0
         self.events = 0
 
-    def check(self, chunk: bytes, body: BodyDecoder, frames: int) -> None:
-        """Count the events of a chunk that held no output, once `body` has taken it and found so many frames in it.
+    def check(self, chunk: bytes, body: BodyDecoder, frames: int, held: int) -> None:
+        """Count the events of a chunk that held no output, once `body` has taken it and found so many frames in it;
+        `held` bytes of an event that is not complete wait outside of it.
 
         Raises:
             ResponseTooLarge: past a bound.
         """
         self.events += max(frames, body.lines(chunk))
-        if self.bytes - body.pending > self._limits.max_bytes:
+        if self.bytes - body.pending - held > self._limits.max_bytes:
             raise ResponseTooLarge(f"the endpoint sent more than {self._limits.max_bytes} bytes without any output")
         if self.events - body.pending_lines > self._limits.max_events:
             raise ResponseTooLarge(f"the endpoint sent more than {self._limits.max_events} events without any output")

@@ -78,6 +78,11 @@ class BodyDecoder:
         return self._feed_known(chunk)
 
     @property
+    def between_events(self) -> bool:
+        """True in an event stream of which every event that began is complete."""
+        return self.kind is BodyKind.SSE and self._sse.between_events
+
+    @property
     def pending(self) -> int:
         """How many bytes of an event, or of a whole answer, are held because its end has not come."""
         if self.kind is BodyKind.SSE:

@@ -44,6 +44,11 @@ class SseDecoder:
         self._raw = False
 
     @property
+    def between_events(self) -> bool:
+        """True if nothing of a further event has come."""
+        return not (self._partial or self._data or self._event or self._raw or self._start or self._after_cr)
+
+    @property
     def pending(self) -> int:
         """How many bytes are held of an event that is not complete."""
         return self._size + len(self._partial)

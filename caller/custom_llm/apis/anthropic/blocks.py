@@ -7,8 +7,11 @@ with the call of a tool that it led to: endpoints that sign nothing (DeepSeek, G
 and Anthropic itself never goes on to another block without signing the one before.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
+from caller.custom_llm.adapter import Repeat
 from caller.custom_llm.apis.anthropic.content import STATE_SHAPE
 from caller.custom_llm.apis.arguments import Arguments
 from caller.custom_llm.apis.shared import arguments_object, arguments_text, json_text
@@ -155,6 +158,16 @@ class ContentBlocks:
         elif index in self._at:
             self._rare_delta(self._at[index], delta)
 
+    def repeated(self, wire_index: JsonValue, delta: JsonObject) -> Repeat | None:
+        """What further fragments like this one mean, which was read just now."""
+        block = self._at.get(index_of(wire_index, self._latest))
+        kind, name, more = _REPEATED.get(text_of(delta.get("type")), ("", "", _more_text))
+        if block is None or block.kind != kind or not isinstance(delta.get(name), str):
+            return None
+        if kind == "tool_use" and block.call is None:
+            return None
+        return Repeat(("delta", name), partial(more, block))
+
     def stop(self, wire_index: JsonValue, events: list[Event]) -> None:
         """A block is complete."""
         block = self._at.get(index_of(wire_index, self._latest))
@@ -236,6 +249,31 @@ def _close(block: _Block, events: list[Event]) -> None:
     if block.call is not None and not block.closed and given and not block.arguments.begun:
         events.append(ToolCallDelta(block.call, block.arguments.feed(arguments_text(given))))
     block.closed = True
+
+
+def _more_text(block: _Block, texts: Sequence[str]) -> Sequence[Event]:
+    text = "".join(texts)
+    block.pieces.append(text)
+    return (TextDelta(text),)
+
+
+def _more_thinking(block: _Block, texts: Sequence[str]) -> Sequence[Event]:
+    text = "".join(texts)
+    block.pieces.append(text)
+    return (ReasoningDelta(text),)
+
+
+def _more_arguments(block: _Block, texts: Sequence[str]) -> Sequence[Event]:
+    said = [block.arguments.feed(text) for text in texts]
+    return [ToolCallDelta(block.call or 0, text) for text in said if text]
+
+
+# By the type of a fragment: the kind of its block, where its text stands, and what more of it means.
+_REPEATED = {
+    "text_delta": ("text", "text", _more_text),
+    "thinking_delta": ("thinking", "thinking", _more_thinking),
+    "input_json_delta": ("tool_use", "partial_json", _more_arguments),
+}
 
 
 def _merge_unknown(fields: JsonObject, delta: JsonObject) -> None:

@@ -9,7 +9,7 @@ Source of the wire facts: Anthropic's API reference and SDK; deviations name the
 from collections.abc import Sequence
 
 from caller.credentials import ApiCompatibility
-from caller.custom_llm.adapter import Frame, ResolvedCall
+from caller.custom_llm.adapter import Frame, Repeat, ResolvedCall
 from caller.custom_llm.apis.anthropic.blocks import ContentBlocks
 from caller.custom_llm.apis.anthropic.usage import UsageTracker
 from caller.custom_llm.apis.finish_words import finish_reason, finish_word
@@ -59,6 +59,12 @@ class AnthropicDecoder:
         except RecursionError:
             raise ProtocolError("an event of the endpoint's stream is nested too deeply") from None
         return events
+
+    def repeated(self, chunk: JsonObject, event: str) -> Repeat | None:
+        """What further chunks like this one mean."""
+        delta = chunk.get("delta")
+        plain = chunk.get("type") == "content_block_delta" and "error" not in chunk and event != "error"
+        return self._content.repeated(chunk.get("index"), delta) if plain and isinstance(delta, dict) else None
 
     def close(self) -> Sequence[Event]:
         """The stream ended. Gateways leave out message_stop: what is complete without it is complete."""

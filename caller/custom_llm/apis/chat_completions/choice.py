@@ -3,6 +3,10 @@
 Source of the wire facts: OpenAI's API reference; deviations name the server.
 """
 
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from caller.custom_llm.adapter import Repeat
 from caller.custom_llm.apis.chat_completions.content import REASONING_KEYS, content_parts, reasoning_of
 from caller.custom_llm.apis.chat_completions.state import (
     STATE_KEYS,
@@ -23,6 +27,7 @@ from caller.events import (
     RefusalDelta,
     TextDelta,
     TokenLogprob,
+    ToolCallDelta,
 )
 from caller.json_types import JsonObject, JsonValue, count_of, object_of, objects_of, text_of, without
 
@@ -40,6 +45,10 @@ _DELTA_KEYS = frozenset(
 )
 # What most deltas hold and nothing else: such a delta is text.
 PLAIN_DELTA = frozenset({"role", "content"})
+# What stands beside the text of a delta and is nothing of it; and a call without state.
+_SAYS_NOTHING = frozenset({"role", "index"})
+_PLAIN_CALL = frozenset({"index", "id", "type", "function"})
+_PLAIN_FUNCTION = frozenset({"name", "arguments"})
 _MAX_DIGITS = 6
 _PLAIN_ENDS = (FinishReason.STOP, FinishReason.UNSPECIFIED)
 
@@ -90,6 +99,48 @@ class OpenChoice:
             extra = without(delta, _DELTA_KEYS)
             if extra:
                 events.append(ProviderFields(extra, index))
+
+    def repeated(self, delta: JsonObject, free: tuple[str, ...]) -> Repeat | None:
+        """What further deltas like this one mean, which was read just now."""
+        given = [key for key, value in delta.items() if value and key not in _SAYS_NOTHING]
+        if len(given) != 1 or not delta.keys() <= _DELTA_KEYS:
+            return None
+        key = given[0]
+        more: Callable[[Sequence[str]], Sequence[Event]]
+        if key == "tool_calls":
+            return self._repeated_call(delta, free)
+        if not isinstance(delta[key], str):
+            return None
+        if key == "content":
+            more = partial(_more_text, self._index)
+        elif key in REASONING_KEYS:
+            more = partial(_more_reasoning, self._index)
+        else:
+            return None
+        return Repeat(("choices", 0, "delta", key), more, free)
+
+    def _repeated_call(self, delta: JsonObject, free: tuple[str, ...]) -> Repeat | None:
+        calls = delta["tool_calls"]
+        wire = calls[0] if isinstance(calls, list) and len(calls) == 1 else None
+        if not isinstance(wire, dict) or not wire.keys() <= _PLAIN_CALL or delta.get("function_call") is not None:
+            return None
+        function = wire.get("function")
+        if not isinstance(function, dict) or not function.keys() <= _PLAIN_FUNCTION:
+            return None
+        if not isinstance(function.get("arguments"), str) or self._legacy is not False:
+            return None
+        fed = partial(
+            self._calls.feed, _position(wire.get("index")), text_of(wire.get("id")), text_of(function.get("name"))
+        )
+        path = ("choices", 0, "delta", "tool_calls", 0, "function", "arguments")
+        return Repeat(path, partial(self._more_arguments, fed), free)
+
+    def _more_arguments(self, fed: Callable[[str], list[ToolCallDelta]], texts: Sequence[str]) -> Sequence[Event]:
+        events: list[Event] = []
+        for text in texts:
+            self._calls.delta += 1
+            events += fed(text)
+        return events
 
     def finish(self, raw: str, events: list[Event]) -> None:
         """The choice has a finish reason.
@@ -163,6 +214,14 @@ class OpenChoice:
             self._legacy = not calls  # llama-cpp-python sends both: counted once
         if self._legacy and (name or arguments):
             events += self._calls.feed(0, "", name, arguments)
+
+
+def _more_text(index: int, texts: Sequence[str]) -> Sequence[Event]:
+    return (TextDelta("".join(texts), index),)
+
+
+def _more_reasoning(index: int, texts: Sequence[str]) -> Sequence[Event]:
+    return (ReasoningDelta("".join(texts), index),)
 
 
 def _position(index: JsonValue) -> int | None:

@@ -8,7 +8,7 @@ Source of the wire facts: OpenAI's API reference; deviations name the server.
 
 from collections.abc import KeysView, Sequence
 
-from caller.custom_llm.adapter import Frame, ResolvedCall
+from caller.custom_llm.adapter import Frame, Repeat, ResolvedCall
 from caller.custom_llm.apis.chat_completions.choice import PLAIN_DELTA, OpenChoice
 from caller.custom_llm.apis.finish_words import finish_word
 from caller.custom_llm.apis.logprobs import logprobs_of
@@ -25,6 +25,9 @@ _TOP_KEYS = frozenset({"id", "object", "model", "choices", "usage", "error", "x_
 _CHOICE_KEYS = frozenset({"index", "delta", "message", "text", "finish_reason", "logprobs", "usage"})
 # Beside choices, where an error may be: of most servers, MiniMax, Groq, FastChat.
 _ERROR_KEYS = frozenset({"error", "base_resp", "x_groq", "error_code"})
+# They change with every chunk of some servers.
+_FREE = ("id", "obfuscation")
+_NOT_PLAIN: tuple[None, int] = (None, 0)
 _PLAIN_CHOICE = frozenset({"index", "delta", "finish_reason", "logprobs"})
 
 
@@ -104,24 +107,38 @@ class ChatDecoder:
 
     def _plain(self, chunk: JsonObject) -> TextDelta | None:
         """The delta of a chunk that is text and nothing new: what nearly all of them are. None for any other."""
-        choices = chunk.get("choices")
-        if chunk.keys() != self._plain_keys or chunk.get("usage") or type(choices) is not list or len(choices) != 1:
-            return None
-        choice = choices[0]
-        if type(choice) is not dict or not choice.keys() <= _PLAIN_CHOICE or choice.get("finish_reason"):
-            return None
-        delta, index = choice.get("delta"), choice.get("index", 0)
-        if type(delta) is not dict or not delta.keys() <= PLAIN_DELTA or choice.get("logprobs"):
+        delta, index = self._plain_delta(chunk)
+        if delta is None or not delta.keys() <= PLAIN_DELTA:
             return None
         content = delta.get("content")
+        return TextDelta(content, index) if type(content) is str and content else None
+
+    def _plain_delta(self, chunk: JsonObject) -> tuple[JsonObject | None, int]:
+        """The delta of a chunk that brings nothing new beside it, and its choice; None for any other chunk."""
+        choices = chunk.get("choices")
+        if chunk.keys() != self._plain_keys or chunk.get("usage") or type(choices) is not list or len(choices) != 1:
+            return _NOT_PLAIN
+        choice = choices[0]
+        if type(choice) is not dict or not choice.keys() <= _PLAIN_CHOICE or choice.get("finish_reason"):
+            return _NOT_PLAIN
+        delta, index = choice.get("delta"), choice.get("index", 0)
+        if type(delta) is not dict or choice.get("logprobs"):
+            return _NOT_PLAIN
         if self._single:
             index = 0
-        if type(content) is not str or not content or type(index) is not int or index not in self._choices:
-            return None
+        if type(index) is not int or index not in self._choices:
+            return _NOT_PLAIN
         for key, value in self._extra.items():
             if chunk.get(key) != value:
-                return None
-        return TextDelta(content, index)
+                return _NOT_PLAIN
+        return delta, index
+
+    def repeated(self, chunk: JsonObject, event: str) -> Repeat | None:
+        """What further chunks like this one mean."""
+        delta, index = (None, 0) if event == "error" else self._plain_delta(chunk)
+        if delta is None:
+            return None
+        return self._choices[index].repeated(delta, _FREE if self._id and self._model else ())
 
     def close(self) -> Sequence[Event]:
         """The stream ended."""

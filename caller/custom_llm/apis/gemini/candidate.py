@@ -3,8 +3,11 @@
 Source of the wire facts: Gemini API reference; deviations name the server.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
+from caller.custom_llm.adapter import Repeat
 from caller.custom_llm.apis.finish_words import finish_reason, finish_word
 from caller.custom_llm.apis.gemini.model import API
 from caller.custom_llm.apis.gemini.partial_args import PartialArgs
@@ -82,6 +85,22 @@ class Candidate:
         raw = finish_word(wire.get("finishReason"))
         if raw:
             self._finish(raw, text_of(wire.get("finishMessage")), events)
+
+    def repeated(self, wire: JsonObject) -> Repeat | None:
+        """What further chunks like this one mean, which was read just now."""
+        parts = object_of(wire.get("content")).get("parts")
+        part = parts[0] if isinstance(parts, list) and len(parts) == 1 else None
+        if not wire.keys() <= _COMMON_KEYS or not isinstance(part, dict) or not part.keys() <= _TEXT_KEYS:
+            return None
+        if not isinstance(part.get("text"), str):
+            return None
+        more = partial(self._more, thought=part.get("thought") is True)
+        return Repeat(("candidates", 0, "content", "parts", 0, "text"), more)
+
+    def _more(self, texts: Sequence[str], *, thought: bool) -> Sequence[Event]:
+        text = "".join(texts)
+        self._kept.text(text, thought=thought)
+        return (ReasoningDelta(text, self._index) if thought else TextDelta(text, self._index),)
 
     def block(self, raw: str, events: list[Event]) -> None:
         """The prompt was refused: a good answer without content."""

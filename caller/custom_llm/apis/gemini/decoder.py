@@ -9,7 +9,7 @@ Source of the wire facts: Gemini API reference; deviations name the server.
 from collections.abc import Sequence
 
 from caller.credentials import ApiCompatibility
-from caller.custom_llm.adapter import Frame, ResolvedCall
+from caller.custom_llm.adapter import Frame, Repeat, ResolvedCall
 from caller.custom_llm.apis.gemini.candidate import Candidate
 from caller.custom_llm.apis.gemini.usage import UsageCounts
 from caller.custom_llm.apis.shared import parse_document, parse_frame
@@ -21,6 +21,8 @@ from caller.json_types import JsonObject, count_of, index_of, object_of, objects
 
 # LiteLLM repeats a chunk's text at its top.
 _TOP_KEYS = frozenset({"candidates", "usageMetadata", "modelVersion", "responseId", "error", "text"})
+# Counts that are the same again are no news.
+_PLAIN_KEYS = frozenset({"candidates", "usageMetadata", "modelVersion", "responseId"})
 _NO_BLOCK = "BLOCK_REASON_UNSPECIFIED"
 _REMEDY = PROTOCOL_REMEDIES[ApiCompatibility.GEMINI_GENERATE_CONTENT]
 
@@ -51,6 +53,17 @@ class GeminiDecoder:
             error.usage = self._counts.usage
             raise
         return self._read(chunks, frame.event)
+
+    def repeated(self, chunk: JsonObject, event: str) -> Repeat | None:
+        """What further chunks like this one mean."""
+        candidates = chunk.get("candidates")
+        if event or not chunk.keys() <= _PLAIN_KEYS or not isinstance(candidates, list) or len(candidates) != 1:
+            return None
+        wire = candidates[0]
+        named = self._id and self._model
+        if not isinstance(wire, dict) or not named:
+            return None
+        return self._candidate(index_of(wire.get("index"))).repeated(wire)
 
     def close(self) -> Sequence[Event]:
         """The stream ended."""

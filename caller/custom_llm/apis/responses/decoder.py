@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Final, NoReturn
 
 from caller.credentials import ApiCompatibility
-from caller.custom_llm.adapter import Frame, ResolvedCall
+from caller.custom_llm.adapter import Frame, Repeat, ResolvedCall
 from caller.custom_llm.apis.responses.answer import finish_reason, other_fields, provider_state
 from caller.custom_llm.apis.responses.output import DELTAS, DONES, HANDLERS, Output
 from caller.custom_llm.apis.shared import parse_document, parse_frame
@@ -62,6 +62,13 @@ class ResponsesDecoder:
             else:
                 self._rare(kind, chunk)
         return events
+
+    def repeated(self, chunk: JsonObject, event: str) -> Repeat | None:
+        """What further chunks like this one mean."""
+        route = DELTAS.get(text_of(chunk.get("type")) or event)
+        if route is None or self.done or "error" in chunk or event == "error" or chunk.get("logprobs"):
+            return None
+        return self._output.repeated(route, chunk)
 
     def close(self) -> Sequence[Event]:
         """The stream ended."""

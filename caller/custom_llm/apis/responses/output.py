@@ -6,9 +6,11 @@ Source of the wire facts: OpenAI's API reference; deviations name the server.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
+from caller.custom_llm.adapter import Repeat
 from caller.custom_llm.apis.logprobs import logprobs_of
 from caller.custom_llm.apis.responses.items import CALL, MESSAGE, REASONING, Item, Items, kind_of
 from caller.custom_llm.apis.shared import arguments_text, new_call_id
@@ -62,6 +64,9 @@ _PARTS: Final[Mapping[str, Route]] = MappingProxyType(
     }
 )
 
+# What may differ between two pieces of one text; the item's id where the item is found by its index.
+_FREE: Final = ("sequence_number", "obfuscation", "item_id")
+
 
 class Output:
     """The output of one answer. What happens is appended to `events`, which its owner empties."""
@@ -94,6 +99,21 @@ class Output:
         if text or tokens:
             item = self._items.find(route.kind, event.get("output_index"), event.get("item_id"))
             self._say(item, route.channel, index_of(event.get(route.position)), text, tokens)
+
+    def repeated(self, route: Route, event: JsonObject) -> Repeat | None:
+        """What further pieces like this one mean, which was read just now: the item is known."""
+        index = event.get("output_index")
+        if not isinstance(event.get("delta"), str) or not (index is None or type(index) is int):
+            return None
+        item = self._items.find(route.kind, index, event.get("item_id"))
+        more = partial(self._more, item, route.channel, index_of(event.get(route.position)))
+        return Repeat(("delta",), more, _FREE if index is not None and item.index == index else _FREE[:-1])
+
+    def _more(self, item: Item, channel: str, position: int, texts: Sequence[str]) -> Sequence[Event]:
+        events = self.events = []
+        for text in texts if channel == _ARGUMENTS else ("".join(texts),):
+            self._say(item, channel, position, text)
+        return events
 
     def text_done(self, route: Route, event: JsonObject) -> None:
         """The whole of one part: what its deltas did not say is said now."""
