@@ -93,6 +93,7 @@ class Server:
         settings = self._settings
         await asyncio.to_thread(self._access.files.load)
         self._add_chat()
+        await self._unified_provider.start()
         self._server.add_generic_rpc_handlers(self._unified_provider.generic_handlers(self.guard))
         strangers = Strangers()
         self._health.add_to(self._server, strangers)
@@ -236,13 +237,15 @@ async def serve(settings: Settings) -> None:
         raise asyncio.CancelledError
 
 
-def upstream_settings(settings: Settings) -> UpstreamSettings | None:
-    """Where the original integration-api is, from the settings.
+def check_upstream(settings: Settings) -> None:
+    """Refuse settings of the original integration-api that cannot be used. Reads a file.
 
     Raises:
-        ValueError: they cannot be used.
+        ValueError: what is wrong with them.
     """
-    return UpstreamSettings.of(settings)
+    upstream = UpstreamSettings.of(settings)
+    if upstream is not None:
+        upstream.credentials()
 
 
 def transport_settings(settings: Settings) -> TransportSettings:

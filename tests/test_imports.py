@@ -45,7 +45,7 @@ ORDER = (
     _edge("cli", packages=("click",), banned=frozenset()),
     _edge("commands", packages=("click", "uvloop", "cryptography", "structlog", *_GRPC), banned=frozenset()),
     _edge("server", packages=(*_GRPC, "structlog")),
-    _edge("chat", "rapida", packages=("msgspec", "structlog", "jwt", *_GRPC)),
+    _edge("chat", "rapida", packages=("msgspec", "structlog", "jwt", "cryptography", *_GRPC)),
     _edge("telemetry", packages=("msgspec", "structlog")),
     _edge("calls", packages=("msgspec", "structlog")),
     _edge("rpc", packages=(*_GRPC, "msgspec", "structlog")),

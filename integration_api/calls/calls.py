@@ -161,10 +161,18 @@ class Calls:
         client.deadline = report.deadline = report.started + target.timeouts.total
         return target
 
+    def slot(self, client: str, endpoint: str, within: float | None) -> AbstractAsyncContextManager[None]:
+        """A slot among the running calls for one that is answered elsewhere; `within` bounds the wait, in seconds.
+
+        Raises:
+            ServiceOverloaded: on entering: there is none.
+        """
+        return self._admission.admit(client, endpoint, within)
+
     def _admitted(self, report: CallReport) -> AbstractAsyncContextManager[None]:
         """A slot among the running calls; waiting for one takes from the call's total time."""
         within = None if report.deadline is None else report.deadline - report.started
-        return self._admission.admit(report.client, report.endpoint, within)
+        return self.slot(report.client, report.endpoint, within)
 
 
 class _Observed(AttemptObserver):

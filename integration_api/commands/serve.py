@@ -21,7 +21,7 @@ from integration_api import log
 from integration_api.auth.access import exposed, fault_of, is_loopback
 from integration_api.auth.authenticator import is_authenticated_setup
 from integration_api.commands.loop import run
-from integration_api.server import serve, transport_settings, upstream_settings
+from integration_api.server import check_upstream, serve, transport_settings
 from integration_api.settings import Settings, env_name, flag, unknown_names
 
 _EXPOSED = (
@@ -110,7 +110,7 @@ def unusable(settings: Settings) -> str:
     """What is wrong with settings that can be read, but not used; empty when nothing is. Repeats no secret."""
     try:
         transport_settings(settings)
-        upstream_settings(settings)
+        check_upstream(settings)
     except ValueError as error:
         return str(error)
     if settings.endpoint_ca_file:

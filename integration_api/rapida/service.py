@@ -4,9 +4,11 @@ Methods raise `CallerError`s; the guard asks their `…_failed` twin for the ans
 wants it. StreamChat is `conversation`; what is answered elsewhere is `upstream`'s.
 """
 
+import asyncio
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from typing import TypeAlias, TypeVar
 
 import grpc
 import structlog
@@ -31,6 +33,9 @@ from integration_api.settings import Settings
 
 NAME = "integration_api.UnifiedProviderService"
 
+_Request = TypeVar("_Request", pb.ChatRequest, pb.EmbeddingRequest, pb.RerankingRequest, pb.VerifyCredentialRequest)
+_Method: TypeAlias = Callable[[_Request, Rpc], Awaitable[Frame]]
+
 
 class UnifiedProviderService:
     """The five methods, and their answers to failures."""
@@ -39,8 +44,18 @@ class UnifiedProviderService:
         self._calls = RapidaCalls(calls, settings)
         self._idle_timeout = settings.stream_idle_timeout
         self._authenticate = _authenticate(settings.rapida_jwt_secret)
-        upstream = UpstreamSettings.of(settings)
-        self._upstream = None if upstream is None else Upstream(upstream)
+        self._upstream_settings = UpstreamSettings.of(settings)
+        self._upstream: Upstream | None = None
+
+    async def start(self) -> None:
+        """Open the channel to the original, if there is one.
+
+        Raises:
+            ValueError: the file of its authorities cannot be used.
+        """
+        if self._upstream_settings is not None:
+            credentials = await asyncio.to_thread(self._upstream_settings.credentials)
+            self._upstream = Upstream(self._upstream_settings, credentials)
 
     async def close(self) -> None:
         """Close the channel to the original, if there is one."""
@@ -56,31 +71,45 @@ class UnifiedProviderService:
 
     def _handlers(self, guard: Guard) -> Mapping[str, grpc.RpcMethodHandler]:
         """The guarded methods by their names."""
-        who = self._authenticate
+        who, here = self._authenticate, self._here
         return {
-            "Chat": guard.unary("Chat", pb.ChatRequest, self.chat, in_body=self.chat_failed, authenticate=who),
+            "Chat": guard.unary("Chat", pb.ChatRequest, here(self.chat), in_body=self.chat_failed, authenticate=who),
             "StreamChat": guard.bidi("StreamChat", pb.StreamChatRequest, self.stream_chat, authenticate=who),
             "Embedding": guard.unary(
-                "Embedding", pb.EmbeddingRequest, self.embedding, in_body=self.embedding_failed, authenticate=who
+                "Embedding", pb.EmbeddingRequest, here(self.embedding), in_body=self.embedding_failed, authenticate=who
             ),
             "Reranking": guard.unary(
-                "Reranking", pb.RerankingRequest, self.reranking, in_body=self.reranking_failed, authenticate=who
+                "Reranking", pb.RerankingRequest, here(self.reranking), in_body=self.reranking_failed, authenticate=who
             ),
             "VerifyCredential": guard.unary(
                 "VerifyCredential",
                 pb.VerifyCredentialRequest,
-                self.verify_credential,
+                here(self.verify_credential),
                 in_body=self.verify_credential_failed,
                 authenticate=who,
             ),
         }
 
-    async def chat(self, request: pb.ChatRequest, rpc: Rpc) -> Frame:
+    def _here(self, method: _Method[_Request]) -> _Method[_Request]:
+        """The method for providers that are answered here; calls for others are passed on, as running calls of
+        ours."""
+        upstream = self._upstream
+        if upstream is None:
+            return method
+
+        async def here_or_there(request: _Request, rpc: Rpc) -> Frame:
+            if not self._calls.elsewhere(request.providerName):
+                return await method(request, rpc)
+            _remember_origin(rpc)
+            del request  # the call holds its bytes
+            async with self._calls.calls.slot(rpc.client, upstream.address, rpc.time_left()):
+                return await upstream.ask(f"/{NAME}/{rpc.method}", rpc)
+
+        return here_or_there
+
+    async def chat(self, request: pb.ChatRequest, rpc: Rpc) -> pb.ChatResponse:
         """One whole answer."""
         _remember_origin(rpc)
-        original = self._original(request.providerName)
-        if original is not None:
-            return await original.ask(f"/{NAME}/{rpc.method}", rpc)
         report = rpc.new_report(request.requestId)
         sink = _WholeAnswer(request.requestId, rpc, report, self._calls)
         running = self._calls.calls.run(rpc, report, partial(self._calls.chat, request, report), sink)
@@ -107,16 +136,9 @@ class UnifiedProviderService:
             closed = unified_response.closed(STOPPING)
             await self._upstream.carry(f"/{NAME}/StreamChat", stream, first, closed)
 
-    def _original(self, provider: str) -> Upstream | None:
-        """Who answers for a provider, where it is not this service."""
-        return self._upstream if self._calls.elsewhere(provider) else None
-
-    async def verify_credential(self, request: pb.VerifyCredentialRequest, rpc: Rpc) -> Frame:
+    async def verify_credential(self, request: pb.VerifyCredentialRequest, rpc: Rpc) -> pb.VerifyCredentialResponse:
         """Whether a credential is usable."""
         _remember_origin(rpc)
-        original = self._original(request.providerName)
-        if original is not None:
-            return await original.ask(f"/{NAME}/{rpc.method}", rpc)
         number = _number(rpc)
         report = rpc.new_report(rpc.request_id)
         read = partial(self._calls.verification, request.providerName, request.credential, report)
@@ -128,12 +150,9 @@ class UnifiedProviderService:
         del raw
         return unified_response.not_verified(_number(rpc), error)
 
-    async def embedding(self, request: pb.EmbeddingRequest, rpc: Rpc) -> Frame:
+    async def embedding(self, request: pb.EmbeddingRequest, rpc: Rpc) -> pb.EmbeddingResponse:
         """Embeddings: no caller has them yet."""
         _remember_origin(rpc)
-        original = self._original(request.providerName)
-        if original is not None:
-            return await original.ask(f"/{NAME}/{rpc.method}", rpc)
         _number(rpc)
         raise unsupported("embedding", request.providerName)
 
@@ -144,12 +163,9 @@ class UnifiedProviderService:
         found = self._calls.measured(rpc.request_id, _report(rpc))
         return unified_response.no_embeddings(number, error, found)
 
-    async def reranking(self, request: pb.RerankingRequest, rpc: Rpc) -> Frame:
+    async def reranking(self, request: pb.RerankingRequest, rpc: Rpc) -> pb.RerankingResponse:
         """Reranking: no caller has it yet."""
         _remember_origin(rpc)
-        original = self._original(request.providerName)
-        if original is not None:
-            return await original.ask(f"/{NAME}/{rpc.method}", rpc)
         _number(rpc)
         raise unsupported("reranking", request.providerName)
 

@@ -18,6 +18,7 @@ from typing import Any, Final, NoReturn, TypeAlias
 
 import grpc
 import structlog
+from cryptography import x509
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 
@@ -62,11 +63,11 @@ class Raw:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamSettings:
-    """Where the original is. `authorities`: certificates in PEM that its own must come from, None: the system's."""
+    """Where the original is. `ca_file`: authorities that its certificate must come from; empty: the system's."""
 
     address: str
     tls: bool
-    authorities: bytes | None
+    ca_file: str
     max_message_bytes: int
 
     @classmethod
@@ -76,20 +77,34 @@ class UpstreamSettings:
         Raises:
             ValueError: the settings cannot be used.
         """
-        address, authorities = settings.rapida_upstream.strip(), None
+        address = settings.rapida_upstream.strip()
         if not address:
             return None
         found = _ADDRESS.fullmatch(address)
         if found is None or not 0 < int(found[2]) < 65536:
             raise ValueError("rapida_upstream must be HOST:PORT, such as integration-api.platform:9004")
-        if settings.rapida_upstream_ca_file:
-            if not settings.rapida_upstream_tls:
-                raise ValueError("rapida_upstream_ca_file needs rapida_upstream_tls")
-            try:
-                authorities = Path(settings.rapida_upstream_ca_file).read_bytes()
-            except OSError as error:
-                raise ValueError(f"cannot read rapida_upstream_ca_file: {error.strerror}") from None
-        return cls(address, settings.rapida_upstream_tls, authorities, settings.max_request_bytes)
+        if settings.rapida_upstream_ca_file and not settings.rapida_upstream_tls:
+            raise ValueError("rapida_upstream_ca_file needs rapida_upstream_tls")
+        return cls(address, settings.rapida_upstream_tls, settings.rapida_upstream_ca_file, settings.max_request_bytes)
+
+    def credentials(self) -> grpc.ChannelCredentials | None:
+        """For the channel; None without TLS. Reads a file.
+
+        Raises:
+            ValueError: it cannot be used.
+        """
+        if not self.tls:
+            return None
+        if not self.ca_file:
+            return grpc.ssl_channel_credentials()
+        try:
+            authorities = Path(self.ca_file).read_bytes()
+            x509.load_pem_x509_certificates(authorities)
+        except OSError as error:
+            raise ValueError(f"cannot read rapida_upstream_ca_file: {error.strerror}") from None
+        except ValueError:
+            raise ValueError("rapida_upstream_ca_file holds no certificate in PEM") from None
+        return grpc.ssl_channel_credentials(authorities)
 
 
 def own_providers(settings: Settings) -> frozenset[str]:
@@ -111,14 +126,14 @@ def check_passing_on(rpc: Rpc) -> None:
 class Upstream:
     """Passes calls on. One instance serves all, over one channel."""
 
-    def __init__(self, settings: UpstreamSettings) -> None:
-        """Make it inside the running event loop."""
+    def __init__(self, settings: UpstreamSettings, credentials: grpc.ChannelCredentials | None) -> None:
+        """Make it inside the running event loop; `credentials` are the settings' own."""
+        self.address = settings.address
         options = [*_OPTIONS, ("grpc.max_receive_message_length", settings.max_message_bytes)]
-        if settings.tls:
-            credentials = grpc.ssl_channel_credentials(settings.authorities)
-            self._channel = grpc.aio.secure_channel(settings.address, credentials, options=options)
-        else:
+        if credentials is None:
             self._channel = grpc.aio.insecure_channel(settings.address, options=options)
+        else:
+            self._channel = grpc.aio.secure_channel(settings.address, credentials, options=options)
         self._log = structlog.get_logger("integration_api.upstream")
 
     async def close(self) -> None:

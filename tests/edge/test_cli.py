@@ -51,6 +51,7 @@ def test_serve_listens_everywhere_when_told_so(word: str) -> None:
     [
         (["--egress-policy", "allowlist", "--egress-allow", "not a host"], "not a host"),
         (["--egress-policy", "sometimes"], "sometimes"),
+        (["--rapida-upstream", "original"], "rapida_upstream"),
         (["--egress-allow", "llm.internal"], "choose allowlist"),
         (["--endpoint-ca-file", "/no/such/file.pem"], "/no/such/file.pem"),
         (["--endpoint-ca-file", __file__], "endpoint_ca_file"),
@@ -84,12 +85,14 @@ def test_an_unreadable_environment_is_refused() -> None:
 
 
 def test_what_is_hardly_meant_is_told_at_the_start(tmp_path: Path) -> None:
-    """A misspelt name, an allowlist of nothing, an access that is open to all, a broken credential: the log says so."""
+    """A misspelt name, an allowlist of nothing, an access that is open to all, an original that nobody gets to, a
+    broken credential: the log says so."""
     (tmp_path / "house.json").write_text("no JSON", "utf-8")
     said = {
         "INTEGRATION_API_MAX_ATEMPTS": "2",
         "INTEGRATION_API_SERVICE_HOST": "10.0.0.1",
         "INTEGRATION_API_ALLOW_ANONYMOUS": "true",
+        "INTEGRATION_API_RAPIDA_UPSTREAM": "original:9004",
     }
     args = ("--port", "0", "--log-format", "json", "--host", "0.0.0.0", "--egress-policy", "allowlist")
     events: dict[str, dict[str, str]] = {}
@@ -101,7 +104,8 @@ def test_what_is_hardly_meant_is_told_at_the_start(tmp_path: Path) -> None:
 
     assert "INTEGRATION_API_MAX_ATTEMPTS" in events["settings.unknown"]["advice"]
     assert events["settings.unknown"]["name"] == "INTEGRATION_API_MAX_ATEMPTS"
-    assert {"settings.open_to_all", "settings.empty_allowlist", "credential.broken"} <= set(events)
+    doubtful = {"open_to_all", "empty_allowlist", "upstream_for_nobody"}
+    assert {"credential.broken", *(f"settings.{name}" for name in doubtful)} <= set(events)
 
 
 def test_help_knows_every_setting() -> None:

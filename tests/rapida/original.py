@@ -6,17 +6,24 @@ from typing import Any, Self
 
 import grpc
 
+from tests.edge.certificates import Pair
+
 Script = Callable[["Original", grpc.aio.ServicerContext], Awaitable[None]]
 
 
 class Original(grpc.GenericRpcHandler):
     """Plays `scripts` by the path of the call, and remembers what came: metadata by call, frames in their order."""
 
-    def __init__(self, scripts: dict[str, Script]) -> None:
+    def __init__(self, scripts: dict[str, Script], pair: Pair | None = None) -> None:
+        """`pair` is the certificate with which it serves TLS."""
         self._scripts = scripts
         self._server = grpc.aio.server()
         self._server.add_generic_rpc_handlers((self,))
-        self.port = self._server.add_insecure_port("127.0.0.1:0")
+        if pair is None:
+            self.port = self._server.add_insecure_port("127.0.0.1:0")
+        else:
+            credentials = grpc.ssl_server_credentials([(pair.key, pair.certificate)])
+            self.port = self._server.add_secure_port("127.0.0.1:0", credentials)
         self.metadata: list[dict[str, str | bytes]] = []
         self.frames: list[bytes] = []
         self.time_left: list[float | None] = []

@@ -16,8 +16,9 @@ from integration_api import unified_provider_pb2 as pb
 from integration_api.rapida.auth import HEADER
 from integration_api.rapida.upstream import HOP, UpstreamSettings
 from integration_api.sandbox import Sandbox
-from integration_api.server import Server
+from integration_api.server import Server, check_upstream
 from integration_api.settings import Settings
+from tests.edge.certificates import Authority
 from tests.edge.loopback import NARROW, until
 from tests.rapida.original import Original
 from tests.rapida.talk import SERVICE, ask, chat_request, credential, talk, text_of
@@ -378,6 +379,38 @@ async def test_without_an_original_custom_llm_is_answered_as_ever(sandbox: Sandb
         assert time.perf_counter() - started < 5
 
 
+async def test_a_call_of_the_originals_is_a_running_call_of_ours(sandbox: Sandbox) -> None:
+    """Where there is no slot it is refused, in the words of the contract, and frees its own at its end."""
+    answer = answering(_ANSWERS["Embedding"].SerializeToString())
+    scripts = {f"{SERVICE}/Chat": silent, f"{SERVICE}/Embedding": answer}
+    async with Original(scripts) as original, served(original.address, max_running_calls=1) as (server, channel):
+        waiting = asyncio.ensure_future(ask(channel, "Chat", foreign("Chat"), metadata=metadata()))
+        await original.began.wait()
+        refused = await ask(channel, "Chat", chat_request(sandbox.url, "echo"), metadata=metadata())
+        assert (refused.code, refused.success) == (503, False)
+        assert (await ask(channel, "Embedding", foreign("Embedding"), metadata=metadata())).code == 503
+        waiting.cancel()
+        await until(lambda: server.admission.running == 0)
+        assert (await ask(channel, "Embedding", foreign("Embedding"), metadata=metadata())).success
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_the_original_over_tls(tmp_path: Path, trusted: bool) -> None:
+    """With an authority of the operator's; a certificate of another one is not trusted."""
+    authority, other = Authority(), Authority("Another authority")
+    (tmp_path / "ca.pem").write_bytes(authority.certificate)
+    pair = (authority if trusted else other).sign("original")
+    more = {"rapida_upstream_tls": True, "rapida_upstream_ca_file": str(tmp_path / "ca.pem")}
+    async with Original({_AUDIT: echoing}, pair) as original, served(original.address, **more) as (_, channel):
+        call = channel.stream_stream(_AUDIT)(metadata=metadata(), timeout=20)
+        await call.write(b"frame")
+        if trusted:
+            assert await call.read() == b"frame"
+        else:
+            assert await call.code() == grpc.StatusCode.UNAVAILABLE
+            assert not original.frames
+
+
 async def test_a_loop_is_refused() -> None:
     """A server whose original is itself: FAILED_PRECONDITION after one round, on every kind of method."""
     async with Original({}) as unused:
@@ -486,12 +519,13 @@ async def test_a_stop_leaves_streams_of_the_originals_open_until_the_grace_is_ov
         {"rapida_upstream": "http://host:9004"},
         {"rapida_upstream": "host:9004", "rapida_upstream_ca_file": "/ca.pem"},
         {"rapida_upstream": "host:9004", "rapida_upstream_ca_file": "/not/there", "rapida_upstream_tls": True},
+        {"rapida_upstream": "host:9004", "rapida_upstream_ca_file": __file__, "rapida_upstream_tls": True},
     ],
 )
 def test_settings_that_cannot_be_used_are_refused(given: dict[str, Any]) -> None:
     """At start, by the name of the setting."""
     with pytest.raises(ValueError, match="rapida_upstream"):
-        UpstreamSettings.of(Settings(**given))
+        check_upstream(Settings(**given))
 
 
 @pytest.mark.parametrize("address", ["host:9004", "10.0.0.1:1", "[::1]:9004", "a-b.c_d:65535"])
