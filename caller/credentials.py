@@ -14,7 +14,7 @@ from types import MappingProxyType
 from urllib.parse import unquote_plus, urlsplit
 
 from caller.errors import CredentialInvalid, Violation
-from caller.json_types import JsonValue
+from caller.json_types import JsonValue, holds_more_values
 
 PATH = "credential.value"
 MAX_HEADERS = 64
@@ -198,6 +198,9 @@ def _url_fault(url: str) -> str:
 def _headers(raw: Mapping[str, JsonValue], violations: list[Violation]) -> dict[str, str]:
     path, value = _find(raw, "headers")
     if isinstance(value, str) and value.strip():  # what the dashboard stores
+        if holds_more_values(value, 2 * MAX_HEADERS):
+            violations.append(Violation(path, f"must hold at most {MAX_HEADERS} headers"))
+            return {}
         try:
             value = json.loads(value)
         except (ValueError, RecursionError):

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from google.protobuf import duration_pb2, struct_pb2
 
 from caller.errors import CredentialInvalid, Violation
-from caller.json_types import JsonObject
+from caller.json_types import JsonObject, values_at_most
 from caller.messages import (
     AssistantMessage,
     AudioPart,
@@ -42,7 +42,7 @@ from integration_api.codec.bounds import (
     check_size,
     refuse,
 )
-from integration_api.codec.structs import Budget, NotJsonError, struct_to_object
+from integration_api.codec.structs import MAX_VALUES, Budget, NotJsonError, struct_to_object
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1 import messages_pb2 as msg
 
@@ -97,7 +97,7 @@ def credential_value(credential: msg.Credential) -> JsonObject:
         raise CredentialInvalid(f"{field}: {advice}", violations=[Violation(field, advice)])
     try:
         check_size(credential.value)
-        return struct_to_object(credential.value, budget=Budget(MAX_CREDENTIAL_VALUES))
+        return struct_to_object(credential.value, budget=Budget(MAX_CREDENTIAL_VALUES, texts=False))
     except NotJsonError as fault:
         violation = Violation("credential.value", str(fault))
         raise CredentialInvalid(f"credential.value: {fault}", violations=[violation]) from None
@@ -192,14 +192,20 @@ def _message(path: str, wire: msg.Message, violations: Violations) -> Message | 
 
 
 def _assistant(path: str, wire: msg.AssistantMessage, options: JsonObject, violations: Violations) -> AssistantMessage:
+    calls: list[ToolCall] = []
     for number, call in enumerate(wire.tool_calls):
-        _need(call.id, f"{path}.assistant.tool_calls[{number}].id", violations)
-        _need(call.name, f"{path}.assistant.tool_calls[{number}].name", violations)
+        at = f"{path}.assistant.tool_calls[{number}]"
+        _need(call.id, f"{at}.id", violations)
+        _need(call.name, f"{at}.name", violations)
+        arguments = violations.json_text(f"{at}.arguments", call.arguments)
+        calls.append(ToolCall(call.id, call.name, arguments or "{}"))
+    if values_at_most(wire.provider_state) > MAX_VALUES:
+        violations.append(Violation(f"{path}.assistant.provider_state", f"holds more than {MAX_VALUES} values"))
     return AssistantMessage(
         text=wire.text,
         refusal=wire.refusal,
         reasoning=wire.reasoning,
-        tool_calls=tuple(ToolCall(call.id, call.name, call.arguments or "{}") for call in wire.tool_calls),
+        tool_calls=tuple(calls),
         provider_state=wire.provider_state,
         options=options,
     )
@@ -207,6 +213,8 @@ def _assistant(path: str, wire: msg.AssistantMessage, options: JsonObject, viola
 
 def _tool_message(path: str, wire: msg.ToolMessage, options: JsonObject, violations: Violations) -> ToolMessage:
     _need(wire.tool_call_id, f"{path}.tool.tool_call_id", violations)
+    for number, part in enumerate(wire.content[:MAX_PARTS]):
+        violations.json_text(f"{path}.tool.content[{number}].text", part.text)  # Gemini gets it as an object
     return ToolMessage(
         tool_call_id=wire.tool_call_id,
         name=wire.name,
@@ -265,6 +273,8 @@ def _tool(number: int, wire: msg.ToolDefinition, violations: Violations) -> Tool
             parameters = _object(f"{path}.parameters", wire.parameters, violations)
         case "parameters_json":
             text = wire.parameters_json
+            if len(text) <= MAX_SCHEMA_BYTES:
+                text = violations.json_text(f"{path}.parameters_json", text)
             parameters = object_from_text(text) if len(text) <= MAX_SCHEMA_BYTES else None
             if len(text) > MAX_SCHEMA_BYTES:
                 violations.append(Violation(f"{path}.parameters_json", f"must be at most {MAX_SCHEMA_BYTES} bytes"))

@@ -27,11 +27,21 @@ _MAX_VIOLATIONS = 32
 
 class Violations(list[Violation]):
     """What was found wrong so far. Past a bound the request is refused with those: nobody reads a million of them.
-    `budget` is what the request's Structs may hold together."""
+    `budget` is what the request's Structs may hold together, `texts` the JSON texts of its conversation and tools."""
 
     def __init__(self) -> None:
         super().__init__()
         self.budget = Budget()
+        self.texts = Budget()
+
+    def json_text(self, path: str, text: str) -> str:
+        """The text, which may be read as JSON later; nothing of it where it holds too many values."""
+        try:
+            self.texts.take_text(text)
+        except NotJsonError as error:
+            self.append(Violation(path, str(error)))
+            return ""
+        return text
 
     def append(self, violation: Violation) -> None:
         super().append(violation)

@@ -8,13 +8,17 @@ from collections.abc import Mapping
 
 from google.protobuf import struct_pb2
 
-from caller.json_types import JsonObject, JsonValue
+from caller.json_types import JsonObject, JsonValue, holds_more_values, values_at_most
 
 # A level of a Struct is three messages (Struct, entry, Value), and protobuf parsers stop at a hundred.
 MAX_DEPTH = 32
 # Members of objects and lists together. Two bytes of a request can make one, and each costs a microsecond.
 MAX_VALUES = 100_000
 _MAX_SENT_DEPTH = 28
+# Text that can be read as JSON later counts by its values; so short a text holds too few to matter.
+_SHORT_TEXT = 4_096
+# What an endpoint sent beyond our fields and is handed on, at most; each value costs a microsecond and more.
+MAX_SENT_VALUES = 100_000
 
 
 class NotJsonError(ValueError):
@@ -23,13 +27,15 @@ class NotJsonError(ValueError):
 
 
 class Budget:
-    """How many values may still be read; several Structs can share one."""
+    """How many values may still be read; several Structs can share one. `texts`: what JSON text in them will hold
+    counts, too."""
 
-    __slots__ = ("_left", "_most")
+    __slots__ = ("_left", "_most", "_texts")
 
-    def __init__(self, most: int = MAX_VALUES) -> None:
+    def __init__(self, most: int = MAX_VALUES, *, texts: bool = True) -> None:
         self._most = most
         self._left = most
+        self._texts = texts
 
     def take(self, count: int) -> None:
         """Use up some of it.
@@ -40,6 +46,19 @@ class Budget:
         self._left -= count
         if self._left < 0:
             raise NotJsonError(f"holds too much: at most {self._most} values can be given in all")
+
+    def take_text(self, text: str) -> None:
+        """Use up what JSON text will hold once it is read. Short text is not looked at, nor text of another kind.
+
+        Raises:
+            NotJsonError: there is not so much left.
+        """
+        if not self._texts or len(text) <= _SHORT_TEXT or text.lstrip()[:1] not in ("{", "["):
+            return
+        if holds_more_values(text, self._left):
+            self._left = 0
+            self.take(1)
+        self.take(min(values_at_most(text), self._left))
 
 
 def struct_to_object(struct: struct_pb2.Struct, depth: int = 0, budget: Budget | None = None) -> JsonObject:
@@ -66,7 +85,10 @@ def value_to_json(value: struct_pb2.Value, depth: int = 0, budget: Budget | None
     """
     match value.WhichOneof("kind"):
         case "string_value":
-            return value.string_value
+            text = value.string_value
+            if budget is not None and len(text) > _SHORT_TEXT:
+                budget.take_text(text)
+            return text
         case "number_value":
             if not math.isfinite(value.number_value):
                 raise NotJsonError("holds a number that is not finite")
@@ -86,12 +108,14 @@ def value_to_json(value: struct_pb2.Value, depth: int = 0, budget: Budget | None
 
 
 def fill_struct(struct: struct_pb2.Struct, fields: Mapping[str, JsonValue]) -> None:
-    """Put JSON fields into a Struct; what is nested too deep to be sent becomes text."""
+    """Put JSON fields into a Struct; what is nested too deep to be sent, or is too much, becomes text."""
+    left = MAX_SENT_VALUES
     for key, value in fields.items():
-        _fill_value(struct.fields[_clean(key)], value, 0)
+        left = _fill_value(struct.fields[_clean(key)], value, 0, left)
 
 
-def _fill_value(target: struct_pb2.Value, value: JsonValue, depth: int) -> None:
+def _fill_value(target: struct_pb2.Value, value: JsonValue, depth: int, left: int) -> int:
+    """Put one value into place; returns how many more there may be."""
     if value is None:
         target.null_value = struct_pb2.NULL_VALUE
     elif isinstance(value, bool):
@@ -100,16 +124,19 @@ def _fill_value(target: struct_pb2.Value, value: JsonValue, depth: int) -> None:
         _fill_number(target, value)
     elif isinstance(value, str):
         target.string_value = _clean(value)
-    elif depth >= _MAX_SENT_DEPTH:
+    elif depth >= _MAX_SENT_DEPTH or len(value) > left:
         target.string_value = "…"
     elif isinstance(value, list):
         target.list_value.SetInParent()
+        left -= len(value)
         for member in value:
-            _fill_value(target.list_value.values.add(), member, depth + 1)
+            left = _fill_value(target.list_value.values.add(), member, depth + 1, left)
     else:
         target.struct_value.SetInParent()
+        left -= len(value)
         for key, member in value.items():
-            _fill_value(target.struct_value.fields[_clean(key)], member, depth + 1)
+            left = _fill_value(target.struct_value.fields[_clean(key)], member, depth + 1, left)
+    return left
 
 
 def _fill_number(target: struct_pb2.Value, value: float) -> None:

@@ -31,10 +31,14 @@ def any_to_json(packed: any_pb2.Any, budget: Budget | None = None) -> JsonValue:
     reader = _READERS.get(name)
     if reader is None:
         raise NotJsonError(f"holds a {name[:100]}; known are {', '.join(_READERS)}")
+    budget = budget or Budget()
     try:
-        return reader(packed.value, budget or Budget())
+        value = reader(packed.value, budget)
     except DecodeError:
         raise NotJsonError(f"does not hold the {name} that it says") from None
+    if isinstance(value, str):  # parameters that are objects or lists can come as their JSON text
+        budget.take_text(value)
+    return value
 
 
 def json_or_text(text: str) -> JsonValue:
@@ -62,11 +66,13 @@ def _list(raw: bytes, budget: Budget) -> JsonValue:
     return value_to_json(struct_pb2.Value(list_value=struct_pb2.ListValue.FromString(raw)), 0, budget)
 
 
-def _bytes(wire: wrappers_pb2.BytesValue) -> JsonValue:
+def _bytes(raw: bytes, budget: Budget) -> JsonValue:
     try:
-        return json_or_text(wire.value.decode())
+        text = wrappers_pb2.BytesValue.FromString(raw).value.decode()
     except UnicodeDecodeError:
         raise NotJsonError("holds bytes that are not JSON text") from None
+    budget.take_text(text)
+    return json_or_text(text)
 
 
 def _finite(value: float) -> float:
@@ -91,7 +97,7 @@ _READERS: Mapping[str, _Reader] = MappingProxyType(
         "google.protobuf.Struct": _struct,
         "google.protobuf.ListValue": _list,
         "google.protobuf.StringValue": _read(wrappers_pb2.StringValue, lambda wire: wire.value),
-        "google.protobuf.BytesValue": _read(wrappers_pb2.BytesValue, _bytes),
+        "google.protobuf.BytesValue": _bytes,
         "google.protobuf.DoubleValue": _read(wrappers_pb2.DoubleValue, lambda wire: _finite(wire.value)),
         "google.protobuf.FloatValue": _read(wrappers_pb2.FloatValue, _float),
         "google.protobuf.Int32Value": _read(wrappers_pb2.Int32Value, lambda wire: wire.value),

@@ -71,7 +71,7 @@ def credential_value(credential: msg.Credential, options: Mapping[str, str]) -> 
     fields = credential.value.fields
     try:
         check_size(credential.value)
-        budget = Budget(MAX_CREDENTIAL_VALUES)
+        budget = Budget(MAX_CREDENTIAL_VALUES, texts=False)
         value = {key: value_to_json(fields[key], 0, budget) for key in KNOWN_KEYS if key in fields}
     except NotJsonError as fault:
         raise CredentialInvalid(f"{PATH}: {fault}", violations=[Violation(PATH, str(fault))]) from None
@@ -161,14 +161,16 @@ def _assistant(path: str, wire: msg.AssistantMessage, violations: Violations) ->
             if not value:
                 violations.append(Violation(f"{path}.toolCalls[{number}].{name}", "must not be empty"))
         # Models call a tool without arguments with an empty text; replayed as it is, servers refuse it.
-        calls.append(ToolCall(call.id, call.function.name, call.function.arguments or "{}"))
+        arguments = violations.json_text(f"{path}.toolCalls[{number}].function.arguments", call.function.arguments)
+        calls.append(ToolCall(call.id, call.function.name, arguments or "{}"))
     return (AssistantMessage(text=text, tool_calls=tuple(calls)),)
 
 
 def _tool_message(path: str, wire: msg.ToolMessage.Tool, violations: Violations) -> Message:
     if not wire.id:
         violations.append(Violation(f"{path}.id", "must not be empty: it names the tool call that is answered"))
-    return ToolMessage(tool_call_id=wire.id, name=wire.name, content=(TextPart(wire.content),))
+    content = violations.json_text(f"{path}.content", wire.content)
+    return ToolMessage(tool_call_id=wire.id, name=wire.name, content=(TextPart(content),))
 
 
 # -- tools ---------------------------------------------------------------------------------------------------------

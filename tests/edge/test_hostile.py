@@ -244,6 +244,22 @@ GIANTS: dict[str, tuple[Callable[[pb.ChatRequest], Any], str]] = {
         lambda r: r.credential.value.update({"headers": '{"a":' + "[" * (3 * MIB)}),
         "credential.value",
     ),
+    "JSON parameters": (
+        lambda r: r.model_parameters.update({"model.parameters": '{"x":[' + "{}," * 200_000 + "{}]}"}),
+        "model_parameters",
+    ),
+    "JSON format": (
+        lambda r: r.model_parameters.update({"response_format": '{"x":[' + "{}," * 200_000 + "{}]}"}),
+        "model_parameters",
+    ),
+    "JSON arguments": (
+        lambda r: r.messages.add().assistant.tool_calls.add(id="1", name="f", arguments="[" + "{}," * 200_000 + "{}]"),
+        "messages[1].assistant.tool_calls[0].arguments",
+    ),
+    "JSON schema": (
+        lambda r: r.tools.add(name="f", parameters_json='{"x":[' + "{}," * 200_000 + "{}]}"),
+        "tools[0].parameters_json",
+    ),
     "deep JSON headers": (
         lambda r: r.credential.value.update({"headers": "[" * 100_000}),
         "credential.value.headers",

@@ -17,8 +17,8 @@ import msgspec
 
 from caller.custom_llm.adapter import HttpRequest
 from caller.custom_llm.parameter_table import merged
-from caller.errors import NotSupportedByApi, ProtocolError, RequestInvalid, Violation
-from caller.json_types import JsonObject, JsonValue, deeper_than, object_of, text_of
+from caller.errors import NotSupportedByApi, ProtocolError, RequestInvalid, ResponseTooLarge, Violation
+from caller.json_types import JsonObject, JsonValue, deeper_than, object_of, text_of, values_at_most
 from caller.messages import AssistantMessage, ContentPart, Message, TextPart, ToolDefinition, ToolMessage, joined_text
 from caller.parameters import Parameters
 
@@ -34,6 +34,8 @@ EMPTY_MESSAGE_LEFT_OUT = "empty_message: left_out"
 PREFILL_TRIMMED = "prefill: trimmed"
 # What gateways make of another stream's comments and pings once they stand in an event of their own.
 _SIGNS_OF_LIFE = frozenset({b"ping", b"pong", b"heartbeat", b"keepalive", b"keep-alive", b"keep_alive", b""})
+# Of one answer or event. Each costs far more than its bytes; 4,096 tokens with 20 alternatives each are 690,000.
+_MAX_VALUES = 1_000_000
 NO_ARGUMENTS: JsonObject = {"type": "object", "properties": {}}
 
 
@@ -42,7 +44,10 @@ def parse(data: bytes) -> JsonValue:
 
     Raises:
         ValueError: it is not JSON.
+        ResponseTooLarge: it holds too many values.
     """
+    if len(data) > _MAX_VALUES and values_at_most(data) > _MAX_VALUES:
+        raise ResponseTooLarge(f"the endpoint's answer holds more than {_MAX_VALUES} JSON values")
     try:
         value: JsonValue = _decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError):
