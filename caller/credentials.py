@@ -184,7 +184,7 @@ def _url_fault(url: str) -> str:
         port = parts.port
     except ValueError:
         return "is not a URL; for example http://localhost:8000/v1"
-    if any(unicodedata.category(character) == "Cf" for character in parts.netloc):
+    if not parts.netloc.isascii() and any(unicodedata.category(character) == "Cf" for character in parts.netloc):
         return "its host must not contain invisible characters, such as a soft hyphen or a zero-width space"
     if parts.scheme not in ("http", "https") or "://" not in url:
         return "must start with http:// or https://"

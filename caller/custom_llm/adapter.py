@@ -51,6 +51,10 @@ class HttpRequest:
     left_out: frozenset[str] = frozenset()
     adapted: frozenset[str] = frozenset()
 
+    def without_body(self) -> "HttpRequest":
+        """What is left to know of it once it was sent."""
+        return HttpRequest(self.method, self.url, self.headers, b"", self.added, self.left_out, self.adapted)
+
 
 @dataclass(frozen=True, slots=True)
 class ModelPage:

@@ -7,7 +7,7 @@ usage-only chunks reset nothing. What may leave when is `answer`'s rule.
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 
 from caller.call import CallReport
@@ -49,6 +49,11 @@ class Work:
     max_event_bytes: int
     silence: SilenceLimits
 
+    def sent(self) -> "Work":
+        """The same without the request's body."""
+        request = self.request.without_body()
+        return Work(self.adapter, self.call, request, self.stream, self.timeouts, self.max_event_bytes, self.silence)
+
 
 class Attempt:
     """One attempt. Iterate `batches()` once, and close it. `refusal` is the body of an answer with an error status."""
@@ -88,7 +93,7 @@ class Attempt:
                 report.usage = None
                 async with await self._answered() as response:
                     # The body is sent: what is left of a request with a long conversation is small.
-                    self._work = work = replace(work, request=replace(work.request, body=b""))
+                    self._work = work = work.sent()
                     late = _Late(response)
                     while True:
                         ahead = late if reader.complete else response

@@ -114,6 +114,7 @@ class PreparedCall:
         self._limits = limits
         self._stream = stream
         self._call = call
+        self._bare: ResolvedCall | None = None
         self._key = b""
         self._lessons: dict[str, str] = {}  # taught by rejections of this call, kept once a changed request succeeded
         self._taken = 0
@@ -140,7 +141,7 @@ class PreparedCall:
             raise RuntimeError("a released call has no further attempt")
         work = Work(
             self._adapter,
-            replace(self._call, messages=(), tools=()),
+            self._without_conversation(),
             self._request,
             self._stream,
             self.target.timeouts,
@@ -168,7 +169,13 @@ class PreparedCall:
         if self._lessons:
             self._memory.learn(self._memory_key(), self._lessons)
         self._request = self._last = None
-        self._call = replace(self._call, messages=(), tools=())
+        self._call = self._without_conversation()
+
+    def _without_conversation(self) -> ResolvedCall:
+        """The call as decoders read it; made once."""
+        if self._bare is None:
+            self._bare = replace(self._call, messages=(), tools=())
+        return self._bare
 
     def _built(self) -> HttpRequest:
         return self._adapter.request(self._demanded(), self._stream)

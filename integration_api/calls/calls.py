@@ -89,7 +89,7 @@ class Calls:
                 aclosing(attempts(prepared, report, observed)) as batches,
             ):
                 async for batch in batches:
-                    events = batch if len(batch) == 1 else coalesced(batch)
+                    events = coalesced(batch) if sink.stream and len(batch) > 1 else batch
                     for event in events:
                         folder.feed(event)
                     if sink.stream:

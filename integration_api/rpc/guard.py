@@ -175,7 +175,7 @@ class Guard:
         authenticate: Authenticate | None = None,
         in_body: InBody | None = None,
     ) -> grpc.RpcMethodHandler:
-        guarded = partial(self._call, method=method, work=work, authenticate=authenticate, in_body=in_body)
+        guarded = partial(Guard._call, self, method=method, work=work, authenticate=authenticate, in_body=in_body)
         return grpc.stream_stream_rpc_method_handler(guarded)
 
     async def _call(

@@ -96,7 +96,7 @@ def finish_word(value: JsonValue) -> str:
     if isinstance(value, dict) and value:
         value = next((value[key] for key in ("type", "reason", "name", "value") if value.get(key)), True)
     word = text_of(value) or (type(value).__name__ if value else "")
-    return "" if _key(word) in _NOTHING else word
+    return "" if word not in _REASONS and _key(word) in _NOTHING else word
 
 
 def finish_reason(word: str, said: str = "") -> FinishReason:
@@ -107,7 +107,7 @@ def finish_reason(word: str, said: str = "") -> FinishReason:
     Raises:
         CallerError: the word means that the answer failed.
     """
-    key = _key(word)
+    key = word if word in _REASONS else _key(word)
     kind = _ERRORS.get(key)
     if kind is not None:
         raise finish_reason_error(kind, word, said)

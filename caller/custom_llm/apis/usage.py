@@ -76,6 +76,8 @@ def usage_of(wire: JsonObject) -> Usage | None:
 
 def other_usage(wire: JsonObject) -> JsonObject:
     """What else the usage object says: cost, timings, audio tokens."""
+    if wire.keys() <= _KNOWN:
+        return {}
     other = without(wire, _KNOWN)
     for name, known in _KNOWN_DETAILS.items():
         details = other.pop(name, None)

@@ -46,7 +46,8 @@ _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 def request_id_of(headers: Mapping[str, str]) -> str:
     """The endpoint's name for the request, at most 200 bytes, or `""`."""
     for name in _REQUEST_IDS:
-        value = one_line(headers.get(name, ""))
+        value = headers.get(name)
+        value = one_line(value) if value else ""
         if value:
             return clipped(value, _MAX_VALUE_BYTES)
     return ""
