@@ -20,12 +20,14 @@ COPY --from=build /app /app
 ENV PATH=/app/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     INTEGRATION_API_HOST=0.0.0.0 \
-    INTEGRATION_API_LOG_FORMAT=json
+    INTEGRATION_API_LOG_FORMAT=json \
+    INTEGRATION_API_ADMIN_PORT=9090
 
 # A number, not a name: Kubernetes can tell that it is not root. Nothing is ever written to the disk.
 USER 65532:65532
 EXPOSE 9004
 STOPSIGNAL SIGTERM
+# `health` asks the admin port, on loopback, so that it needs no client certificate where clients need one.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=15s --retries=3 CMD ["integration-api", "health"]
 ENTRYPOINT ["integration-api"]
 CMD ["serve"]

@@ -68,4 +68,5 @@ async def attempts(
         else:
             observer.attempt(report, None)
             return
+        report.waits.seconds += pause
         await asyncio.sleep(pause)

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from time import monotonic
 from typing import Protocol
 
 import msgspec
@@ -47,33 +48,52 @@ class Outcome(Enum):
 
 
 @dataclass(slots=True)
+class Waits:
+    """`seconds` in which nothing could be done for a call but to wait for its endpoint or its client."""
+
+    seconds: float = 0.0
+
+
+@dataclass(slots=True)
 class CallReport:
     """The one record of a call: whose it is, where it went, and how it ended. Filled in while it runs.
 
     Attributes:
         started: when it began; this and the other times are `loop.time()` in seconds.
-        method: the RPC's name.
+        service: the gRPC service's full name.
+        method: the RPC's bare name.
         request_id: the id that its client knows it by.
         client: who calls us; empty when nobody said.
         provider: the provider's id, as it was asked for.
         labels: the client's own, for logs and traces.
         api: the API shape; empty until the credential was read.
         endpoint: host and port that are called.
+        model: the model that is asked, as the request names it.
         url: what is called, without its query.
         deadline: the end of its total time; None until it was prepared.
         attempts: HTTP requests begun.
         first_output: when the first output came; None for none, and for whole answers.
+        outputs: network reads that brought output of a stream.
+        frames: messages of the answer that were made for the client, those of errors apart.
+        sent_bytes: their size, encoded.
         usage: what the endpoint has reported so far; None for nothing. PARTIAL once the call ended early.
         endpoint_request_id: the endpoint's own id of the last attempt.
         rate_limits: the rate-limit headers of the last attempt.
         left_out: the optional fields that were not sent, since the endpoint is known to refuse them.
         adapted: what was changed in the request for the endpoint.
+        began: when this record was made, in `time.monotonic()`: `loop.time()` may be rounded to milliseconds.
+        waits: what was waited for the endpoint and the client, so far.
+        first_overhead: `overhead` as it was at the first output; None for none.
         ended: when it ended; None while it runs.
         outcome: how it ended.
+        status: the name of the gRPC status that it means; empty while it runs.
         reason: the word of the error that it failed with; empty for none.
+        fault: who must act on that error; empty for none.
+        overhead: seconds from `began` to its end that were not waited; None while it runs.
     """
 
     started: float
+    service: str = ""
     method: str = ""
     request_id: str = ""
     client: str = ""
@@ -81,18 +101,37 @@ class CallReport:
     labels: Mapping[str, str] = field(default_factory=dict, repr=False)
     api: str = ""
     endpoint: str = ""
+    model: str = ""
     url: str = ""
     deadline: float | None = None
     attempts: int = 0
     first_output: float | None = None
+    outputs: int = 0
+    frames: int = 0
+    sent_bytes: int = 0
     usage: Usage | None = None
     endpoint_request_id: str = ""
     rate_limits: dict[str, str] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
     adapted: tuple[str, ...] = ()
+    began: float = field(default_factory=monotonic)
+    waits: Waits = field(default_factory=Waits)
+    first_overhead: float | None = None
     ended: float | None = None
     outcome: Outcome = Outcome.RUNNING
+    status: str = ""
     reason: str = ""
+    fault: str = ""
+    overhead: float | None = None
+
+    def own_time(self) -> float:
+        """Seconds up to now that were not waited for the endpoint or the client."""
+        return monotonic() - self.began - self.waits.seconds
+
+    def count_frame(self, size: int) -> None:
+        """A message of the answer, of so many bytes, is made."""
+        self.frames += 1
+        self.sent_bytes += size
 
     def mark_usage_partial(self) -> None:
         """The answer will not come to its end: what was counted is not all."""
@@ -149,6 +188,11 @@ class Prepared(Protocol):
     @property
     def endpoint(self) -> str:
         """Host and port that it calls: the key to count by."""
+        ...
+
+    @property
+    def model(self) -> str:
+        """The model that it asks, as the request names it; empty for none."""
         ...
 
     def first_output_due(self, report: CallReport) -> float:

@@ -19,6 +19,8 @@ from caller.custom_llm.http.egress_policy import EgressPolicy
 from caller.custom_llm.http.idle_pool import PoolLimits
 from caller.custom_llm.http.transport import Transport, TransportSettings
 from caller.registry import Registry
+from integration_api import __version__
+from integration_api.admin import Admin
 from integration_api.auth import tls
 from integration_api.auth.access import clear_text, make_access
 from integration_api.calls.admission import Admission, AdmissionLimits
@@ -36,6 +38,8 @@ from integration_api.rpc.receiving import ReceiveLimits
 from integration_api.rpc.strangers import Strangers
 from integration_api.settings import Settings, effective
 from integration_api.telemetry.log_lines import LogLines
+from integration_api.telemetry.metrics import Metrics
+from integration_api.telemetry.readings import readings
 from integration_api.v1 import chat_service_pb2 as pb
 
 # How long one step of the shutdown may take, and how long health watchers have to hear of it.
@@ -68,9 +72,8 @@ class Server:
         self._transport = transport or Transport(transport_settings(settings))
         silence = SilenceLimits(settings.max_silent_bytes, settings.max_silent_events)
         limits = Limits(max_event_bytes=settings.max_event_bytes, silence=silence)
-        registry = Registry({"custom-llm": CustomLLMCaller(self._transport, limits)})
-        self._calls = Calls(registry, self.admission, (LogLines(), *observers), settings.max_answer_bytes)
-        self._unified_provider = UnifiedProviderService(self._calls, settings)
+        custom_llm = CustomLLMCaller(self._transport, limits)
+        registry = Registry({"custom-llm": custom_llm})
         self.memory = MemoryGuard(memory_limit(settings.memory_limit_bytes))
         self.guard = Guard(
             settings.write_timeout,
@@ -78,9 +81,16 @@ class Server:
             identify=self._access.identify,
             overloaded=self.memory.overloaded,
         )
+        self._health = health.Health(chat.NAME, unified_provider.NAME)
+        self._metrics: Metrics | None = None
+        if settings.admin_port:
+            self._metrics = Metrics(__version__, readings(self.guard, self.admission, self._transport, custom_llm))
+            observers = (self._metrics, *observers)
+        self._admin: Admin | None = None
+        self._calls = Calls(registry, self.admission, (LogLines(), *observers), settings.max_answer_bytes)
+        self._unified_provider = UnifiedProviderService(self._calls, settings)
         self._server = grpc.aio.server(options=_options(settings))
         self._stop_forced = asyncio.Event()
-        self._health = health.Health(chat.NAME, unified_provider.NAME)
         self.port = 0
 
     async def start(self) -> None:
@@ -104,6 +114,8 @@ class Server:
             self.port = self._listen(address)
         except RuntimeError:
             raise OSError(f"cannot listen on {address}: the address is taken, or is not one of this machine") from None
+        if self._metrics is not None:
+            await self._start_admin(self._metrics)
         await self._server.start()
         self._health.set(health.SERVING)
         self.memory.start()
@@ -139,6 +151,7 @@ class Server:
         await _bounded(self._unified_provider.close())
         await _bounded(self._transport.close())
         await _bounded(asyncio.to_thread(self._access.files.stop))
+        await _bounded(self._stop_admin())
         self._log.info("server.stopped")
 
     def _open(self) -> dict[str, int]:
@@ -169,6 +182,7 @@ class Server:
             await self._server.stop(0)
             await self._unified_provider.close()
             await self._transport.close()
+            await self._stop_admin()
             raise
         return self
 
@@ -183,14 +197,36 @@ class Server:
         credentials = tls.credentials(certificates, client_certificates=required)
         return int(self._server.add_secure_port(address, credentials))
 
+    async def _start_admin(self, metrics: Metrics) -> None:
+        host, port = self._settings.admin_host, self._settings.admin_port
+
+        def ready() -> bool:
+            return self._health.serving
+
+        admin = Admin(host, port, metrics=metrics.text, ready=ready, version=__version__)
+        try:
+            await admin.start()
+        except OSError as error:
+            raise OSError(f"cannot listen on the admin port {port} of {host} (admin_port)") from error
+        self._admin = admin
+        metrics.start()
+
+    async def _stop_admin(self) -> None:
+        if self._metrics is not None:
+            self._metrics.stop()
+        if self._admin is not None:
+            await self._admin.stop()
+
     def _add_chat(self) -> None:
         service = ChatService(self._calls, self._settings, self._access.credentials)
         guard = self.guard
         handlers = {
-            "Chat": guard.unary("Chat", pb.ChatRequest, service.chat),
-            "StreamChat": guard.server_stream("StreamChat", pb.ChatRequest, service.stream_chat),
-            "VerifyCredential": guard.unary("VerifyCredential", pb.VerifyCredentialRequest, service.verify_credential),
-            "ListModels": guard.unary("ListModels", pb.ListModelsRequest, service.list_models),
+            "Chat": guard.unary(f"{chat.NAME}/Chat", pb.ChatRequest, service.chat),
+            "StreamChat": guard.server_stream(f"{chat.NAME}/StreamChat", pb.ChatRequest, service.stream_chat),
+            "VerifyCredential": guard.unary(
+                f"{chat.NAME}/VerifyCredential", pb.VerifyCredentialRequest, service.verify_credential
+            ),
+            "ListModels": guard.unary(f"{chat.NAME}/ListModels", pb.ListModelsRequest, service.list_models),
         }
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(chat.NAME, handlers),))
 

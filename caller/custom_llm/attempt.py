@@ -109,6 +109,7 @@ class Attempt:
                             late.due = 0.0
                             timer.disarm()  # the reader takes its own time
                             if reader.output_started and work.stream:
+                                report.outputs += 1
                                 if report.first_output is None:
                                     report.first_output = self._clock()
                                 yield batch
@@ -132,7 +133,8 @@ class Attempt:
     async def _answered(self) -> Response:
         """Send the request; the good answer whose headers came."""
         request = self._work.request
-        response = await self._transport.send(request, self._work.timeouts.connect, self._report.client)
+        report = self._report
+        response = await self._transport.send(request, self._work.timeouts.connect, report.client, report.waits)
         self._note_headers(response)
         if 200 <= response.status < 300:
             return response

@@ -43,6 +43,11 @@ class CustomLLMCaller:
         self._limits = limits
         self._demands = Demands()
 
+    @property
+    def demands_learned(self) -> int:
+        """How often the rejections of an endpoint taught what it wants."""
+        return self._demands.learned
+
     def prepare(self, target: Target, ask: Ask, *, stream: bool) -> "PreparedCall":
         """The call with its credential parsed, its parameters merged, and its HTTP request built.
 
@@ -130,6 +135,11 @@ class PreparedCall:
     def endpoint(self) -> str:
         """Host and port."""
         return self._call.credential.endpoint
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        return self._call.parameters.model
 
     def first_output_due(self, report: CallReport) -> float:
         """When the first output must be there; a whole answer has the call's time."""

@@ -41,6 +41,7 @@ class Demands:
         self._clock = clock
         self._max_entries = max_entries
         self._secret = secrets.token_bytes(32)
+        self.learned = 0  # demands, in all
         self._entries: OrderedDict[bytes, tuple[float, Mapping[str, str]]] = OrderedDict()
 
     def __bool__(self) -> bool:
@@ -66,6 +67,7 @@ class Demands:
 
     def learn(self, key: bytes, demands: Mapping[str, str]) -> None:
         """Remember further demands; a new form of a point replaces the old one."""
+        self.learned += len(demands)
         self._entries[key] = (self._clock() + LIFETIME, {**self.known(key), **demands})
         self._entries.move_to_end(key)
         while len(self._entries) > self._max_entries:

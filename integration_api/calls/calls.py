@@ -14,7 +14,7 @@ from typing import Protocol, Self
 from caller.attempts import AttemptObserver, attempts
 from caller.call import CallReport, Completion, Inspection, Model, Outcome, Verification
 from caller.coalesce import coalesced
-from caller.errors import CallerError, InternalError, clipped
+from caller.errors import CallerError, ClientTimeout, InternalError, clipped
 from caller.events import Event
 from caller.fold import Folder
 from caller.registry import Registry
@@ -25,6 +25,9 @@ from integration_api.rpc.rpc import ClientGoneError
 from integration_api.rpc.status import reason_of
 
 _MAX_PROVIDER_CHARS = 64
+_MAX_MODEL = 128
+# A client whose deadline passes cancels the call, and its word may be here before our timer is.
+_NEAR_DEADLINE = 0.05
 
 
 class Client(Protocol):
@@ -81,7 +84,11 @@ class Calls:
             target = self._begin(client, report, target)
             prepared = self._registry.resolve(target.provider).prepare(target, ask, stream=sink.stream)
             del ask, target
-            report.api, report.endpoint = prepared.api, prepared.endpoint
+            report.api, report.endpoint, report.model = (
+                prepared.api,
+                prepared.endpoint,
+                clipped(prepared.model, _MAX_MODEL),
+            )
             folder = Folder(self._max_answer_chars)
             told = not sink.stream
             async with (
@@ -190,6 +197,7 @@ class _Observed(AttemptObserver):
             observer.attempt(report, error)
 
     def first_output(self, report: CallReport) -> None:
+        report.first_overhead = report.own_time()
         for observer in self._observers:
             observer.first_output(report)
 
@@ -204,7 +212,8 @@ class _Observed(AttemptObserver):
         report = self._report
         if isinstance(error, asyncio.CancelledError):
             error = self._client.interruption() or error
-        report.outcome, report.reason = _ending(error)
+        report.outcome, report.status, report.reason, report.fault = _ending(error, self._client)
+        report.overhead = report.own_time()
         report.ended = asyncio.get_running_loop().time()
         if report.outcome is not Outcome.COMPLETED:
             report.mark_usage_partial()
@@ -213,9 +222,16 @@ class _Observed(AttemptObserver):
                 observer.ended(report, error)
 
 
-def _ending(error: BaseException | None) -> tuple[Outcome, str]:
+def _ending(error: BaseException | None, client: Client) -> tuple[Outcome, str, str, str]:
+    """Outcome, status, reason and fault of a call that ended so."""
     if error is None:
-        return Outcome.COMPLETED, ""
+        return Outcome.COMPLETED, "OK", "", ""
     if isinstance(error, asyncio.CancelledError | ClientGoneError):
-        return Outcome.CANCELLED, ""
-    return Outcome.FAILED, reason_of(error if isinstance(error, CallerError) else InternalError(""))[1]
+        left = client.time_left()
+        if left is None or left > _NEAR_DEADLINE:
+            return Outcome.CANCELLED, "CANCELLED", "", ""
+        code, reason = reason_of(ClientTimeout(""))  # what its own side has told it
+        return Outcome.CANCELLED, code.name, reason, ClientTimeout.fault.value
+    known = error if isinstance(error, CallerError) else InternalError("")
+    code, reason = reason_of(known)
+    return Outcome.FAILED, code.name, reason, known.fault.value

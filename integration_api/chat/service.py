@@ -98,7 +98,8 @@ class _WholeAnswer:
     def completed(self, completion: Completion) -> None:
         """The answer and its trailers."""
         self._rpc.set_trailers(self._report)
-        self.response = _bounded(v1_response.chat_response(completion, self._report, _now()), self._max_bytes)
+        self.response = v1_response.chat_response(completion, self._report, _now())
+        self._report.count_frame(_bounded(self.response, self._max_bytes))
 
 
 class _Frames:
@@ -132,7 +133,8 @@ class _Frames:
         if not self._rpc.spoke:
             await self._start(completion)
         self._rpc.set_trailers(self._report)
-        answer = _bounded(v1_response.chat_response(completion, self._report, _now()), self._max_bytes)
+        answer = v1_response.chat_response(completion, self._report, _now())
+        _bounded(answer, self._max_bytes)
         await self._rpc.write(pb.StreamChatResponse(completed=answer))
 
     async def _start(self, completion: Completion) -> None:
@@ -143,10 +145,12 @@ def _now() -> float:
     return asyncio.get_running_loop().time()
 
 
-def _bounded(response: pb.ChatResponse, max_bytes: int) -> pb.ChatResponse:
-    if response.ByteSize() > max_bytes:
+def _bounded(response: pb.ChatResponse, max_bytes: int) -> int:
+    """The size of an answer, encoded; one that gRPC clients would refuse is refused here."""
+    size = response.ByteSize()
+    if size > max_bytes:
         raise ResponseTooLarge(
             f"the answer is larger than the server's max_answer_bytes ({max_bytes}); "
             "ask for less, or raise it together with the client's own limit"
         )
-    return response
+    return size

@@ -1,25 +1,49 @@
-"""`integration-api health`: asks the standard health service, for container checks.
+"""`integration-api health`: asks the admin port, or the standard health service, for container checks.
 
 Rule: it loads grpc and the health messages only, since it runs every few seconds.
 """
+
+from http.client import HTTPConnection, HTTPException
+from typing import Any
 
 import click
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from integration_api.commands.connection import Connection, connection_options
+from integration_api.settings import Settings, env_name
 
 
 @click.command(
     epilog="\b\nExample:\n  integration-api health --address 127.0.0.1:9004 --service integration_api.v1.ChatService"
 )
 @connection_options
+@click.option(
+    "--admin-host",
+    default=Settings().admin_host,
+    show_default=True,
+    envvar=env_name("admin_host"),
+    show_envvar=True,
+    help="Where the service's admin port listens.",
+)
+@click.option(
+    "--admin-port",
+    default=0,
+    type=click.IntRange(0, 65535),
+    envvar=env_name("admin_port"),
+    show_envvar=True,
+    help="The service's admin port: asked instead of gRPC where it is set, unless --address or --service is given.",
+)
 @click.option("--service", default="", help="The gRPC service that is asked about; empty: the server as a whole.")
 @click.option(
     "--timeout", default=3.0, show_default=True, type=click.FloatRange(min=0.01), help="Longest wait, in seconds."
 )
-def command(connection: Connection, service: str, timeout: float) -> None:
+@click.pass_context
+def command(context: click.Context, /, *, connection: Connection, service: str, timeout: float, **admin: Any) -> None:
     """Exit with 0 when the service is SERVING, else with 1."""
+    if admin["admin_port"] and not service and context.params["address"] == "":
+        click.echo(_ready(admin["admin_host"], admin["admin_port"], timeout))
+        return
     with connection.channel() as channel:
         try:
             answer = health_pb2_grpc.HealthStub(channel).Check(
@@ -31,6 +55,22 @@ def command(connection: Connection, service: str, timeout: float) -> None:
     if status != "SERVING":
         raise click.ClickException(status)
     click.echo(status)
+
+
+def _ready(host: str, port: int, timeout: float) -> str:
+    """What the admin port says. An address that stands for all of the machine's is asked on loopback."""
+    admin = HTTPConnection({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port, timeout=timeout)  # noqa: S104 -- it is called, not listened on
+    try:
+        admin.request("GET", "/readyz")
+        answer = admin.getresponse()
+        status, said = answer.status, answer.read(64).decode("ascii", "replace").strip()
+    except (OSError, HTTPException):
+        raise click.ClickException(f"no admin port answers at {host}:{port}") from None
+    finally:
+        admin.close()
+    if status != 200:
+        raise click.ClickException(said)
+    return said
 
 
 def _reason(error: grpc.RpcError, address: str, service: str) -> str:

@@ -110,14 +110,16 @@ class RapidaCalls:
         """What was measured, up to now."""
         return measured(request_id, report, usage or report.usage, now(), upper_case=self._upper_case)
 
-    def bounded(self, answer: Message) -> None:
-        """Refuse an answer that gRPC clients would refuse.
+    def bounded(self, answer: Message) -> int:
+        """The size of an answer, encoded; one that gRPC clients would refuse is refused here.
 
         Raises:
             ResponseTooLarge: it is larger than the setting allows.
         """
-        if answer.ByteSize() > self._max_answer:
+        size = answer.ByteSize()
+        if size > self._max_answer:
             raise ResponseTooLarge(f"the answer is larger than the server's max_answer_bytes ({self._max_answer})")
+        return size
 
 
 def unsupported(kind: str, provider: str) -> UnknownProvider:

@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
+from time import monotonic
 
 import structlog
 
@@ -50,7 +51,7 @@ class _Turn:
         self.question: pb.StreamChatInput | None = question
         self.request_id = question.requestId
         self.configuration = configuration
-        self.report = CallReport(started=now(), method=rpc.method, client=rpc.client)
+        self.report = CallReport(started=now(), service=rpc.service, method=rpc.method, client=rpc.client)
         self.folder: Folder | None = None  # what was said so far, once something was
         self.discarded = False
         self.task: asyncio.Task[None] | None = None
@@ -370,7 +371,10 @@ class _TurnAnswer:
         return None if frame is None else self._deliver(frame)
 
     async def _deliver(self, frame: pb.StreamChatResponse) -> None:
+        report, begun = self._turn.report, monotonic()
         await self._until_room()
+        report.waits.seconds += monotonic() - begun
+        report.count_frame(frame.ByteSize())
         self._enqueue(self._turn, frame)
 
     def completed(self, completion: Completion) -> None:
@@ -378,7 +382,7 @@ class _TurnAnswer:
         turn = self._turn
         found = self._calls.measured(turn.request_id or turn.report.request_id, turn.report, completion.usage)
         self.last = unified_response.final(turn.request_id, completion, found)
-        self._calls.bounded(self.last)
+        turn.report.count_frame(self._calls.bounded(self.last))
 
 
 def _stopped() -> CallerError:

@@ -73,16 +73,26 @@ class UnifiedProviderService:
         """The guarded methods by their names."""
         who, here = self._authenticate, self._here
         return {
-            "Chat": guard.unary("Chat", pb.ChatRequest, here(self.chat), in_body=self.chat_failed, authenticate=who),
-            "StreamChat": guard.bidi("StreamChat", pb.StreamChatRequest, self.stream_chat, authenticate=who),
+            "Chat": guard.unary(
+                f"{NAME}/Chat", pb.ChatRequest, here(self.chat), in_body=self.chat_failed, authenticate=who
+            ),
+            "StreamChat": guard.bidi(f"{NAME}/StreamChat", pb.StreamChatRequest, self.stream_chat, authenticate=who),
             "Embedding": guard.unary(
-                "Embedding", pb.EmbeddingRequest, here(self.embedding), in_body=self.embedding_failed, authenticate=who
+                f"{NAME}/Embedding",
+                pb.EmbeddingRequest,
+                here(self.embedding),
+                in_body=self.embedding_failed,
+                authenticate=who,
             ),
             "Reranking": guard.unary(
-                "Reranking", pb.RerankingRequest, here(self.reranking), in_body=self.reranking_failed, authenticate=who
+                f"{NAME}/Reranking",
+                pb.RerankingRequest,
+                here(self.reranking),
+                in_body=self.reranking_failed,
+                authenticate=who,
             ),
             "VerifyCredential": guard.unary(
-                "VerifyCredential",
+                f"{NAME}/VerifyCredential",
                 pb.VerifyCredentialRequest,
                 here(self.verify_credential),
                 in_body=self.verify_credential_failed,
@@ -197,7 +207,7 @@ class _WholeAnswer:
         self._rpc.set_trailers(self._report)
         found = self._calls.measured(self._request_id or self._report.request_id, self._report, completion.usage)
         self.response = unified_response.chat_response(self._request_id, completion, found)
-        self._calls.bounded(self.response)
+        self._report.count_frame(self._calls.bounded(self.response))
 
 
 def _report(rpc: Rpc) -> CallReport:

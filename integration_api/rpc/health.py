@@ -32,6 +32,11 @@ class Health:
         """The names, without the process itself."""
         return [name for name in self._statuses if name]
 
+    @property
+    def serving(self) -> bool:
+        """Whether the process itself is SERVING."""
+        return bool(self._statuses[""] == SERVING)
+
     def add_to(self, server: grpc.aio.Server, strangers: Strangers) -> None:
         """Serve it."""
         handlers = {

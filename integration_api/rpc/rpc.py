@@ -23,8 +23,11 @@ from caller.errors import (
 )
 from integration_api.rpc.shares import Shares
 
+# A write that took longer waited for its client to read: what gRPC needs itself is less.
+_PROMPT = 0.002
 # Frames up to this size are not counted among what waits to be read: few bytes, and most of all frames.
 _UNCOUNTED_BYTES = 64 * 1024
+_REQUEST_ID_KEY = "x-request-id"
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
@@ -68,6 +71,7 @@ class Rpc:
         "raw",
         "report",
         "request_id",
+        "service",
         "spoke",
         "started",
         "timer",
@@ -83,9 +87,10 @@ class Rpc:
         timer: DeadlineTimer,
         unread: Shares,
     ) -> None:
-        """`unread`: the bytes that wait in gRPC until their clients read them."""
+        """`method`: its name, behind the service's and a slash; `unread`: the bytes that wait in gRPC until their
+        clients read them."""
         self.context = context
-        self.method = method
+        self.service, _, self.method = method.rpartition("/")
         self.request_id = ""
         self.identity = ""
         self.initial_metadata: Metadata = ()
@@ -104,7 +109,12 @@ class Rpc:
         self._write_timeout = write_timeout
 
     def name(self, request_id: str) -> str:
-        """Give the call its id: the client's own where it can be a header's value, else a new one."""
+        """Give the call its id: the client's own, or its metadata's `x-request-id`, where it can be a header's value,
+        else a new one."""
+        if not request_id:
+            for key, value in self.context.invocation_metadata() or ():
+                if key == _REQUEST_ID_KEY and isinstance(value, str):
+                    request_id = value
         self.request_id = request_id if _REQUEST_ID.fullmatch(request_id) else os.urandom(16).hex()
         return self.request_id
 
@@ -116,7 +126,11 @@ class Rpc:
     def new_report(self, request_id: str = "") -> CallReport:
         """Name the RPC, and begin the record of the call that it makes."""
         self.report = CallReport(
-            started=self.started, method=self.method, request_id=self.name(request_id), client=self.client
+            started=self.started,
+            service=self.service,
+            method=self.method,
+            request_id=self.name(request_id),
+            client=self.client,
         )
         return self.report
 
@@ -132,7 +146,7 @@ class Rpc:
 
     def set_trailers(self, report: CallReport) -> None:
         """What stands behind an answer that is no gRPC error."""
-        trailers = (("x-request-id", self.request_id), ("x-attempts", str(report.attempts)))
+        trailers = ((_REQUEST_ID_KEY, self.request_id), ("x-attempts", str(report.attempts)))
         self.context.set_trailing_metadata(trailers)
 
     async def write(self, frame: Frame) -> None:
@@ -147,7 +161,8 @@ class Rpc:
         self.writing = size = len(raw)
         if size > _UNCOUNTED_BYTES:
             self._count(size)
-        due = self._clock() + self._write_timeout
+        begun = self._clock()
+        due = begun + self._write_timeout
         if due < self.deadline:
             self.timer.arm(due, self._stuck)
         else:
@@ -159,6 +174,13 @@ class Rpc:
             await self.context.write(raw)
         except grpc.aio.BaseError as error:  # ExecuteBatchError and its like: the call is dead
             raise ClientGoneError from error
+        finally:
+            report, took = self.report, self._clock() - begun
+            if report is not None and report.ended is None:
+                report.frames += 1
+                report.sent_bytes += size
+                if took > _PROMPT:
+                    report.waits.seconds += took
         self.spoke = True
         self.timer.disarm()
         self.writing = 0

@@ -1,20 +1,26 @@
-"""One log line for the end of every call, whichever face it came through. No secret, nothing of what was said."""
+"""One log line for the end of every call, good, failed or cancelled, whichever face it came through.
+
+No secret, and nothing of what was said: an error's text may repeat what its endpoint repeated, so the line has the
+error's reason and no text. Clients get the text.
+"""
 
 import asyncio
 
 import structlog
-from msgspec.structs import asdict
 
-from caller.call import CallReport, Outcome
-from caller.errors import CallerError
+from caller.call import CallReport
+from caller.errors import CallerError, clipped
+from caller.events import Usage
 from integration_api.calls.observer import Observer
 from integration_api.rpc.rpc import ClientGoneError
-from integration_api.rpc.status import reason_of
+
+# The client's own labels, as far as they go into a line.
+_MOST_LABELS = 16
+_MAX_LABEL = 128
 
 
 class LogLines(Observer):
-    """Writes `call.completed`, `call.failed`, `call.cancelled`, `call.client_gone` or `call.bug`, all with the same
-    fields."""
+    """Writes `call.finished`: good, failed and cancelled calls at level info, bugs of ours at level error."""
 
     def __init__(self) -> None:
         self._log = structlog.get_logger("integration_api.call")
@@ -30,42 +36,60 @@ class LogLines(Observer):
 
     def ended(self, report: CallReport, error: BaseException | None) -> None:
         """The line."""
-        fields = fields_of(report)
-        if report.outcome is Outcome.COMPLETED:
-            self._log.info("call.completed", **fields)
-        elif isinstance(error, asyncio.CancelledError):
-            self._log.info("call.cancelled", **fields)
-        elif isinstance(error, ClientGoneError):
-            self._log.info("call.client_gone", **fields)
-        elif isinstance(error, CallerError):
-            code, reason = reason_of(error)
-            self._log.info("call.failed", **fields, reason=reason, status=code.name, message=error.message)
+        if error is None or isinstance(error, CallerError | ClientGoneError | asyncio.CancelledError):
+            self._log.info("call.finished", **fields_of(report))
         else:
-            self._log.error("call.bug", **fields, exc_info=error)
+            self._log.error("call.finished", **fields_of(report), exc_info=error)
 
 
 def fields_of(report: CallReport) -> dict[str, object]:
-    """What every line says of a call; what is not known is left out."""
-    fields: dict[str, object] = {
+    """What the line says of a call. Times are in seconds; what is not known is left out."""
+    known: dict[str, object] = {
+        "provider": report.provider,
+        "api": report.api,
+        "endpoint": report.endpoint,
+        "model": report.model,
+        "reason": report.reason,
+        "fault": report.fault,
+        "endpoint_request_id": clipped(report.endpoint_request_id, _MAX_LABEL),
+        "left_out": report.left_out,
+        "adapted": report.adapted,
+        "labels": _labels(report),
+        "first_output": _seconds(report.first_output, report.started),
+        "took": _seconds(report.ended, report.started),
+        "overhead": _seconds(report.overhead),
+        **_tokens(report.usage),
+    }
+    return {
+        "service": report.service,
         "method": report.method,
+        "status": report.status,
         "request_id": report.request_id[:128],
         "identity": report.client,
         "attempts": report.attempts,
-        "url": report.url,
+        "frames": report.frames,
+        "bytes": report.sent_bytes,
+        **{name: value for name, value in known.items() if value not in ("", (), {}, None)},
     }
-    if report.provider:
-        fields["provider"] = report.provider
-    if report.api:
-        fields["api"] = report.api
-    if report.left_out:
-        fields["left_out"] = report.left_out
-    if report.adapted:
-        fields["adapted"] = report.adapted
-    if report.ended is not None:
-        fields["took"] = round(report.ended - report.started, 6)
-    if report.first_output is not None:
-        fields["first_output"] = round(report.first_output - report.started, 6)
-    if report.usage is not None:
-        fields["usage"] = {name: count for name, count in asdict(report.usage).items() if isinstance(count, int)}
-        fields["usage_source"] = report.usage.source.name
-    return fields
+
+
+def _seconds(end: float | None, start: float = 0.0) -> float | None:
+    return None if end is None else round(end - start, 6)
+
+
+def _labels(report: CallReport) -> dict[str, str]:
+    labels = list(report.labels.items())[:_MOST_LABELS]
+    return {clipped(name, _MAX_LABEL): clipped(value, _MAX_LABEL) for name, value in labels}
+
+
+def _tokens(usage: Usage | None) -> dict[str, object]:
+    if usage is None:
+        return {}
+    return {
+        "tokens_in": usage.input,
+        "tokens_out": usage.output,
+        "tokens_cached": usage.cached_input,
+        "tokens_cache_created": usage.cache_creation_input,
+        "tokens_reasoning": usage.reasoning,
+        "usage_source": usage.source.name,
+    }

@@ -201,7 +201,7 @@ async def test_log_lines_say_who_called(guarded: ChatServiceStub, sandbox: Sandb
     """A failed call is logged with its caller's name, and without its token."""
     with structlog.testing.capture_logs() as logs:
         await fail(guarded.Chat(chat_request(sandbox.url, "http-error:status=500"), metadata=bearer(TOKEN)))
-    line = next(entry for entry in logs if entry["event"] == "call.failed")
+    line = next(entry for entry in logs if entry["event"] == "call.finished")
     assert line["identity"] == "billing"
     assert "CANARY" not in str(logs)
 

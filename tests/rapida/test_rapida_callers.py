@@ -44,6 +44,7 @@ class PlayedCall:
     stream: bool
     api: str = "played"
     endpoint: str = "nowhere:1"
+    model: str = "played"
 
     def first_output_due(self, report: CallReport) -> float:
         return report.started + self.target.timeouts.total

@@ -368,7 +368,7 @@ async def test_the_platforms_own_words_go_into_the_logs(sandbox: Sandbox, channe
         await ask(channel, "Chat", chat_request(sandbox.url, "http-error:status=404"), metadata=metadata)
         await ask(channel, "Chat", chat_request(sandbox.url, "http-error:status=404"))
 
-    first, second = [line for line in lines if line["event"] == "call.failed"]
+    first, second = [line for line in lines if line["event"] == "call.finished"]
     assert first["client_source"] == "assistant-api"
     assert first["rapida_region"] == "r" * 64
     assert "rapida_environment" not in first

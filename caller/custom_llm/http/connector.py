@@ -145,6 +145,7 @@ class EndpointConnector(TCPConnector):
         finally:
             CURRENT.reset(token)
         assert isinstance(made, EndpointProtocol)  # noqa: S101 -- our factory made it
+        exchange.opened = True
         if self._closed:
             made.close()
             raise ClientConnectionError("Connector is closed.")

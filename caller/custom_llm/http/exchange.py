@@ -14,8 +14,8 @@ class Exchange:
     """One request on its way to an endpoint.
 
     `client` is who asked for it, `partition` says with whom its connection may be shared. The connector fills in the
-    rest: `host`, which the running attempt is for, `attempted`, the addresses tried for it in their order, and
-    `reused`, whether the connection was a kept one.
+    rest: `host`, which the running attempt is for, `attempted`, the addresses tried for it in their order,
+    `reused`, whether the connection was a kept one, and `opened`, whether one was made.
     """
 
     client: str = ""
@@ -23,6 +23,7 @@ class Exchange:
     host: str | None = None
     attempted: list[str] = field(default_factory=list)
     reused: bool = False
+    opened: bool = False
 
 
 _NOBODY: Final = Exchange()

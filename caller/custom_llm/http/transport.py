@@ -8,6 +8,7 @@
 
 import asyncio
 import io
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -17,6 +18,7 @@ import aiohttp
 from multidict import CIMultiDictProxy
 from yarl import URL
 
+from caller.call import Waits
 from caller.custom_llm.adapter import HttpRequest
 from caller.custom_llm.body.encoding import Inflater
 from caller.custom_llm.body.turn import TurnBudget
@@ -28,7 +30,7 @@ from caller.custom_llm.http.idle_pool import DEFAULT_LIMITS, PoolLimits
 from caller.custom_llm.http.partition import Partitions
 from caller.custom_llm.http.protocol import MAX_HEADER_LINE, MAX_HEADERS
 from caller.custom_llm.http.tls import endpoint_context
-from caller.errors import ProtocolError, ResponseTooLarge, StreamInterrupted
+from caller.errors import EgressDenied, LostReusedConnection, ProtocolError, ResponseTooLarge, StreamInterrupted
 
 # How long the last bytes behind an answer's end are waited for, so that its connection can be used again.
 _DRAIN_SECONDS = 0.25
@@ -68,6 +70,17 @@ class TransportSettings:
         )
 
 
+@dataclass(slots=True)
+class ConnectionCounts:
+    """Connections to endpoints so far: made, used again, found lost when used again; and requests that the guard of
+    egress refused."""
+
+    opened: int = 0
+    reused: int = 0
+    lost: int = 0
+    refused: int = 0
+
+
 class Response:
     """An answer whose headers are here. An async context manager: leaving it releases the connection.
 
@@ -82,12 +95,16 @@ class Response:
         "_room",
         "_transport",
         "_unreadable",
+        "_waits",
         "reused",
         "turn",
     )
 
-    def __init__(self, transport: "Transport", response: aiohttp.ClientResponse, reused: bool, max_bytes: int) -> None:
+    def __init__(
+        self, transport: "Transport", response: aiohttp.ClientResponse, reused: bool, max_bytes: int, waits: Waits
+    ) -> None:
         self._transport = transport
+        self._waits = waits
         self._response = response
         self._complete = False
         self._room = max_bytes
@@ -129,10 +146,13 @@ class Response:
                     self.turn.given = len(piece)
                     return piece
                 self._pieces = None
+            asked = time.monotonic()
             try:
                 chunk = await self._response.content.readany()
             except THEIRS as error:
                 chunk = self._before_loss(error)
+            finally:
+                self._waits.seconds += time.monotonic() - asked
             if not chunk:
                 return self._ended()
             size = len(chunk)
@@ -200,6 +220,7 @@ class Transport:
         self._settings = settings
         self._proxy = URL(settings.proxy) if settings.proxy else None
         self._partitions = Partitions()
+        self.counts = ConnectionCounts()
         self._session = aiohttp.ClientSession(
             connector=connector or settings.connector(),
             request_class=EndpointRequest,
@@ -212,10 +233,13 @@ class Transport:
         )
         self._drains: set[asyncio.Task[None]] = set()
 
-    async def send(self, request: HttpRequest, connect_timeout: float, client: str = "") -> Response:
+    async def send(
+        self, request: HttpRequest, connect_timeout: float, client: str = "", waits: Waits | None = None
+    ) -> Response:
         """Send a request and wait for its answer's headers.
 
-        `connect_timeout` in seconds; `client` is who asked us for it: connections are not shared between clients.
+        `connect_timeout` in seconds; `client` is who asked us for it: connections are not shared between clients;
+        `waits` counts what is waited for the endpoint, here and while the answer is read.
 
         Raises:
             ConnectTimeout, EndpointUnreachable, EndpointTls, EgressDenied, ProtocolError: no answer.
@@ -223,6 +247,8 @@ class Transport:
         """
         exchange = Exchange(client, self._partitions.of(client, request.headers, request.url))
         token = CURRENT.set(exchange)
+        waits = waits or Waits()
+        asked = time.monotonic()
         try:
             response = await self._session.request(
                 request.method,
@@ -234,15 +260,21 @@ class Transport:
                 timeout=aiohttp.ClientTimeout(total=None, connect=connect_timeout),
             )
         except THEIRS as error:
-            raise translated(
+            failure = translated(
                 error, request.url, connect_timeout, reused=exchange.reused, proxied=self._proxy is not None
-            ) from error.with_traceback(None)
+            )
+            self.counts.lost += isinstance(failure, LostReusedConnection)
+            self.counts.refused += isinstance(failure, EgressDenied)
+            raise failure from error.with_traceback(None)
         finally:
             CURRENT.reset(token)
+            waits.seconds += time.monotonic() - asked
+            self.counts.opened += exchange.opened
+            self.counts.reused += exchange.reused
         if self._proxy is not None and response.status == PROXY_AUTHENTICATION:
             response.close()
             raise proxy_refusal(response.status, request.url)
-        return Response(self, response, exchange.reused, self._settings.max_body_bytes)
+        return Response(self, response, exchange.reused, self._settings.max_body_bytes, waits)
 
     def drain(self, response: aiohttp.ClientResponse) -> None:
         """Release a response, reading the few bytes behind its end where they have not come yet."""

@@ -1,0 +1,231 @@
+"""Metrics of calls, in Prometheus' terms. Names, labels and buckets are documented in docs/operations.md.
+
+Rule: no metric has a label whose values clients make up without bound; children of labels are kept here instead of
+looked up by their names again; nothing happens per token. One instance has one registry of its own.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector
+
+from caller.call import CallReport, Outcome
+from caller.errors import CallerError, EndpointFailed, EndpointRefused
+from caller.events import Usage
+from integration_api.calls.observer import Observer
+from integration_api.rpc.status import reason_of
+from integration_api.telemetry.destinations import Destinations
+from integration_api.telemetry.lag import LoopLag
+
+# The bounds of the GenAI conventions' `gen_ai.client.operation.duration` and `…time_to_first_chunk`.
+DURATION: Final = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
+FIRST_OUTPUT: Final = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+BETWEEN: Final = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5)
+OVERHEAD: Final = (0.00025, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 1.0)
+ADDED: Final = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.064)
+LAG: Final = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A number that something else counts, read when it is asked for. With a `label` the values are by its words."""
+
+    name: str
+    meaning: str
+    kind: Literal["gauge", "counter"]
+    read: Callable[[], Mapping[str, float]]
+    label: str = ""
+
+
+class _Readings(Collector):
+    def __init__(self, readings: Sequence[Reading]) -> None:
+        self._readings = readings
+
+    def collect(self) -> Iterable[Metric]:
+        for reading in self._readings:
+            labels = (reading.label,) if reading.label else ()
+            family = (GaugeMetricFamily if reading.kind == "gauge" else CounterMetricFamily)(
+                reading.name, reading.meaning, labels=labels
+            )
+            for word, value in reading.read().items():
+                family.add_metric((word,) if reading.label else (), value)
+            yield family
+
+
+@dataclass(frozen=True, slots=True)
+class _OfMethod:
+    """The children of one method and API shape."""
+
+    duration: Histogram
+    first_output: Histogram
+    between: Histogram
+    overhead: Histogram
+    added_first: Histogram
+    added_between: Histogram
+    frames: Counter
+    retries: Counter
+
+
+class Metrics(Observer):
+    """Counts calls. Make it inside the running event loop. `version` is the program's, `readings` are shown beside its
+    own numbers."""
+
+    def __init__(self, version: str, readings: Sequence[Reading] = ()) -> None:
+        # A second series for each that says since when it counts.
+        disable_created_metrics()  # type: ignore[no-untyped-call] # it has no annotations
+        self._registry = made = CollectorRegistry()
+        self._destinations = Destinations()
+        of_call = ("service", "method", "api")
+        of_target = ("provider", "api", "endpoint", "model")
+
+        def histogram(name: str, meaning: str, buckets: Sequence[float], labels: Sequence[str] = of_call) -> Histogram:
+            return Histogram(name, meaning, labels, buckets=buckets, registry=made)
+
+        self._calls = Counter(
+            "integration_api_calls",
+            "Calls that ended, by the status and the reason that the client is told.",
+            ("service", "method", "status", "reason", *of_target),
+            registry=made,
+        )
+        self._tokens = Counter(
+            "integration_api_tokens", "Tokens as endpoints counted them.", ("kind", *of_target), registry=made
+        )
+        self._endpoint_errors = Counter(
+            "integration_api_endpoint_errors", "Attempts that an endpoint failed.", ("endpoint", "kind"), registry=made
+        )
+        self._frames = Counter("integration_api_frames", "Messages of answers.", of_call, registry=made)
+        self._retries = Counter(
+            "integration_api_retries", "HTTP requests of a call behind its first.", of_call, registry=made
+        )
+        self._duration = histogram("gen_ai_client_operation_duration_seconds", "Calls from start to end.", DURATION)
+        self._first_output = histogram(
+            "gen_ai_client_operation_time_to_first_chunk_seconds", "From a call's start to its output.", FIRST_OUTPUT
+        )
+        self._between = histogram(
+            "integration_api_between_outputs_seconds", "From output to output, the mean of each stream.", BETWEEN
+        )
+        self._overhead = histogram(
+            "integration_api_overhead_seconds", "What a call spent here, waiting for nobody.", OVERHEAD
+        )
+        self._added_first = histogram(
+            "integration_api_first_output_overhead_seconds", "The same up to the first output.", OVERHEAD
+        )
+        self._added_between = histogram(
+            "integration_api_between_outputs_overhead_seconds",
+            "The same from output to output, the mean of each stream.",
+            ADDED,
+        )
+        lag = histogram("integration_api_event_loop_lag_seconds", "How late timers run.", LAG, labels=())
+        self._loop_lag = LoopLag(lag.observe)
+        Gauge("integration_api_build_info", "The program.", ("version",), registry=made).labels(version).set(1)
+        made.register(_Readings(readings))
+        self._of_method: dict[tuple[str, str, str], _OfMethod] = {}
+        self._of_end: dict[tuple[str, ...], Counter] = {}
+        self._of_kind: dict[tuple[str, ...], Counter] = {}
+        self._of_error: dict[tuple[str, str], Counter] = {}
+
+    def text(self) -> bytes:
+        """All of it as Prometheus reads it."""
+        return generate_latest(self._registry)
+
+    def start(self) -> None:
+        """Measure the event loop, too."""
+        self._loop_lag.start()
+
+    def stop(self) -> None:
+        """Measure it no longer."""
+        self._loop_lag.stop()
+
+    def started(self, report: CallReport) -> None:
+        """Nothing: what runs is read from the guard."""
+
+    def attempt(self, report: CallReport, error: CallerError | None) -> None:
+        """Count what an endpoint failed with."""
+        if not isinstance(error, EndpointFailed | EndpointRefused):
+            return
+        key = (self._target(report)[2], reason_of(error)[1])
+        child = self._of_error.get(key)
+        if child is None:
+            child = self._of_error[key] = self._endpoint_errors.labels(*key)
+        child.inc()
+
+    def first_output(self, report: CallReport) -> None:
+        """Nothing: its time is in the record."""
+
+    def ended(self, report: CallReport, error: BaseException | None) -> None:
+        """Count the call, and what it took."""
+        del error
+        target = self._target(report)
+        key = (report.service, report.method, report.status, report.reason, *target)
+        child = self._of_end.get(key)
+        if child is None:
+            child = self._of_end[key] = self._calls.labels(*key)
+        child.inc()
+        if report.usage is not None:
+            self._count_tokens(report.usage, target)
+        self._measure(report, self._method(report))
+
+    def _measure(self, report: CallReport, method: _OfMethod) -> None:
+        if report.ended is not None:
+            method.duration.observe(report.ended - report.started)
+        if report.overhead is not None:
+            method.overhead.observe(report.overhead)
+        if report.frames:
+            method.frames.inc(report.frames)
+        if report.attempts > 1:
+            method.retries.inc(report.attempts - 1)
+        if report.first_output is None or report.first_overhead is None:
+            return
+        method.first_output.observe(report.first_output - report.started)
+        method.added_first.observe(report.first_overhead)
+        gaps = report.outputs - 1
+        # The end of a good answer is right behind its last output; another end may come at any time.
+        if (
+            gaps > 0
+            and report.outcome is Outcome.COMPLETED
+            and report.ended is not None
+            and report.overhead is not None
+        ):
+            method.between.observe((report.ended - report.first_output) / gaps)
+            method.added_between.observe((report.overhead - report.first_overhead) / gaps)
+
+    def _target(self, report: CallReport) -> tuple[str, str, str, str]:
+        """Provider, API shape, endpoint and model; empty for a call that was refused before all was known of it."""
+        if not report.api:
+            return "", "", "", ""
+        return report.provider, report.api, *self._destinations.of(report.client, report.endpoint, report.model)
+
+    def _count_tokens(self, usage: Usage, target: tuple[str, ...]) -> None:
+        for kind, count in (
+            ("input", usage.input),
+            ("output", usage.output),
+            ("cached_input", usage.cached_input),
+            ("cache_creation_input", usage.cache_creation_input),
+            ("reasoning", usage.reasoning),
+        ):
+            if count:
+                key = (kind, *target)
+                child = self._of_kind.get(key)
+                if child is None:
+                    child = self._of_kind[key] = self._tokens.labels(*key)
+                child.inc(count)
+
+    def _method(self, report: CallReport) -> _OfMethod:
+        key = (report.service, report.method, report.api)
+        children = self._of_method.get(key)
+        if children is None:
+            children = self._of_method[key] = _OfMethod(
+                self._duration.labels(*key),
+                self._first_output.labels(*key),
+                self._between.labels(*key),
+                self._overhead.labels(*key),
+                self._added_first.labels(*key),
+                self._added_between.labels(*key),
+                self._frames.labels(*key),
+                self._retries.labels(*key),
+            )
+        return children

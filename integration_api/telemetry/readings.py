@@ -1,0 +1,40 @@
+"""What the metrics show of the process beside its calls: numbers that guard, admission, transport and caller count."""
+
+from caller.custom_llm.caller import CustomLLMCaller
+from caller.custom_llm.http.transport import Transport
+from integration_api.calls.admission import Admission
+from integration_api.rpc.guard import Guard
+from integration_api.telemetry.metrics import Reading
+
+
+def readings(
+    guard: Guard, admission: Admission, transport: Transport, custom_llm: CustomLLMCaller
+) -> tuple[Reading, ...]:
+    """All of them."""
+    counts = transport.counts
+    return (
+        Reading("integration_api_running_calls", "Calls and turns that run.", "gauge", lambda: {"": guard.running}),
+        Reading("integration_api_open_streams", "Open streams.", "gauge", lambda: {"": guard.open_streams}),
+        Reading("integration_api_queued_calls", "Calls that wait for a slot.", "gauge", lambda: {"": admission.queued}),
+        Reading(
+            "integration_api_unread_bytes", "Answers that wait for clients.", "gauge", lambda: {"": guard.unread_bytes}
+        ),
+        Reading(
+            "integration_api_demands_learned",
+            "What rejections taught of endpoints.",
+            "counter",
+            lambda: {"": custom_llm.demands_learned},
+        ),
+        Reading(
+            "integration_api_connections",
+            "Connections to endpoints, by what became of them.",
+            "counter",
+            lambda: {
+                "opened": counts.opened,
+                "reused": counts.reused,
+                "lost": counts.lost,
+                "refused": counts.refused,
+            },
+            label="event",
+        ),
+    )
