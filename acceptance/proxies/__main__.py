@@ -89,7 +89,9 @@ async def _listening(port: int, process: asyncio.subprocess.Process, output: Pat
 
 
 def _program(proxy: Proxy, folder: str) -> str | None:
-    return shutil.which(proxy.name, path=f"{folder}{os.pathsep}{os.environ.get('PATH', '')}{os.pathsep}/usr/sbin")
+    return shutil.which(
+        proxy.name, path=f"{Path(folder).absolute()}{os.pathsep}{os.environ.get('PATH', '')}{os.pathsep}/usr/sbin"
+    )
 
 
 def _version(proxy: Proxy, program: str) -> str:
@@ -118,7 +120,7 @@ async def _column(proxy: Proxy, program: str, folder: Path, sandbox: Sandbox, id
                 found[check.name] = await _judged(check.run(world))
                 limit = _KNOWN_LIMITS.get((proxy.name, check.name), idle)
                 if idle > limit and found[check.name].startswith("FAIL"):
-                    found[check.name] = f"**cut after {limit:g} s**"
+                    found[check.name] = f"**cut** (known: at {limit:g} s)"
                 print(f"  {proxy.name:8} {check.name:40} {found[check.name]}", flush=True)
         both: list[Process] = [first, second]
         async with _running(proxy, program, folder / f"{proxy.name}-two", [each.port for each in both]) as address:

@@ -54,5 +54,6 @@ async def rollout(address: str, endpoint: int, leaving: Process) -> str:
             await asyncio.sleep(_TICK)
         # The context ends once the last stream has.
     failed = +failed
-    assert failed.total() <= 1, f"{failed.total()} failed: {dict(failed)}"
-    return f"{failed.total()} of {_TICKS + _TICKS // 2} failed"
+    told = f"{failed.total()} of {_TICKS + _TICKS // 2} failed{': ' * bool(failed)}{', '.join(failed)}"
+    assert failed.total() <= 1, told
+    return told
