@@ -13,7 +13,10 @@ from types import MappingProxyType
 
 from caller.credentials import ApiCompatibility
 from caller.custom_llm.parameter_table import TABLE
+from caller.errors import CallerError
+from caller.remedies import remedy_for
 from integration_api import settings
+from integration_api.rpc.status import TABLE as STATUSES
 
 DOCS = Path(__file__).parent.parent / "docs"
 REFUSED = "refused"
@@ -42,8 +45,25 @@ def setting_rows() -> str:
     return _markdown(["flag", "environment", "default", "meaning"], rows)
 
 
+def error_rows() -> str:
+    """Every error: its reason, its status, who must act, what it means, what to do."""
+    rows = [
+        [_code(reason), _code(code.name), kind.fault.value, _plain(_first_sentence(kind)), _plain(remedy_for(kind))]
+        for kind, (code, reason) in STATUSES.items()
+    ]
+    return _markdown(["reason", "status", "fault", "what happened", "what to do"], sorted(rows))
+
+
+def _first_sentence(kind: type[CallerError]) -> str:
+    """What the class's docstring says first."""
+    text = " ".join((kind.__doc__ or "").split())
+    return text.partition(". ")[0].rstrip(".")
+
+
 # Each table stands on the page of its name.
-TABLES: Mapping[str, Callable[[], str]] = MappingProxyType({"parameters": parameters, "settings": setting_rows})
+TABLES: Mapping[str, Callable[[], str]] = MappingProxyType(
+    {"parameters": parameters, "settings": setting_rows, "errors": error_rows}
+)
 
 
 def updated(name: str, text: str) -> str:

@@ -114,14 +114,14 @@ class _Frames:
 
     def events(self, events: Sequence[Event], folder: Folder) -> Awaitable[None] | None:
         """The frames of one network read: one, nearly always."""
-        if len(events) == 1 and self._rpc.spoke:
+        if len(events) == 1 and self._rpc.output_started:
             frame = v1_response.frame(events[0])
             return None if frame is None else self._rpc.write(frame)
         return self._write(events, folder)
 
     async def _write(self, events: Sequence[Event], folder: Folder) -> None:
         rpc = self._rpc
-        if not rpc.spoke and any(isinstance(event, OUTPUT) for event in events):
+        if not rpc.output_started and any(isinstance(event, OUTPUT) for event in events):
             await self._start(folder.completion())
         for event in events:
             frame = v1_response.frame(event)
@@ -130,7 +130,7 @@ class _Frames:
 
     async def completed(self, completion: Completion) -> None:
         """The last frame, and the trailers behind it."""
-        if not self._rpc.spoke:
+        if not self._rpc.output_started:
             await self._start(completion)
         self._rpc.set_trailers(self._report)
         answer = v1_response.chat_response(completion, self._report, _now())

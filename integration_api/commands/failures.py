@@ -11,11 +11,14 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 
+from caller.remedies import remedy_for
+from integration_api.rpc.status import TABLE
+
 _Detail = TypeVar("_Detail", bound=Message)
 _DETAILS = "grpc-status-details-bin"
 
-# What a user of the command can do, by the reason.
-REMEDIES: Mapping[str, str] = MappingProxyType(
+# Where the command has words of its own for what to do: its flags. Elsewhere the service's words hold.
+_FLAGS: Mapping[str, str] = MappingProxyType(
     {
         "UNKNOWN_PROVIDER": "name a provider that the service has with --provider",
         "CREDENTIAL_INVALID": "look at --base-url, --header and --compatibility",
@@ -52,6 +55,12 @@ _WITHOUT_REASON: Mapping[grpc.StatusCode, str] = MappingProxyType(
 )
 
 
+def remedy_of_reason(reason: str) -> str:
+    """What a user of the command can do about an error with this reason; empty for one that is not known here."""
+    known = (remedy_for(kind) for kind, (_, word) in TABLE.items() if word == reason)
+    return _FLAGS.get(reason) or next(known, "")
+
+
 def explained(error: grpc.aio.AioRpcError) -> str:
     """The error as lines of text."""
     trailers = error.trailing_metadata() or ()
@@ -81,7 +90,7 @@ def _lines(code: grpc.StatusCode, text: str, status: status_pb2.Status) -> Itera
     request_id = _detail(status, error_details_pb2.RequestInfo()).request_id
     if request_id:
         yield f"  request: {request_id}"
-    remedy = REMEDIES.get(info.reason, "") if info.reason else _WITHOUT_REASON.get(code, "")
+    remedy = remedy_of_reason(info.reason) if info.reason else _WITHOUT_REASON.get(code, "")
     if remedy:
         yield f"  what to do: {remedy}"
 

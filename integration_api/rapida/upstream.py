@@ -177,7 +177,7 @@ class Upstream:
         sending = asyncio.create_task(_send(stream, call, first))
         try:
             while (raw := await call.read()) is not grpc.aio.EOF:
-                if not rpc.spoke:
+                if not rpc.output_started:
                     rpc.initial_metadata = _passed(await call.initial_metadata())
                 await rpc.write(Raw(raw))
         except (grpc.RpcError, asyncio.CancelledError):

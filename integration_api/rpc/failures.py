@@ -40,7 +40,7 @@ class Failures:
         if isinstance(error, asyncio.CancelledError):
             failure = rpc.interruption() or error
         if isinstance(failure, asyncio.CancelledError):
-            if not rpc.spoke and self._clock() - rpc.started < EARLY_SECONDS:
+            if not rpc.output_started and self._clock() - rpc.started < EARLY_SECONDS:
                 self._connections.reset(rpc.context.peer())
             self._note("info", "call.cancelled", rpc)
             return None

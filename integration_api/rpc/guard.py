@@ -204,7 +204,7 @@ class Guard:
             if failure is None:
                 raise
             forget_traces(error)
-            if in_body is not None and not rpc.writing and not rpc.spoke:
+            if in_body is not None and not rpc.writing and not rpc.output_started:
                 failure = await self._answer_failed(failure, rpc, in_body)
             if failure is not None:
                 await self._failures.abort(failure, rpc)

@@ -52,7 +52,7 @@ class Rpc:
     error; `raw` is the request, for whoever answers failures in a body.
 
     `writing` is the size of the frame that was given to gRPC and has not left it, of which `counted` bytes are counted
-    in `unread`, and `left_behind` that the call ended in front of it; `spoke` turns True with the first frame;
+    in `unread`, and `left_behind` that the call ended in front of it; `output_started` turns True with the first frame;
     `deadline` is the end of the call's total time, in `loop.time()`; `report` is the record of the call that it makes,
     once it makes one; `cutting` turns True when this instance stops and waits no longer."""
 
@@ -68,11 +68,11 @@ class Rpc:
         "initial_metadata",
         "left_behind",
         "method",
+        "output_started",
         "raw",
         "report",
         "request_id",
         "service",
-        "spoke",
         "started",
         "timer",
         "unread",
@@ -95,7 +95,7 @@ class Rpc:
         self.identity = ""
         self.initial_metadata: Metadata = ()
         self.client = ""
-        self.spoke = False
+        self.output_started = False
         self.cutting = False
         self.writing = self.counted = 0
         self.left_behind = False
@@ -138,7 +138,7 @@ class Rpc:
         """The error that a cancellation of the current task means: this instance stops, a write took too long, or
         nobody asked for it. None: the client gave the call up."""
         if self.cutting and self.time_left() != 0:
-            return (ServiceStopped if self.spoke else ServiceDraining)("this instance is stopping")
+            return (ServiceStopped if self.output_started else ServiceDraining)("this instance is stopping")
         task = asyncio.current_task()
         if task is None or not task.cancelling():
             return InternalError(f"internal error, request id {self.request_id}")
@@ -168,7 +168,7 @@ class Rpc:
         else:
             self.timer.arm(self.deadline, self._over)
         try:
-            if not self.spoke:
+            if not self.output_started:
                 # By itself: after a write that was given up gRPC would send it again in front of the status, and fail.
                 await self.context.send_initial_metadata(self.initial_metadata)
             await self.context.write(raw)
@@ -181,7 +181,7 @@ class Rpc:
                 report.sent_bytes += size
                 if took > _PROMPT:
                     report.waits.seconds += took
-        self.spoke = True
+        self.output_started = True
         self.timer.disarm()
         self.writing = 0
         if self.counted:
@@ -197,7 +197,7 @@ class Rpc:
         if not self.unread.allows(self.client, size):
             self.writing = 0
             full = ServiceOverloaded("answers wait unread, of this client or of all (max_unread_bytes)")
-            full.after_output = self.spoke
+            full.after_output = self.output_started
             raise full
         self.unread.take(self.client, size)
         self.counted = size

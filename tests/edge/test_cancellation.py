@@ -253,7 +253,10 @@ def expected(cause: str, place: Place) -> tuple[grpc.StatusCode, str]:
         "cancel": (grpc.StatusCode.CANCELLED, ""),
         "deadline": (grpc.StatusCode.DEADLINE_EXCEEDED, ""),
         "hang-up": (grpc.StatusCode.UNAVAILABLE, ""),
-        "shutdown": (grpc.StatusCode.ABORTED if place.spoke else grpc.StatusCode.UNAVAILABLE, "SERVICE_DRAINING"),
+        "shutdown": (
+            grpc.StatusCode.ABORTED if place.output_started else grpc.StatusCode.UNAVAILABLE,
+            "SERVICE_DRAINING",
+        ),
     }[cause]
 
 
@@ -281,9 +284,11 @@ async def play(window: Window, cause: str, *, stream: bool) -> None:
         await until(place.left, CLOSED_WITHIN, "the endpoint is left")
         # What waits behind a message that the client does not read has a second more.
         await until(
-            lambda: made.server.guard.running <= place.others, CLOSED_WITHIN + place.spoke, "the call has ended here"
+            lambda: made.server.guard.running <= place.others,
+            CLOSED_WITHIN + place.output_started,
+            "the call has ended here",
         )
-        assert loop.time() - began < CLOSED_WITHIN + place.spoke
+        assert loop.time() - began < CLOSED_WITHIN + place.output_started
         failure = await ended(call, stream=stream)
         await happening
         del call

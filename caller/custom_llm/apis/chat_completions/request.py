@@ -23,7 +23,7 @@ from caller.custom_llm.apis.shared import (
     with_headers,
 )
 from caller.custom_llm.base_url import Operation, join
-from caller.custom_llm.parameter_table import merged, place, put
+from caller.custom_llm.parameter_table import TABLE, merged, place, put
 from caller.json_types import JsonObject, JsonValue, object_of, objects_of
 from caller.messages import (
     AssistantMessage,
@@ -81,7 +81,7 @@ def chat_request(call: ResolvedCall, stream: bool, api: ApiCompatibility) -> Htt
     if call.tools:
         body["tools"] = [hosted(tool) or _tool(tool) for tool in call.tools]
     for name, value in placed.known.items():
-        put(body, name, value)
+        put(body, TABLE[name][api], value)
     _tool_choice(body, call)
     if "top_logprobs" in body:
         body.setdefault("logprobs", True)
