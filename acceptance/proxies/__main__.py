@@ -89,9 +89,8 @@ async def _listening(port: int, process: asyncio.subprocess.Process, output: Pat
 
 
 def _program(proxy: Proxy, folder: str) -> str | None:
-    return shutil.which(
-        proxy.name, path=f"{Path(folder).absolute()}{os.pathsep}{os.environ.get('PATH', '')}{os.pathsep}/usr/sbin"
-    )
+    folders = [str(Path(folder).absolute())] if folder else []  # the proxy runs in a folder of its own
+    return shutil.which(proxy.name, path=os.pathsep.join([*folders, os.environ.get("PATH", ""), "/usr/sbin"]))
 
 
 def _version(proxy: Proxy, program: str) -> str:
