@@ -159,17 +159,26 @@ def _messages(wire: Sequence[msg.Message], violations: Violations) -> tuple[Mess
     if sum(map(_pieces, wire)) > MAX_PIECES:
         violations.append(Violation("messages", f"must hold at most {MAX_PIECES} parts and tool calls together"))
         return ()
-    messages = (_message(f"messages[{number}]", message, violations) for number, message in enumerate(wire))
-    return tuple(message for message in messages if message is not None)
+    messages = [_message(f"messages[{number}]", message, violations) for number, message in enumerate(wire)]
+    return tuple([message for message in messages if message is not None])
 
 
 def _pieces(wire: msg.Message) -> int:
-    """How much of it has a count of its own; each of these is empty in roles that have none."""
-    return len(wire.user.content) + len(wire.tool.content) + len(wire.assistant.tool_calls)
+    """How much of it has a count of its own."""
+    match wire.WhichOneof("role"):
+        case "user":
+            return len(wire.user.content)
+        case "tool":
+            return len(wire.tool.content)
+        case "assistant":
+            return len(wire.assistant.tool_calls)
+        case _:
+            return 0
 
 
 def _message(path: str, wire: msg.Message, violations: Violations) -> Message | None:
-    options = _object(f"{path}.provider_options", wire.provider_options, violations)
+    given = wire.HasField("provider_options")
+    options = _object(f"{path}.provider_options", wire.provider_options, violations) if given else {}
     match wire.WhichOneof("role"):
         case "system":
             _need(wire.system.text, f"{path}.system.text", violations)
@@ -199,7 +208,7 @@ def _assistant(path: str, wire: msg.AssistantMessage, options: JsonObject, viola
         _need(call.name, f"{at}.name", violations)
         arguments = violations.json_text(f"{at}.arguments", call.arguments)
         calls.append(ToolCall(call.id, call.name, arguments or "{}"))
-    if values_at_most(wire.provider_state) > MAX_VALUES:
+    if wire.provider_state and values_at_most(wire.provider_state) > MAX_VALUES:
         violations.append(Violation(f"{path}.assistant.provider_state", f"holds more than {MAX_VALUES} values"))
     return AssistantMessage(
         text=wire.text,
@@ -228,12 +237,13 @@ def _content(path: str, wire: Sequence[msg.ContentPart], violations: Violations)
     if len(wire) > MAX_PARTS:
         violations.append(Violation(path, f"must hold at most {MAX_PARTS} parts"))
         return ()
-    parts = (_part(f"{path}[{number}]", part, violations) for number, part in enumerate(wire))
-    return tuple(part for part in parts if part is not None)
+    parts = [_part(f"{path}[{number}]", part, violations) for number, part in enumerate(wire)]
+    return tuple([part for part in parts if part is not None])
 
 
 def _part(path: str, wire: msg.ContentPart, violations: Violations) -> ContentPart | None:
-    options = _object(f"{path}.provider_options", wire.provider_options, violations)
+    given = wire.HasField("provider_options")
+    options = _object(f"{path}.provider_options", wire.provider_options, violations) if given else {}
     match wire.WhichOneof("part"):
         case "text":
             return TextPart(wire.text, options)

@@ -74,7 +74,23 @@ def struct_to_object(struct: struct_pb2.Struct, depth: int = 0, budget: Budget |
         return {}
     budget = budget or Budget()
     budget.take(len(fields))
-    return {key: value_to_json(value, depth, budget) for key, value in fields.items()}
+    made: JsonObject = {}
+    for key in fields:  # most values are leaves: read here, without a call for each
+        value = fields[key]
+        match value.WhichOneof("kind"):
+            case "string_value":
+                text = made[key] = value.string_value
+                if len(text) > _SHORT_TEXT:
+                    budget.take_text(text)
+            case "struct_value":
+                made[key] = struct_to_object(value.struct_value, depth + 1, budget)
+            case "bool_value":
+                made[key] = value.bool_value
+            case "list_value":
+                made[key] = _members(value.list_value, depth, budget)
+            case _:
+                made[key] = value_to_json(value, depth, budget)
+    return made
 
 
 def value_to_json(value: struct_pb2.Value, depth: int = 0, budget: Budget | None = None) -> JsonValue:
@@ -98,13 +114,26 @@ def value_to_json(value: struct_pb2.Value, depth: int = 0, budget: Budget | None
         case "struct_value":
             return struct_to_object(value.struct_value, depth + 1, budget)
         case "list_value":
-            if depth > MAX_DEPTH:
-                raise NotJsonError(f"is nested more than {MAX_DEPTH} levels deep")
-            budget = budget or Budget()
-            budget.take(len(value.list_value.values))
-            return [value_to_json(member, depth + 1, budget) for member in value.list_value.values]
+            return _members(value.list_value, depth, budget or Budget())
         case _:
             return None
+
+
+def _members(given: struct_pb2.ListValue, depth: int, budget: Budget) -> list[JsonValue]:
+    if depth > MAX_DEPTH:
+        raise NotJsonError(f"is nested more than {MAX_DEPTH} levels deep")
+    values = given.values
+    budget.take(len(values))
+    made: list[JsonValue] = []
+    for value in values:
+        if value.WhichOneof("kind") == "string_value":
+            text = value.string_value
+            if len(text) > _SHORT_TEXT:
+                budget.take_text(text)
+            made += (text,)
+        else:
+            made += (value_to_json(value, depth + 1, budget),)
+    return made
 
 
 def fill_struct(struct: struct_pb2.Struct, fields: Mapping[str, JsonValue]) -> None:

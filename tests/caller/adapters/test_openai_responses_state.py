@@ -1,10 +1,10 @@
 """Provider state of `openai_responses`: what a model must get back unread, goes back as it came, or not at all."""
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from caller.json_types import JsonValue
 from caller.messages import AssistantMessage, TextPart, ToolMessage, UserMessage

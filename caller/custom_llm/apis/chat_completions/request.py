@@ -62,7 +62,7 @@ class _Ours:
 
     def wanted(self, fields: JsonObject) -> JsonObject:
         """The fields that the endpoint takes."""
-        return {name: value for name, value in fields.items() if self.takes(name)}
+        return {name: value for name, value in fields.items() if self.takes(name)} if fields else {}
 
 
 def chat_request(call: ResolvedCall, stream: bool, api: ApiCompatibility) -> HttpRequest:
@@ -141,7 +141,7 @@ def _message(number: int, message: Message, api: ApiCompatibility, ours: _Ours) 
                 "tool_call_id": message.tool_call_id,
                 "content": _tool_content(number, message, api),
             }
-    return merged(wire, message.options)
+    return merged(wire, message.options) if message.options else wire
 
 
 def _tool_content(number: int, message: ToolMessage, api: ApiCompatibility) -> JsonValue:
@@ -224,4 +224,5 @@ def _tool(tool: ToolDefinition) -> JsonValue:
     function["parameters"] = dict(NO_ARGUMENTS) if tool.parameters is None else tool.parameters
     if tool.strict is not None:
         function["strict"] = tool.strict
-    return merged({"type": "function", "function": function}, tool.options)
+    wire: JsonObject = {"type": "function", "function": function}
+    return merged(wire, tool.options) if tool.options else wire
