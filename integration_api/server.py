@@ -37,6 +37,7 @@ from integration_api.rpc.memory import MemoryGuard, memory_limit
 from integration_api.rpc.receiving import ReceiveLimits
 from integration_api.rpc.strangers import Strangers
 from integration_api.settings import Settings, effective
+from integration_api.telemetry.audit import AuditFile
 from integration_api.telemetry.log_lines import LogLines
 from integration_api.telemetry.metrics import Metrics
 from integration_api.telemetry.readings import readings
@@ -87,6 +88,9 @@ class Server:
             self._metrics = Metrics(__version__, readings(self.guard, self.admission, self._transport, custom_llm))
             observers = (self._metrics, *observers)
         self._admin: Admin | None = None
+        self._audit = AuditFile(settings.audit_file) if settings.audit_file else None
+        if self._audit is not None:
+            observers = (self._audit, *observers)
         self._calls = Calls(registry, self.admission, (LogLines(), *observers), settings.max_answer_bytes)
         self._unified_provider = UnifiedProviderService(self._calls, settings)
         self._server = grpc.aio.server(options=_options(settings))
@@ -102,6 +106,8 @@ class Server:
         """
         settings = self._settings
         await asyncio.to_thread(self._access.files.load)
+        if self._audit is not None:
+            await asyncio.to_thread(self._audit.open)
         self._add_chat()
         await self._unified_provider.start()
         self._server.add_generic_rpc_handlers(self._unified_provider.generic_handlers(self.guard))
@@ -152,6 +158,8 @@ class Server:
         await _bounded(self._transport.close())
         await _bounded(asyncio.to_thread(self._access.files.stop))
         await _bounded(self._stop_admin())
+        if self._audit is not None:
+            await _bounded(asyncio.to_thread(self._audit.close))
         self._log.info("server.stopped")
 
     def _open(self) -> dict[str, int]:

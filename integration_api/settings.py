@@ -26,6 +26,7 @@ class Settings:
     port: int = _setting(9004, "gRPC port; 0 takes a free one.")
     admin_host: str = _setting("127.0.0.1", "Address that the admin port listens on.")
     admin_port: int = _setting(0, "HTTP port of /metrics, /livez, /readyz and /version; 0: off.")
+    audit_file: str = _setting("", "File that gets a JSON line for every finished call, without content; empty: none.")
     log_level: str = _setting("info", "Least level that is logged.", choices=("debug", "info", "warning", "error"))
     log_format: str = _setting("console", "How logs are written.", choices=("console", "json"))
     allow_anonymous: bool = _setting(False, "Let callers in that do not say who they are, also beyond loopback.")

@@ -120,6 +120,12 @@ def unusable(settings: Settings) -> str:
             return (
                 f"cannot read certificates from endpoint_ca_file {settings.endpoint_ca_file}: {error.strerror or error}"
             )
+    if settings.audit_file:
+        try:
+            with open(settings.audit_file, "ab"):  # noqa: PTH123 -- pathlib's would be the same
+                pass
+        except OSError as error:
+            return f"cannot write audit_file {settings.audit_file}: {error.strerror or error}"
     return _proxy_fault(settings.endpoint_proxy) or fault_of(settings)
 
 

@@ -34,6 +34,13 @@ async def until(holds: Callable[[], bool], seconds: float = 5.0, what: str = "")
         raise AssertionError(f"not within {seconds:g} s: {what or holds}") from None
 
 
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
 class Cable:
     """A TCP connection in two halves, between a client and a port; it can be cut."""
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import aiohttp
 import grpc
 import pytest
 from google.protobuf import json_format
@@ -28,7 +29,7 @@ from integration_api.settings import Settings
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
-from tests.edge.loopback import STREAM_HEAD, Handmade, answer, token
+from tests.edge.loopback import STREAM_HEAD, Handmade, answer, free_port, token
 from tests.edge.program import Program
 
 # Words, not keys: nothing can recognise them by their looks.
@@ -215,8 +216,12 @@ def unified_request(url: str, kind: str) -> Any:
 
 async def test_no_secret_comes_out_anywhere(tmp_path: Path) -> None:
     """Not in an answer, a status, a detail or a trailer, and not in a single line that the program prints."""
-    async with endpoint() as made, serving(tmp_path, made.url) as program:
+    port, audit = free_port(), tmp_path / "audit"
+    flags = ("--admin-port", str(port), "--audit-file", str(audit))
+    async with endpoint() as made, serving(tmp_path, made.url, *flags) as program:
         came = await everything(program, made.url)
+        async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/metrics") as metrics:
+            numbers = await metrics.read()
         program.send(signal.SIGTERM)
         assert await program.ended(10) == 0
 
@@ -226,6 +231,11 @@ async def test_no_secret_comes_out_anywhere(tmp_path: Path) -> None:
         assert secret.encode() in sent, f"{secret} was never at risk"
     assert len([line for line in program.said("call.finished") if line["status"] != "OK"]) > 100
     assert leaks(bytes(program.printed)) == []
+    assert numbers.count(b"integration_api_calls_total{") > 10
+    assert leaks(numbers) == []
+    audited = audit.read_bytes()
+    assert audited.count(b"call.finished") == len(program.said("call.finished"))
+    assert leaks(audited) == []
     assert leaks(b"\n".join(came.out)) == []
     assert b"You sent POST" in b"".join(came.out)  # the endpoint's words do come through
 

@@ -54,6 +54,7 @@ def test_serve_listens_everywhere_when_told_so(word: str) -> None:
         (["--rapida-upstream", "original"], "rapida_upstream"),
         (["--egress-allow", "llm.internal"], "choose allowlist"),
         (["--endpoint-ca-file", "/no/such/file.pem"], "/no/such/file.pem"),
+        (["--audit-file", "/no/such/folder/audit"], "audit_file /no/such/folder/audit"),
         (["--endpoint-ca-file", __file__], "endpoint_ca_file"),
         (["--endpoint-proxy", "socks5://user:canary-secret@proxy"], "endpoint_proxy"),
         (["--endpoint-proxy", "http://169.254.169.254:80"], "nothing may call"),

@@ -5,13 +5,8 @@ from pathlib import Path
 
 from integration_api.settings import env_name
 from tests.edge.certificates import Authority
+from tests.edge.loopback import free_port
 from tests.edge.processes import run, service
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 def test_health_asks_the_admin_port_where_it_is_set(tmp_path: Path) -> None:

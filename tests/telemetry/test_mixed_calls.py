@@ -3,11 +3,12 @@ agree with what clients saw, and tokens with what the endpoint counted."""
 
 import asyncio
 import itertools
-import socket
+import json
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -22,6 +23,7 @@ from integration_api.server import Server
 from integration_api.settings import Settings
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests import asking
+from tests.edge.loopback import free_port
 from tests.edge.reading import failure_of
 from tests.rapida import talk as rapida
 
@@ -46,12 +48,6 @@ FAILING = (
 CANARY = "CANARY-said-by-a-person"
 Seen = Counter[tuple[str, str, str, str]]
 Numbers = dict[tuple[str, tuple[tuple[str, str], ...]], float]
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 @dataclass
@@ -314,3 +310,23 @@ async def test_a_drain_turns_readiness(sandbox: Sandbox) -> None:
         assert (await made.get("/livez"))[0] == 200
         await call
         await stopping
+
+
+async def test_the_audit_file_has_a_line_for_every_call(sandbox: Sandbox, tmp_path: Path) -> None:
+    """The fields of the log's line, good calls and others; what the disk does not take ends no call."""
+    audit = tmp_path / "audit"
+    with structlog.testing.capture_logs() as logs:
+        async with world(audit_file=str(audit)) as made:
+            for model in ("echo", GOOD, "http-error:status=401"):
+                await native(made, sandbox.url, model, "Chat")
+        async with world(audit_file="/dev/full") as made:
+            assert await native(made, sandbox.url, "echo", "Chat") == ("OK", "")
+
+    text = await asyncio.to_thread(audit.read_text, "utf-8")
+    written = [json.loads(line) for line in text.splitlines()]
+    lines = [line for line in logs if line["event"] == "call.finished"][:3]
+    assert [line.pop("event") for line in written] == ["call.finished"] * 3
+    assert all(line.pop("timestamp") for line in written)
+    assert written == [{k: v for k, v in line.items() if k not in ("event", "log_level")} for line in lines]
+    assert audit.stat().st_mode & 0o777 == 0o600
+    assert CANARY not in text
