@@ -133,6 +133,7 @@ async def cancelled(made: World, endpoint: Sandbox, service: str, method: str) -
     running.cancel()
     with suppress(asyncio.CancelledError):
         await running
+    await endpoint.wait_for_hangup(10)
     made.seen[service, method, "CANCELLED", ""] += 1
 
 
