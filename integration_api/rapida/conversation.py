@@ -33,6 +33,7 @@ from integration_api.rapida.calls import Configuration, RapidaCalls, now
 from integration_api.rapida.errors import code_of, not_configured
 from integration_api.rapida.request import unknown_options
 from integration_api.rapida.upstream import check_passing_on
+from integration_api.rpc.failures import forget_traces
 from integration_api.rpc.rpc import ClientGoneError, Rpc
 from integration_api.rpc.streams import OpenStream
 
@@ -172,7 +173,8 @@ class Conversation:
             self._note_options(wire)
             self._configuration, self._refused = self._calls.configuration(wire), None
         except CallerError as error:
-            self._configuration, self._refused = None, error.with_traceback(None)  # which holds the credential
+            forget_traces(error)  # they hold the credential
+            self._configuration, self._refused = None, error
             self._note_failure("", error)
             self._enqueue(None, unified_response.configured(provider, error))
         else:
