@@ -36,6 +36,8 @@ _NO_FRAME = Frame("", b"")
 _MAX_SILENT = 16 * 1024
 _LAST_SILENT = 4
 _DOCUMENTS = (BodyKind.JSON, BodyKind.ARRAY)
+# How many pieces of one read are looked at for what may be learned; bytes that teach nothing go the full way at once.
+_MAX_PARTS = 32
 
 
 class AnswerReader:
@@ -109,7 +111,7 @@ class AnswerReader:
         frame = _NO_FRAME
         behind: Iterator[Frame] = iter(())
         decoder, repeats, body = self._decoder, self._repeats, self._body
-        count = 0
+        count = parts = 0
         rest = chunk
         try:
             while rest and not self.done:
@@ -118,7 +120,8 @@ class AnswerReader:
                     count += len(texts)
                     events += self._repeated(texts)
                 if rest:
-                    part, rest = self._part(rest)
+                    parts += 1
+                    part, rest = self._part(rest) if parts <= _MAX_PARTS else (rest, b"")
                     frame = _NO_FRAME
                     found = body.feed(part)
                     count += len(found)

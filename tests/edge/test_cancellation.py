@@ -254,7 +254,7 @@ def expected(cause: str, place: Place) -> tuple[grpc.StatusCode, str]:
         "deadline": (grpc.StatusCode.DEADLINE_EXCEEDED, ""),
         "hang-up": (grpc.StatusCode.UNAVAILABLE, ""),
         "shutdown": (
-            grpc.StatusCode.ABORTED if place.output_started else grpc.StatusCode.UNAVAILABLE,
+            grpc.StatusCode.ABORTED if place.spoke else grpc.StatusCode.UNAVAILABLE,
             "SERVICE_DRAINING",
         ),
     }[cause]
@@ -285,10 +285,10 @@ async def play(window: Window, cause: str, *, stream: bool) -> None:
         # What waits behind a message that the client does not read has a second more.
         await until(
             lambda: made.server.guard.running <= place.others,
-            CLOSED_WITHIN + place.output_started,
+            CLOSED_WITHIN + place.spoke,
             "the call has ended here",
         )
-        assert loop.time() - began < CLOSED_WITHIN + place.output_started
+        assert loop.time() - began < CLOSED_WITHIN + place.spoke
         failure = await ended(call, stream=stream)
         await happening
         del call
