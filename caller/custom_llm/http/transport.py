@@ -30,7 +30,14 @@ from caller.custom_llm.http.idle_pool import DEFAULT_LIMITS, PoolLimits
 from caller.custom_llm.http.partition import Partitions
 from caller.custom_llm.http.protocol import MAX_HEADER_LINE, MAX_HEADERS
 from caller.custom_llm.http.tls import endpoint_context
-from caller.errors import EgressDenied, LostReusedConnection, ProtocolError, ResponseTooLarge, StreamInterrupted
+from caller.errors import (
+    CallerError,
+    EgressDenied,
+    LostReusedConnection,
+    ProtocolError,
+    ResponseTooLarge,
+    StreamInterrupted,
+)
 
 # How long the last bytes behind an answer's end are waited for, so that its connection can be used again.
 _DRAIN_SECONDS = 0.25
@@ -79,6 +86,13 @@ class ConnectionCounts:
     reused: int = 0
     lost: int = 0
     refused: int = 0
+
+    def noted(self, failure: CallerError) -> CallerError:
+        """Count a failure. It is handed through: a frame that held what it raises would be freed by the collector
+        only, and with it the call."""
+        self.lost += isinstance(failure, LostReusedConnection)
+        self.refused += isinstance(failure, EgressDenied)
+        return failure
 
 
 class Response:
@@ -260,12 +274,9 @@ class Transport:
                 timeout=aiohttp.ClientTimeout(total=None, connect=connect_timeout),
             )
         except THEIRS as error:
-            failure = translated(
-                error, request.url, connect_timeout, reused=exchange.reused, proxied=self._proxy is not None
-            )
-            self.counts.lost += isinstance(failure, LostReusedConnection)
-            self.counts.refused += isinstance(failure, EgressDenied)
-            raise failure from error.with_traceback(None)
+            raise self.counts.noted(
+                translated(error, request.url, connect_timeout, reused=exchange.reused, proxied=self._proxy is not None)
+            ) from error.with_traceback(None)
         finally:
             CURRENT.reset(token)
             waits.seconds += time.monotonic() - asked
