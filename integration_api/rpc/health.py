@@ -41,9 +41,10 @@ class Health:
         """Serve it."""
         handlers = {
             "Check": strangers.method("Health/Check", health_pb2.HealthCheckRequest, self._check),
-            "List": strangers.method("Health/List", health_pb2.HealthListRequest, self._list),
             "Watch": strangers.method("Health/Watch", health_pb2.HealthCheckRequest, self._watch),
         }
+        if hasattr(health_pb2, "HealthListRequest"):  # grpcio-health-checking has it since a version after our oldest
+            handlers["List"] = strangers.method("Health/List", health_pb2.HealthListRequest, self._list)
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(NAME, handlers),))
 
     def set(self, status: "health_pb2.HealthCheckResponse.ServingStatus") -> None:
@@ -67,7 +68,7 @@ class Health:
             await rpc.context.abort(grpc.StatusCode.NOT_FOUND, "no such service")
         await rpc.write(health_pb2.HealthCheckResponse(status=status))
 
-    async def _list(self, _: health_pb2.HealthListRequest, rpc: Rpc) -> None:
+    async def _list(self, _: "health_pb2.HealthListRequest", rpc: Rpc) -> None:
         """The statuses of all services."""
         statuses = {name: health_pb2.HealthCheckResponse(status=status) for name, status in self._statuses.items()}
         await rpc.write(health_pb2.HealthListResponse(statuses=statuses))

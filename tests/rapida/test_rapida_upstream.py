@@ -136,7 +136,7 @@ async def test_an_error_comes_back_with_its_details(path: str) -> None:
             grpc.StatusCode.RESOURCE_EXHAUSTED,
             "the account is used up",
         )
-        trailers = dict(caught.value.trailing_metadata())
+        trailers = dict(tuple(caught.value.trailing_metadata()))
         assert trailers["grpc-status-details-bin"] == _DETAILS
         assert trailers["x-reason"] == "quota"
 
