@@ -335,7 +335,7 @@ async def test_a_slow_reader_holds_up_the_original() -> None:
     async def pouring(original: Original, context: grpc.aio.ServicerContext) -> None:
         nonlocal written
         await original.read(context)
-        for _ in range(400):
+        for _ in range(1_000):
             await context.write(b"x" * 100_000)
             written += 1
 
@@ -346,11 +346,11 @@ async def test_a_slow_reader_holds_up_the_original() -> None:
         while before != written:  # until it stands still
             before = written
             await asyncio.sleep(0.3)
-        assert written < 200
+        assert written < 600  # what fits into the buffers of two connections is the machine's to say
         read = 1
         while await call.read() is not grpc.aio.EOF:
             read += 1
-        assert read == written == 400
+        assert read == written == 1_000
 
 
 async def test_a_slow_original_holds_up_the_writer() -> None:
