@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
+from grpc import StatusCode
+
 from caller.credentials import ApiCompatibility
 from caller.custom_llm.parameter_table import TABLE
 from caller.errors import CallerError
-from caller.remedies import remedy_for
+from caller.remedies import REMEDIES, remedy_for
 from integration_api import settings
 from integration_api.rpc.status import TABLE as STATUSES
 
@@ -49,9 +51,20 @@ def error_rows() -> str:
     """Every error: its reason, its status, who must act, what it means, what to do."""
     rows = [
         [_code(reason), _code(code.name), kind.fault.value, _plain(_first_sentence(kind)), _plain(remedy_for(kind))]
-        for kind, (code, reason) in STATUSES.items()
+        for kind in _kinds(CallerError)
+        if (kind in STATUSES or kind in REMEDIES) and any(parent in STATUSES for parent in kind.__mro__)
+        for code, reason in [_status(kind)]
     ]
     return _markdown(["reason", "status", "fault", "what happened", "what to do"], sorted(rows))
+
+
+def _kinds(kind: type[CallerError]) -> list[type[CallerError]]:
+    """The class and all below it: one with a remedy of its own shares its parent's reason, not always its fault."""
+    return [kind, *(below for child in kind.__subclasses__() for below in _kinds(child))]
+
+
+def _status(kind: type[CallerError]) -> tuple[StatusCode, str]:
+    return next(STATUSES[parent] for parent in kind.__mro__ if parent in STATUSES)
 
 
 def _first_sentence(kind: type[CallerError]) -> str:
