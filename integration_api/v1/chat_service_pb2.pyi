@@ -182,14 +182,16 @@ class ToolCallDelta(_message.Message):
     def __init__(self, index: _Optional[int] = ..., id: _Optional[str] = ..., name: _Optional[str] = ..., arguments_fragment: _Optional[str] = ..., choice_index: _Optional[int] = ...) -> None: ...
 
 class VerifyCredentialRequest(_message.Message):
-    __slots__ = ("provider_id", "credential", "model")
+    __slots__ = ("provider_id", "credential", "model", "checks")
     PROVIDER_ID_FIELD_NUMBER: _ClassVar[int]
     CREDENTIAL_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
+    CHECKS_FIELD_NUMBER: _ClassVar[int]
     provider_id: str
     credential: _messages_pb2.Credential
     model: str
-    def __init__(self, provider_id: _Optional[str] = ..., credential: _Optional[_Union[_messages_pb2.Credential, _Mapping]] = ..., model: _Optional[str] = ...) -> None: ...
+    checks: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, provider_id: _Optional[str] = ..., credential: _Optional[_Union[_messages_pb2.Credential, _Mapping]] = ..., model: _Optional[str] = ..., checks: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class VerifyCredentialResponse(_message.Message):
     __slots__ = ("ok", "checks", "compatibility", "endpoint_url")
