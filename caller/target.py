@@ -4,7 +4,7 @@ A `Target` says where and how; an `Ask` says what. One ask may be made of severa
 yet: that is `Caller.prepare`'s.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from caller.json_types import JsonValue
@@ -45,7 +45,7 @@ class Ask:
     answer can come back with the next ask; where it cannot, none is asked for."""
 
     messages: tuple[Message, ...] = field(repr=False)
-    tools: tuple[ToolDefinition, ...] = field(default=(), repr=False)
+    tools: Sequence[ToolDefinition] = field(default=(), repr=False)
     parse_think_tags: bool = False
     returns_state: bool = True
     labels: Mapping[str, str] = field(default_factory=dict, repr=False)

@@ -28,6 +28,7 @@ from integration_api.calls.calls import Calls
 from integration_api.calls.observer import Observer
 from integration_api.chat import service as chat
 from integration_api.chat.service import ChatService
+from integration_api.chat.view import ChatRequest
 from integration_api.rapida import service as unified_provider
 from integration_api.rapida.service import UnifiedProviderService
 from integration_api.rapida.upstream import UpstreamSettings
@@ -229,8 +230,8 @@ class Server:
         service = ChatService(self._calls, self._settings, self._access.credentials)
         guard = self.guard
         handlers = {
-            "Chat": guard.unary(f"{chat.NAME}/Chat", pb.ChatRequest, service.chat),
-            "StreamChat": guard.server_stream(f"{chat.NAME}/StreamChat", pb.ChatRequest, service.stream_chat),
+            "Chat": guard.unary(f"{chat.NAME}/Chat", ChatRequest, service.chat),
+            "StreamChat": guard.server_stream(f"{chat.NAME}/StreamChat", ChatRequest, service.stream_chat),
             "VerifyCredential": guard.unary(
                 f"{chat.NAME}/VerifyCredential", pb.VerifyCredentialRequest, service.verify_credential
             ),

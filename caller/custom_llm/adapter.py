@@ -28,7 +28,7 @@ class ResolvedCall:
     credential: Credential
     parameters: Parameters
     messages: tuple[Message, ...] = field(repr=False)
-    tools: tuple[ToolDefinition, ...] = ()
+    tools: Sequence[ToolDefinition] = ()
     parse_think_tags: bool = False
     returns_state: bool = True
     demands: Mapping[str, str] = field(default_factory=dict)

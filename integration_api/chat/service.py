@@ -13,6 +13,8 @@ from caller.target import Ask, Target, Timeouts
 from integration_api.calls.calls import Calls
 from integration_api.chat import request as v1_request
 from integration_api.chat import response as v1_response
+from integration_api.chat.tools import ToolCache
+from integration_api.chat.view import ChatRequest
 from integration_api.files.credential_store import CredentialStore, not_found
 from integration_api.rpc.rpc import Rpc
 from integration_api.settings import Settings
@@ -29,6 +31,7 @@ class ChatService:
         """`credentials`: those that requests may name; None where the server holds none."""
         self._calls = calls
         self._credentials = credentials
+        self._tools = ToolCache()
         self._timeouts = Timeouts(
             connect=settings.connect_timeout,
             first_output=settings.first_output_timeout,
@@ -38,7 +41,7 @@ class ChatService:
         self._max_attempts = settings.max_attempts
         self._max_answer = settings.max_answer_bytes
 
-    async def chat(self, request: pb.ChatRequest, rpc: Rpc) -> pb.ChatResponse:
+    async def chat(self, request: ChatRequest, rpc: Rpc) -> pb.ChatResponse:
         """One whole answer."""
         report = rpc.new_report(request.request_id)
         sink = _WholeAnswer(rpc, report, self._max_answer)
@@ -47,7 +50,7 @@ class ChatService:
         await running
         return sink.response
 
-    def stream_chat(self, request: pb.ChatRequest, rpc: Rpc) -> Awaitable[None]:
+    def stream_chat(self, request: ChatRequest, rpc: Rpc) -> Awaitable[None]:
         """The same answer, as it comes. Nothing leaves before the first output or the good end."""
         report = rpc.new_report(request.request_id)
         return self._calls.run(rpc, report, partial(self._read, request, rpc), _Frames(rpc, report, self._max_answer))
@@ -62,10 +65,11 @@ class ChatService:
         read = partial(self._target, request.provider_id, request.credential, rpc)
         return v1_response.models(await self._calls.list_models(rpc, rpc.new_report(), read))
 
-    def _read(self, request: pb.ChatRequest, rpc: Rpc) -> tuple[Ask, Target]:
+    def _read(self, request: ChatRequest, rpc: Rpc) -> tuple[Ask, Target]:
         self._calls.require(request.provider_id, rpc.report)
         credential = self._credential(request.credential, rpc)
-        return v1_request.chat_call(request, credential, self._timeouts, self._max_attempts)
+        read_tools = partial(self._tools.tools, rpc.client)
+        return v1_request.chat_call(request, credential, read_tools, self._timeouts, self._max_attempts)
 
     def _target(self, provider: str, credential: msg.Credential, rpc: Rpc, model: str = "") -> Target:
         self._calls.require(provider, rpc.report)

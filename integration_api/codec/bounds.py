@@ -27,12 +27,14 @@ _MAX_VIOLATIONS = 32
 
 class Violations(list[Violation]):
     """What was found wrong so far. Past a bound the request is refused with those: nobody reads a million of them.
-    `budget` is what the request's Structs may hold together, `texts` the JSON texts of its conversation and tools."""
+    `budget` is what the request's Structs may hold together, `texts` the JSON texts of its conversation and tools,
+    `pieces` how many parts and tool calls its messages may still have."""
 
     def __init__(self) -> None:
         super().__init__()
         self.budget = Budget()
         self.texts = Budget()
+        self.pieces = MAX_PIECES
 
     def json_text(self, path: str, text: str) -> str:
         """The text, which may be read as JSON later; nothing of it where it holds too many values."""

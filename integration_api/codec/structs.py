@@ -16,7 +16,7 @@ MAX_DEPTH = 32
 MAX_VALUES = 100_000
 _MAX_SENT_DEPTH = 28
 # Text that can be read as JSON later counts by its values; so short a text holds too few to matter.
-_SHORT_TEXT = 4_096
+SHORT_TEXT = 4_096
 # What an endpoint sent beyond our fields and is handed on, at most; each value costs a microsecond and more.
 MAX_SENT_VALUES = 100_000
 
@@ -37,6 +37,11 @@ class Budget:
         self._left = most
         self._texts = texts
 
+    @property
+    def left(self) -> int:
+        """How many values may still be read."""
+        return self._left
+
     def take(self, count: int) -> None:
         """Use up some of it.
 
@@ -53,7 +58,7 @@ class Budget:
         Raises:
             NotJsonError: there is not so much left.
         """
-        if not self._texts or len(text) <= _SHORT_TEXT or text.lstrip()[:1] not in ("{", "["):
+        if not self._texts or len(text) <= SHORT_TEXT or text.lstrip()[:1] not in ("{", "["):
             return
         if holds_more_values(text, self._left):
             self._left = 0
@@ -80,7 +85,7 @@ def struct_to_object(struct: struct_pb2.Struct, depth: int = 0, budget: Budget |
         match value.WhichOneof("kind"):
             case "string_value":
                 text = made[key] = value.string_value
-                if len(text) > _SHORT_TEXT:
+                if len(text) > SHORT_TEXT:
                     budget.take_text(text)
             case "struct_value":
                 made[key] = struct_to_object(value.struct_value, depth + 1, budget)
@@ -102,7 +107,7 @@ def value_to_json(value: struct_pb2.Value, depth: int = 0, budget: Budget | None
     match value.WhichOneof("kind"):
         case "string_value":
             text = value.string_value
-            if budget is not None and len(text) > _SHORT_TEXT:
+            if budget is not None and len(text) > SHORT_TEXT:
                 budget.take_text(text)
             return text
         case "number_value":
@@ -128,7 +133,7 @@ def _members(given: struct_pb2.ListValue, depth: int, budget: Budget) -> list[Js
     for value in values:
         if value.WhichOneof("kind") == "string_value":
             text = value.string_value
-            if len(text) > _SHORT_TEXT:
+            if len(text) > SHORT_TEXT:
                 budget.take_text(text)
             made += (text,)
         else:

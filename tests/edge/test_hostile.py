@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from integration_api.chat import request as v1_request
+from integration_api.codec.bounds import MAX_MESSAGES
 from integration_api.codec.structs import MAX_VALUES
 from integration_api.rpc.status import TABLE
 from integration_api.sandbox import Sandbox
@@ -211,7 +211,7 @@ def _struct(struct: struct_pb2.Struct, count: int) -> None:
 
 GIANTS: dict[str, tuple[Callable[[pb.ChatRequest], Any], str]] = {
     "messages": (lambda r: r.messages.extend([msg.Message()] * 2_000_000), "messages"),
-    "good messages": (lambda r: r.messages.extend([r.messages[0]] * v1_request.MAX_MESSAGES), "messages"),
+    "good messages": (lambda r: r.messages.extend([r.messages[0]] * MAX_MESSAGES), "messages"),
     "faults": (lambda r: r.messages.extend([msg.Message()] * 9_000), "messages[1]"),
     "empty parts": (
         lambda r: r.messages[0].user.content.extend([msg.ContentPart()] * 1_000),

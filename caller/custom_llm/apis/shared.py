@@ -15,12 +15,13 @@ from enum import Enum
 
 import msgspec
 
-from caller.custom_llm.adapter import HttpRequest
+from caller.custom_llm.adapter import HttpRequest, ResolvedCall
 from caller.custom_llm.parameter_table import merged
 from caller.errors import NotSupportedByApi, ProtocolError, RequestInvalid, ResponseTooLarge, Violation
 from caller.json_types import JsonObject, JsonValue, deeper_than, object_of, text_of, values_at_most
 from caller.messages import AssistantMessage, ContentPart, Message, TextPart, ToolDefinition, ToolMessage, joined_text
 from caller.parameters import Parameters
+from caller.tools import Translate, translated
 
 _decode = msgspec.json.Decoder().decode
 MAX_DEPTH = 200
@@ -310,6 +311,12 @@ def text_only(message: int, role: str, content: tuple[ContentPart, ...], api: st
         return text
     at = next(number for number, part in enumerate(content) if not isinstance(part, TextPart))
     raise unsupported(part_field(message, role, at), f"{api} carries only text here")
+
+
+def tools_json(call: ResolvedCall, form: str, translate: Translate) -> JsonValue:
+    """The tools of a call in a shape's words, which are `form`: kept ones need no translation, unless the endpoint
+    demands a change in tools."""
+    return translate(call.tools) if "tool_parameters" in call.demands else translated(call.tools, form, translate)
 
 
 def hosted(tool: ToolDefinition) -> JsonObject | None:

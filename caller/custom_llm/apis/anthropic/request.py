@@ -6,7 +6,7 @@ Documented drops: `tool_choice`, and `parallel_tool_calls` which is a part of it
 Source of the wire facts: Anthropic's API reference and SDK; deviations name the server.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from caller.credentials import ApiCompatibility, Credential
@@ -20,6 +20,7 @@ from caller.custom_llm.apis.shared import (
     json_schema_of,
     post_json,
     tool_choice_of,
+    tools_json,
     unsupported,
     with_headers,
 )
@@ -66,7 +67,7 @@ def messages_request(call: ResolvedCall, stream: bool) -> HttpRequest:
         body["system"] = system
     body["messages"] = conversation.wire()
     if call.tools:
-        body["tools"] = [hosted(tool) or _tool(tool) for tool in call.tools]
+        body["tools"] = tools_json(call, "anthropic", _tools)
     _tool_choice(body, call)
     for name, value in placed.known.items():
         if name not in _TRANSLATED:
@@ -152,6 +153,10 @@ def _response_format(body: JsonObject, parameters: Parameters) -> None:
         raise unsupported(
             path, f"{API} has no JSON mode without a schema; give a json_schema, or ask for JSON in words"
         )
+
+
+def _tools(tools: Sequence[ToolDefinition]) -> list[JsonValue]:
+    return [hosted(tool) or _tool(tool) for tool in tools]
 
 
 def _tool(tool: ToolDefinition) -> JsonValue:

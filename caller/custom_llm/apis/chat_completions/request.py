@@ -3,7 +3,7 @@
 Source of the wire facts: OpenAI's API reference; deviations name the server.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from caller.credentials import ApiCompatibility, Credential
@@ -19,6 +19,7 @@ from caller.custom_llm.apis.shared import (
     post_json,
     text_only,
     tool_choice_of,
+    tools_json,
     unsupported,
     with_headers,
 )
@@ -76,10 +77,10 @@ def chat_request(call: ResolvedCall, stream: bool, api: ApiCompatibility) -> Htt
     ours = _Ours(call.demands)
     body: JsonObject = {
         "model": call.parameters.model,
-        "messages": [_message(number, message, api, ours) for number, message in enumerate(call.messages)],
+        "messages": _messages(call.messages, api, ours),
     }
     if call.tools:
-        body["tools"] = [hosted(tool) or _tool(tool) for tool in call.tools]
+        body["tools"] = tools_json(call, "chat_completions", _tools)
     for name, value in placed.known.items():
         put(body, TABLE[name][api], value)
     _tool_choice(body, call)
@@ -124,28 +125,44 @@ def _tool_choice(body: JsonObject, call: ResolvedCall) -> None:
         body.pop("tool_choice", None)  # documented: applied only when tools are present
 
 
-def _message(number: int, message: Message, api: ApiCompatibility, ours: _Ours) -> JsonValue:
+def _messages(messages: Sequence[Message], api: ApiCompatibility, ours: _Ours) -> list[JsonValue]:
+    """The conversation. It is written anew on every turn: what most messages are costs no call for each of them."""
+    written: list[JsonValue] = []
     wire: JsonObject
-    match message:
-        case SystemMessage():
-            wire = {"role": "system", "content": message.text}
-        case DeveloperMessage():
-            wire = {"role": _developer(api, ours), "content": message.text}
-        case UserMessage():
-            wire = {"role": "user", "content": _content(number, message.content)}
-        case AssistantMessage():
-            wire = _assistant(message, ours)
-        case ToolMessage():
-            wire = {
-                "role": "tool",
-                "tool_call_id": message.tool_call_id,
-                "content": _tool_content(number, message, api),
-            }
-    return merged(wire, message.options) if message.options else wire
+    for number, message in enumerate(messages):
+        match message:
+            case AssistantMessage():
+                if message.tool_calls or message.provider_state or message.refusal:
+                    wire = _assistant(message, ours)
+                else:
+                    wire = {"role": "assistant", "content": message.text}
+            case UserMessage():
+                match message.content:
+                    case (TextPart() as part,) if not part.options:
+                        wire = {"role": "user", "content": part.text}
+                    case content:
+                        wire = {"role": "user", "content": _content(number, content)}
+            case ToolMessage():
+                wire = {
+                    "role": "tool",
+                    "tool_call_id": message.tool_call_id,
+                    "content": _tool_content(number, message, api),
+                }
+            case SystemMessage():
+                wire = {"role": "system", "content": message.text}
+            case DeveloperMessage():
+                wire = {"role": _developer(api, ours), "content": message.text}
+        written += (merged(wire, message.options) if message.options else wire,)
+    return written
 
 
 def _tool_content(number: int, message: ToolMessage, api: ApiCompatibility) -> JsonValue:
     """There is no field for failure: the model has to read it."""
+    match message.content:
+        case (TextPart() as part,) if not part.options:
+            return f"Error: {part.text}" if message.is_error else part.text
+        case _:
+            pass
     text = text_only(number, "tool", message.content, api.value)
     if not any(part.options for part in message.content):
         return f"Error: {text}" if message.is_error else text
@@ -215,6 +232,10 @@ def _file(number: int, at: int, part: FilePart) -> JsonObject:
     if part.filename:
         wire["filename"] = part.filename
     return wire
+
+
+def _tools(tools: Sequence[ToolDefinition]) -> list[JsonValue]:
+    return [hosted(tool) or _tool(tool) for tool in tools]
 
 
 def _tool(tool: ToolDefinition) -> JsonValue:

@@ -16,6 +16,7 @@ from caller.custom_llm.apis.shared import (
     json_schema_of,
     post_json,
     tool_choice_of,
+    tools_json,
     unsupported,
 )
 from caller.custom_llm.base_url import join
@@ -76,7 +77,7 @@ def gemini_request(call: ResolvedCall, stream: bool) -> HttpRequest:
     if conversation.system:
         body["systemInstruction"] = {"parts": conversation.system}
     if call.tools:
-        body["tools"] = _tools(call.tools)
+        body["tools"] = tools_json(call, "gemini", _tools)
     _tool_choice(body, call)
     for name, value in placed.known.items():
         _parameter(body, name, value, call.parameters)

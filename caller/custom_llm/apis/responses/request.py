@@ -11,6 +11,7 @@ Two things are sent that nobody asked for, each because the service keeps no con
 Source of the wire facts: OpenAI's API reference; deviations name the server.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from caller.credentials import ApiCompatibility, Credential
@@ -24,6 +25,7 @@ from caller.custom_llm.apis.shared import (
     json_schema_of,
     post_json,
     tool_choice_of,
+    tools_json,
     with_headers,
 )
 from caller.custom_llm.base_url import Operation, join
@@ -55,7 +57,7 @@ def responses_request(call: ResolvedCall, stream: bool) -> HttpRequest:
     items = input_items(call.messages, adapted, without_reasoning="encrypted_reasoning" in call.demands)
     body: JsonObject = {"model": call.parameters.model, "input": [*items]}
     if call.tools:
-        body["tools"] = [hosted(tool) or _tool(tool) for tool in call.tools]
+        body["tools"] = tools_json(call, "responses", _tools)
     _parameters(body, call, placed)
     merged(body, placed.rest)
     ours: set[str] = set()  # what nobody asked for
@@ -139,6 +141,10 @@ def _include(body: JsonObject, call: ResolvedCall, placed: Placed, *, encrypted:
     if wanted and (given is None or isinstance(given, list)):
         body["include"] = [*(given or []), *(name for name in wanted if name not in (given or []))]
     return ours
+
+
+def _tools(tools: Sequence[ToolDefinition]) -> list[JsonValue]:
+    return [hosted(tool) or _tool(tool) for tool in tools]
 
 
 def _tool(tool: ToolDefinition) -> JsonValue:
