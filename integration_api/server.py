@@ -300,7 +300,11 @@ def transport_settings(settings: Settings) -> TransportSettings:
         egress=EgressPolicy.parse(settings.egress_policy, allow),
         ca_file=settings.endpoint_ca_file,
         tls_strict=settings.endpoint_tls_strict,
-        pool=PoolLimits(total=settings.max_idle_connections, per_origin=settings.max_idle_per_endpoint),
+        pool=PoolLimits(
+            total=settings.max_idle_connections,
+            per_origin=settings.max_idle_per_endpoint,
+            idle_seconds=settings.endpoint_keepalive,
+        ),
         proxy=settings.endpoint_proxy,
     )
 

@@ -154,6 +154,11 @@ class Settings:
         512, "Most idle connections to endpoints that are kept; one client has at most half while others want them."
     )
     max_idle_per_endpoint: int = _setting(128, "Most idle connections that are kept to one endpoint's host and port.")
+    endpoint_keepalive: float = _setting(
+        90.0,
+        "Longest time that an idle connection to an endpoint is kept; less where the endpoint says so (Keep-Alive) or "
+        "closes it earlier; 0: none is kept.",
+    )
     drain_delay: float = _setting(0.0, "Time between NOT_SERVING and refusing new calls, for load balancers to notice.")
     shutdown_grace: float = _setting(
         30.0,

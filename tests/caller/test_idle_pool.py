@@ -16,6 +16,7 @@ class Kept:
         self.clean = clean
         self.closed = False
         self.gone: Callable[[], None] | None = None
+        self.idled = 0.0
 
     def park(self, on_gone: Callable[[], None]) -> None:
         self.gone = on_gone
@@ -110,3 +111,32 @@ async def test_idle_time_ends() -> None:
     await until(lambda: second.closed, 5)
     assert len(pool) == 0
     await asyncio.sleep(0)
+
+
+async def test_a_used_connection_knows_how_long_it_was_idle() -> None:
+    """What is lost then teaches for how long its endpoint's connections are kept."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    pool, (only,) = await filled(PoolLimits(), key())
+    await asyncio.sleep(0.01)
+
+    assert pool.take(key()) is only
+    assert 0 < only.idled <= loop.time() - began
+
+
+async def test_what_the_endpoint_announces_is_its_connections_time() -> None:
+    """Of the one that came with the announcement, and of those behind it."""
+    pool, _ = await filled(PoolLimits())
+    pool.put(key(), Kept(), announced=0.0)
+    pool.put(key("other"), Kept())
+
+    assert pool.take(key()) is None
+    assert pool.take(key("other")) is None
+
+
+async def test_a_loss_takes_the_others_of_its_kind_along() -> None:
+    """They may be as dead; another client's stay."""
+    pool, (first, second, other) = await filled(PoolLimits(), key(), key(), key("other"))
+    pool.lost(key(), 0.0)
+
+    assert [first.closed, second.closed, other.closed] == [True, True, False]

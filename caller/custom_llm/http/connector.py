@@ -33,8 +33,9 @@ from caller.custom_llm.http.egress import GuardedResolver, check_request, denied
 from caller.custom_llm.http.egress_policy import EgressDenied, EgressPolicy
 from caller.custom_llm.http.exchange import CURRENT, Exchange
 from caller.custom_llm.http.idle_pool import DEFAULT_LIMITS, IdlePool, PoolKey, PoolLimits
+from caller.custom_llm.http.idle_times import announced_seconds
 from caller.custom_llm.http.lookups import result
-from caller.custom_llm.http.names import Names
+from caller.custom_llm.http.names import LONGEST_TTL, Names
 from caller.custom_llm.http.protocol import EndpointProtocol
 
 if TYPE_CHECKING:
@@ -125,7 +126,8 @@ class EndpointConnector(TCPConnector):
         timeout: ClientTimeout,  # noqa: ASYNC109 -- aiohttp's value
         exchange: Exchange,
     ) -> EndpointProtocol:
-        exchange.host = (req.proxy or req.url).raw_host
+        server = req.proxy or req.url
+        exchange.host = server.raw_host
         token = CURRENT.set(exchange)
         try:
             async with asyncio.timeout(timeout.connect):
@@ -138,6 +140,7 @@ class EndpointConnector(TCPConnector):
                     await asyncio.sleep(0)
                     made = await self._create_connection(req, traces, timeout)
         except OSError as error:
+            self._names.forget(server.raw_host or "", server.port or 0)
             denied = denied_by(error)
             if denied is None:
                 raise
@@ -161,13 +164,15 @@ class EndpointConnector(TCPConnector):
             return
         self._acquired.discard(protocol)
         ours = self._keys.pop(protocol, None)
-        lost = isinstance(protocol, EndpointProtocol) and protocol.hung_up
-        if ours is None or should_close or not isinstance(protocol, EndpointProtocol) or not protocol.reusable:
+        if ours is None or not isinstance(protocol, EndpointProtocol):
             protocol.close()
-            if lost and ours is not None:
-                self._idle.drop_all(ours)  # what is tried next has a connection of its own
+        elif should_close or not protocol.reusable:
+            lost = protocol.hung_up
+            protocol.close()
+            if lost:
+                self._idle.lost(ours, protocol.idled)  # what is tried next has a connection of its own
         else:
-            self._idle.put(ours, protocol)
+            self._idle.put(ours, protocol, announced_seconds(protocol.keep_alive) if protocol.keep_alive else None)
 
     async def _resolve_host(self, host: str, port: int, traces: Sequence[Trace] | None = None) -> list[ResolveResult]:
         del traces
@@ -197,7 +202,7 @@ def make_connector(
     resolver: AbstractResolver | None = None,
     inner_factory: SocketFactoryType = open_socket,
     limits: PoolLimits = DEFAULT_LIMITS,
-    dns_ttl: float = 10.0,
+    dns_ttl: float = LONGEST_TTL,
     ssl_context: ssl.SSLContext | None = None,
     proxy: tuple[str, int] | None = None,
 ) -> EndpointConnector:

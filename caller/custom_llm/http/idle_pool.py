@@ -1,21 +1,27 @@
 """The idle connections: kept apart by partition, bounded per endpoint and in all, shared out among clients.
 
 Rule: it decides which connection is kept, taken and dropped; it knows no HTTP. How a connection knows that it is clean
-is its own business (`wake`), as is noticing that it has ended or that something came (`park`).
+is its own business (`wake`), as is noticing that it has ended or that something came (`park`); how long one is kept is
+`idle_times`'s.
 """
 
 import asyncio
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
+
+from caller.custom_llm.http.idle_times import IdleTimes
 
 # How often connections past their idle time are looked for, in seconds.
 _SWEEP: Final = 1.0
 
 
 class Idle(Protocol):
-    """A connection that can be kept."""
+    """A connection that can be kept. `idled` is set by the pool: for how long it was idle when it was taken, in
+    seconds."""
+
+    idled: float
 
     def park(self, on_gone: Callable[[], None]) -> None:
         """It is idle now: `on_gone` is called when it ends, or when anything comes."""
@@ -35,11 +41,11 @@ ConnectionT = TypeVar("ConnectionT", bound=Idle)
 
 @dataclass(frozen=True, slots=True)
 class PoolLimits:
-    """Bounds on idle connections, and how long one is kept, in seconds."""
+    """Bounds on idle connections, and how long one is kept at most, in seconds."""
 
     total: int = 512
     per_origin: int = 128
-    idle_seconds: float = 4.0
+    idle_seconds: float = 90.0
 
 
 DEFAULT_LIMITS: Final = PoolLimits()
@@ -55,6 +61,15 @@ class PoolKey(NamedTuple):
     partition: bytes
     origin: Hashable
     client: str
+
+
+class _Kept(NamedTuple):
+    """How an idle connection stands. `used`: an answer came on it, so the endpoint's time for idle ones holds."""
+
+    key: PoolKey
+    since: float
+    until: float
+    used: bool
 
 
 class _Group(Generic[ConnectionT]):
@@ -96,46 +111,50 @@ class IdlePool(Generic[ConnectionT]):
     def __init__(self, limits: PoolLimits) -> None:
         self._limits = limits
         self._loop = asyncio.get_running_loop()
-        self._until: dict[ConnectionT, tuple[PoolKey, float]] = {}
+        self._times = IdleTimes(limits.idle_seconds, self._loop.time)
+        self._kept: dict[ConnectionT, _Kept] = {}
         self._by_key: dict[PoolKey, list[ConnectionT]] = {}
         self._all: _Group[ConnectionT] = _Group(limits.total)
         self._origins: dict[Hashable, _Group[ConnectionT]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
-        return len(self._until)
+        return len(self._kept)
 
     def take(self, key: PoolKey) -> ConnectionT | None:
         """The clean connection that was used last, or None; those that are not clean are closed on the way."""
         while connections := self._by_key.get(key):
             connection = connections[-1]
-            _, until = self._until[connection]
-            self._forget(connection)
-            if connection.wake() and self._loop.time() < until:
+            kept = self._kept[connection]
+            now = self._loop.time()
+            clean = connection.wake()
+            if clean and now < kept.until:
+                self._forget(connection)
+                connection.idled = now - kept.since if kept.used else 0.0
                 return connection
+            if clean:
+                self._forget(connection)
+            else:
+                self._ended(connection)
             connection.close()
         return None
 
-    def put(self, key: PoolKey, connection: ConnectionT) -> None:
-        """Keep a connection, and close the one that is too much, if any."""
-        self._until[connection] = (key, self._loop.time() + self._limits.idle_seconds)
-        self._by_key.setdefault(key, []).append(connection)
-        origin = self._origins.get(key.origin)
-        if origin is None:
-            origin = self._origins[key.origin] = _Group(self._limits.per_origin)
-        for group in (origin, self._all):
-            group.add(connection, key.client)
-        connection.park(partial(self._forget, connection))
-        for group in (origin, self._all):
-            if group.is_over:
-                self._drop(group.superfluous())
-        if self._timer is None and self._until:
-            self._timer = self._loop.call_later(_SWEEP, self._sweep)
+    def put(self, key: PoolKey, connection: ConnectionT, announced: float | None = None) -> None:
+        """Keep a connection after an answer, and close the one that is too much, if any. `announced` is how long the
+        endpoint says that it keeps idle ones, in seconds."""
+        if announced is not None:
+            self._times.announced(key.origin, announced)
+        self._keep(key, connection, used=True)
 
-    def drop_all(self, key: PoolKey | None = None) -> None:
-        """Close the idle connections: of one key, whose endpoint has hung up on another of them, or all."""
-        for connection in tuple(self._until if key is None else self._by_key.get(key, ())):
-            self._drop(connection)
+    def lost(self, key: PoolKey, idled: float) -> None:
+        """One that was taken was lost before a byte came: others of its key may be lost, too, and so may those that are
+        idle for as long as it was."""
+        self._times.lost(key.origin, idled)
+        self._drop_each(self._by_key.get(key, ()))
+
+    def drop_all(self) -> None:
+        """Close every idle connection."""
+        self._drop_each(self._kept)
 
     def close(self) -> None:
         """Close every connection, and keep none from now on."""
@@ -144,16 +163,42 @@ class IdlePool(Generic[ConnectionT]):
             self._timer.cancel()
             self._timer = None
 
+    def _keep(self, key: PoolKey, connection: ConnectionT, *, used: bool) -> None:
+        now = self._loop.time()
+        self._kept[connection] = _Kept(key, now, now + self._times.of(key.origin), used)
+        self._by_key.setdefault(key, []).append(connection)
+        origin = self._origins.get(key.origin)
+        if origin is None:
+            origin = self._origins[key.origin] = _Group(self._limits.per_origin)
+        for group in (origin, self._all):
+            group.add(connection, key.client)
+        connection.park(partial(self._ended, connection))
+        for group in (origin, self._all):
+            if group.is_over:
+                self._drop(group.superfluous())
+        if self._timer is None and self._kept:
+            self._timer = self._loop.call_later(_SWEEP, self._sweep)
+
+    def _drop_each(self, connections: Iterable[ConnectionT]) -> None:
+        for connection in tuple(connections):
+            self._drop(connection)
+
     def _drop(self, connection: ConnectionT) -> None:
         self._forget(connection)
         connection.wake()  # it need not tell us of its end
         connection.close()
 
-    def _forget(self, connection: ConnectionT) -> None:
-        known = self._until.pop(connection, None)
-        if known is None:
-            return
-        key, _ = known
+    def _ended(self, connection: ConnectionT) -> None:
+        """The endpoint closed it, or sent something that was not asked for."""
+        kept = self._forget(connection)
+        if kept is not None and kept.used:
+            self._times.ended(kept.key.origin, self._loop.time() - kept.since)
+
+    def _forget(self, connection: ConnectionT) -> _Kept | None:
+        kept = self._kept.pop(connection, None)
+        if kept is None:
+            return None
+        key = kept.key
         self._all.remove(connection, key.client)
         origin = self._origins[key.origin]
         origin.remove(connection, key.client)
@@ -163,9 +208,9 @@ class IdlePool(Generic[ConnectionT]):
         theirs.remove(connection)
         if not theirs:
             del self._by_key[key]
+        return kept
 
     def _sweep(self) -> None:
         now = self._loop.time()
-        for connection in [connection for connection, (_, until) in self._until.items() if until <= now]:
-            self._drop(connection)
-        self._timer = self._loop.call_later(_SWEEP, self._sweep) if self._until else None
+        self._drop_each([connection for connection, kept in self._kept.items() if kept.until <= now])
+        self._timer = self._loop.call_later(_SWEEP, self._sweep) if self._kept else None

@@ -1,4 +1,5 @@
-"""What names lead to, remembered: answers for seconds, and for minutes which addresses did not answer in time.
+"""What names lead to, remembered: answers for half a minute at most, and for minutes which addresses did not answer in
+time.
 
 Rule: it remembers within bounds; what an answer may be is decided by the resolver below. A lookup is shared by the
 calls of one client only: behind a lookup of another client's, a good name would wait for that client's slow ones.
@@ -15,7 +16,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 _NAMES: Final = 1000
 # How long an address that was slower than another of its name stands behind the others, in seconds.
 _SLOW_SECONDS: Final = 300.0
-_LONGEST_TTL: Final = 30.0
+LONGEST_TTL: Final = 30.0  # addresses are checked at each connect, whatever is remembered
 KeyT = TypeVar("KeyT")
 ValueT = TypeVar("ValueT")
 
@@ -32,9 +33,9 @@ class _Answer:
 class Names:
     """The names of one event loop; `ttl` in seconds, at most 30."""
 
-    def __init__(self, resolver: AbstractResolver, *, ttl: float = 10.0) -> None:
+    def __init__(self, resolver: AbstractResolver, *, ttl: float = LONGEST_TTL) -> None:
         self._resolver = resolver
-        self._ttl = min(ttl, _LONGEST_TTL)
+        self._ttl = min(ttl, LONGEST_TTL)
         self._loop = asyncio.get_running_loop()
         self._answers: OrderedDict[tuple[str, int], _Answer] = OrderedDict()
         self._slow: OrderedDict[tuple[str, str], float] = OrderedDict()
@@ -60,6 +61,10 @@ class Names:
         if answered in attempted:
             for address in attempted[: attempted.index(answered)]:
                 _remember(self._slow, (host, address), self._loop.time() + _SLOW_SECONDS)
+
+    def forget(self, host: str, port: int) -> None:
+        """None of its addresses could be connected to: the name is looked up anew next time."""
+        self._answers.pop((host, port), None)
 
     def clear(self) -> None:
         """Forget every answer."""

@@ -16,6 +16,7 @@ import select
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 import aiohttp
@@ -40,6 +41,13 @@ _HEAD_END: Final = re.compile(rb"\r?\n\r?\n")
 # The first two bytes of a TLS record: an alert or a handshake, SSL 3 to TLS 1.3.
 _TLS_RECORD: Final = (b"\x15\x03", b"\x16\x03")
 _QUICKACK: Final[int | None] = getattr(socket, "TCP_QUICKACK", None)
+# Seconds of silence before the first probe, seconds between probes, and how many stay unanswered; where the system has
+# the options.
+_PROBES: Final = tuple(
+    (getattr(socket, name), value)
+    for name, value in (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
+    if hasattr(socket, name)
+)
 
 
 class UnacceptableAnswer(aiohttp.ClientError):
@@ -61,11 +69,14 @@ class _Parser(Protocol):
 
 
 class EndpointProtocol(ResponseHandler):
-    """One connection. `reused`: the running request is not its first."""
+    """One connection. `reused`: it was kept idle before the running request; `idled`: for how long, in seconds;
+    `keep_alive`: what the last answer's header of that name says."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self.reused = False
+        self.idled = 0.0
+        self.keep_alive = ""
         self._written = False
         self._answered = False
         self._on_gone: Callable[[], None] | None = None
@@ -116,9 +127,10 @@ class EndpointProtocol(ResponseHandler):
             and not transport.get_write_buffer_size()
         )
 
-    def head_is_read(self, parser: _Parser) -> None:
+    def head_is_read(self, message: RawResponseMessage, parser: _Parser) -> None:
         """What follows is the body."""
         self._answered = True
+        self.keep_alive = message.headers.get("Keep-Alive", "")
         self._parser = cast("HttpResponseParser", parser)
 
     def refuse(self, error: Exception) -> None:
@@ -203,6 +215,8 @@ class EndpointProtocol(ResponseHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self._socket = transport.get_extra_info("socket")
+        if self._socket is not None:
+            _probe(self._socket)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._gone()
@@ -265,7 +279,7 @@ class _Head:
 
     def _handed_over(self, message: _Message, upgraded: bool, rest: bytes) -> _Parsed:
         """The head, and what of the body came with it. A fault behind the head is the body's."""
-        self._protocol.head_is_read(self._parser)
+        self._protocol.head_is_read(message[0], self._parser)
         if upgraded or not rest:
             return (message,), upgraded, rest
         try:
@@ -297,6 +311,15 @@ class _Nothing:
 
     def pause_reading(self) -> None:
         return None
+
+
+def _probe(connection: socket.socket) -> None:
+    """Let the kernel ask a silent other side whether it is there: what stands between does not forget the connection,
+    and one whose endpoint is gone ends within half a minute, idle ones before they are used again."""
+    with suppress(OSError):  # it is closed already
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in _PROBES:
+            connection.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def _interim(code: int) -> bool:

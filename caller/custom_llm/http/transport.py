@@ -27,6 +27,7 @@ from caller.custom_llm.http.egress_policy import EgressPolicy
 from caller.custom_llm.http.exchange import CURRENT, Exchange
 from caller.custom_llm.http.faults import PROXY_AUTHENTICATION, THEIRS, proxy_refusal, translated
 from caller.custom_llm.http.idle_pool import DEFAULT_LIMITS, PoolLimits
+from caller.custom_llm.http.names import LONGEST_TTL
 from caller.custom_llm.http.partition import Partitions
 from caller.custom_llm.http.protocol import MAX_HEADER_LINE, MAX_HEADERS
 from caller.custom_llm.http.tls import endpoint_context
@@ -53,15 +54,14 @@ _PLAIN_ENCODINGS = frozenset({"", "identity", "none"})
 @dataclass(frozen=True, slots=True)
 class TransportSettings:
     """How endpoints are reached. `max_body_bytes` bounds one body, inflated; `ca_file` is trusted beside the system's
-    authorities, `tls_strict` wants certificates as RFC 5280 has them; the idle time in `pool` stays below what common
-    servers (uvicorn: 5 s) keep idle connections for; `dns_ttl` in seconds."""
+    authorities, `tls_strict` wants certificates as RFC 5280 has them; `dns_ttl` is in seconds, at most 30."""
 
     egress: EgressPolicy
     ca_file: str = ""
     tls_strict: bool = True
     proxy: str = field(default="", repr=False)
     pool: PoolLimits = DEFAULT_LIMITS
-    dns_ttl: float = 10.0
+    dns_ttl: float = LONGEST_TTL
     max_body_bytes: int = 256 * 1024 * 1024
     user_agent: str = "integration-api"
 
