@@ -47,6 +47,7 @@ KEYS: Mapping[str, tuple[str, str]] = MappingProxyType(
     }
 )
 KNOWN_KEYS = frozenset(spelling for spellings in KEYS.values() for spelling in spellings)
+KEY = "key"  # of credentials for providers' rows, which say into which header it goes; `custom-llm` has headers only
 
 # RFC 9110 token, and field values without control characters.
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -85,13 +86,26 @@ _PUBLIC_HEADERS = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
+class CredentialDefaults:
+    """What a provider's row completes a credential with. An empty `base_url` has to be given. A credential's `key` goes
+    into `key_header`, behind `key_scheme` where there is one."""
+
+    api: ApiCompatibility
+    base_url: str
+    key_header: str = "Authorization"
+    key_scheme: str = "Bearer"
+
+
+@dataclass(frozen=True, slots=True)
 class Credential:
-    """A validated credential. `exact_url`: `base_url` is the whole URL and is called as it is."""
+    """A validated credential. `exact_url`: `base_url` is the whole URL and is called as it is. A `key` for a
+    provider's row stands among the `headers`, too."""
 
     api: ApiCompatibility
     base_url: str = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
     exact_url: bool = False
+    key: str = field(default="", repr=False)
 
     @property
     def endpoint(self) -> str:
@@ -107,24 +121,27 @@ class Credential:
         written = [part.partition("=")[::2] for part in query.split("&")]
         in_query = [value for name, value in written if name not in _PUBLIC_IN_QUERY]
         in_headers = [value for name, value in self.headers.items() if name.lower() not in _PUBLIC_HEADERS]
-        return (*in_headers, *in_query, *(unquote_plus(value) for value in in_query))
+        keys = (self.key,) if self.key else ()
+        return (*keys, *in_headers, *in_query, *(unquote_plus(value) for value in in_query))
 
 
-def parse_credential(raw: Mapping[str, JsonValue]) -> Credential:
-    """Validate a credential object.
+def parse_credential(raw: Mapping[str, JsonValue], defaults: CredentialDefaults | None = None) -> Credential:
+    """Validate a credential object; `defaults` are those of the provider's row, None for `custom-llm`.
 
     Raises:
         CredentialInvalid: with one violation per fault.
     """
-    violations: list[Violation] = [_unknown_key(key) for key in raw if key not in KNOWN_KEYS]
-    api = _api(raw, violations)
-    base_url = _base_url(raw, violations)
+    known = KNOWN_KEYS if defaults is None else KNOWN_KEYS | {KEY}
+    violations: list[Violation] = [_unknown_key(key) for key in raw if key not in known]
+    api = _api(raw, violations, DEFAULT_API if defaults is None else defaults.api)
+    base_url = _base_url(raw, violations, "" if defaults is None else defaults.base_url)
     headers = _headers(raw, violations)
     exact = _exact_url(raw, violations)
+    key = "" if defaults is None else _key(raw, defaults, headers, violations)
     if violations:
         first = violations[0]
         raise CredentialInvalid(f"{first.field}: {first.description}", violations=violations)
-    return Credential(api, base_url, MappingProxyType(headers), exact)
+    return Credential(api, base_url, MappingProxyType(headers), exact, key)
 
 
 def _find(raw: Mapping[str, JsonValue], key: str) -> tuple[str, JsonValue]:
@@ -137,20 +154,20 @@ def _find(raw: Mapping[str, JsonValue], key: str) -> tuple[str, JsonValue]:
 
 def _unknown_key(key: str) -> Violation:
     hint = (
-        'keys travel as headers, for example "headers": {"Authorization": "Bearer …"}'
+        'keys travel as headers, for example "headers": {"Authorization": "Bearer …"}; `key` is for providers by name'
         if "key" in key.lower() or "token" in key.lower() or "auth" in key.lower()
         else "known are apiCompatibility, baseUrl, headers and exactUrl"
     )
     return Violation(f"{PATH}.{_shown(key)}", f"unknown key; {hint}")
 
 
-def _api(raw: Mapping[str, JsonValue], violations: list[Violation]) -> ApiCompatibility:
+def _api(raw: Mapping[str, JsonValue], violations: list[Violation], default: ApiCompatibility) -> ApiCompatibility:
     path, value = _find(raw, "apiCompatibility")
     if value is None and path.rpartition(".")[2] not in raw:
-        return DEFAULT_API
+        return default
     if not isinstance(value, str) or not value.strip():
         violations.append(Violation(path, f"must be a non-empty string when given: one of {_API_NAMES}"))
-        return DEFAULT_API
+        return default
     name = value.strip()
     if name in LEGACY_APIS:
         return LEGACY_APIS[name]
@@ -158,11 +175,13 @@ def _api(raw: Mapping[str, JsonValue], violations: list[Violation]) -> ApiCompat
         return ApiCompatibility(name)
     except ValueError:
         violations.append(Violation(path, f"unknown compatibility; must be one of {_API_NAMES}"))
-        return DEFAULT_API
+        return default
 
 
-def _base_url(raw: Mapping[str, JsonValue], violations: list[Violation]) -> str:
+def _base_url(raw: Mapping[str, JsonValue], violations: list[Violation], default: str) -> str:
     path, value = _find(raw, "baseUrl")
+    if default and value is None and path.rpartition(".")[2] not in raw:
+        return default
     if not isinstance(value, str) or not value.strip():
         violations.append(Violation(path, "must be a non-empty string, for example http://localhost:8000/v1"))
         return ""
@@ -254,3 +273,26 @@ def _exact_url(raw: Mapping[str, JsonValue], violations: list[Violation]) -> boo
     if value is not None:
         violations.append(Violation(path, "must be true or false"))
     return False
+
+
+def _key(
+    raw: Mapping[str, JsonValue], defaults: CredentialDefaults, headers: dict[str, str], violations: list[Violation]
+) -> str:
+    """The key of a provider's row; it is put into its header."""
+    if KEY not in raw:
+        return ""
+    value, path = raw[KEY], f"{PATH}.{KEY}"
+    key = value.strip() if isinstance(value, str) else ""
+    scheme = f"{defaults.key_scheme} " if defaults.key_scheme else ""
+    fault = _header_fault(defaults.key_header, scheme + key)
+    if not key:
+        fault = "must be a non-empty string when given"
+    elif scheme and key.lower().startswith(scheme.lower()):
+        fault = f"is the key alone: {defaults.key_scheme} is put before it"
+    elif defaults.key_header.lower() in {name.lower() for name in headers}:
+        fault = f"stands for the header {defaults.key_header}, which is given, too"
+    if fault:
+        violations.append(Violation(path, fault))
+        return ""
+    headers[defaults.key_header] = scheme + key
+    return key

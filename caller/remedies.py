@@ -9,7 +9,10 @@ from types import MappingProxyType
 from caller import errors
 from caller.errors import CallerError
 
-_KEY = 'put the endpoint\'s key into the credential\'s headers, for example {"Authorization": "Bearer …"}'
+_KEY = (
+    'put the endpoint\'s key into the credential\'s headers, for example {"Authorization": "Bearer …"}; of a provider '
+    "by name, into `key`"
+)
 _ROOT = "check baseUrl: it is the API's root, for example http://localhost:8000/v1"
 _RUNS = "check that the endpoint runs and that baseUrl names its host and port"
 _FIELDS = "mend the fields that the details name, and send the request again"
@@ -19,7 +22,7 @@ _LATER = "try again after the delay that the details name"
 REMEDIES: Mapping[type[CallerError], str] = MappingProxyType(
     {
         CallerError: "see the text",
-        errors.UnknownProvider: "name a provider that this service has, for example custom-llm",
+        errors.UnknownProvider: "name a provider that this service has: custom-llm, or one that ListProviders shows",
         errors.CredentialInvalid: "mend the fields of the credential that the details name",
         errors.RequestInvalid: _FIELDS,
         errors.NotSupportedByApi: "leave it out, choose another apiCompatibility, or give it inside model.parameters",

@@ -10,7 +10,7 @@ import click
 
 # In the order of the help.
 _COMMANDS = MappingProxyType(
-    {name: f"integration_api.commands.{name}" for name in ("serve", "sandbox", "chat", "demo", "health")}
+    {name: f"integration_api.commands.{name}" for name in ("serve", "sandbox", "chat", "providers", "demo", "health")}
 )
 
 

@@ -18,6 +18,7 @@ from caller.custom_llm.caller import CustomLLMCaller, Limits
 from caller.custom_llm.http.egress_policy import EgressPolicy
 from caller.custom_llm.http.idle_pool import PoolLimits
 from caller.custom_llm.http.transport import Transport, TransportSettings
+from caller.providers import CUSTOM
 from caller.registry import Registry
 from integration_api import __version__
 from integration_api.admin import Admin
@@ -74,8 +75,8 @@ class Server:
         self._transport = transport or Transport(transport_settings(settings))
         silence = SilenceLimits(settings.max_silent_bytes, settings.max_silent_events)
         limits = Limits(max_event_bytes=settings.max_event_bytes, silence=silence)
-        custom_llm = CustomLLMCaller(self._transport, limits)
-        registry = Registry({"custom-llm": custom_llm})
+        custom_llm = CustomLLMCaller(self._transport, limits, self._access.providers)
+        registry = Registry({CUSTOM: custom_llm}, self._access.providers, custom_llm)
         self.memory = MemoryGuard(memory_limit(settings.memory_limit_bytes))
         self.guard = Guard(
             settings.write_timeout,
@@ -236,6 +237,7 @@ class Server:
                 f"{chat.NAME}/VerifyCredential", pb.VerifyCredentialRequest, service.verify_credential
             ),
             "ListModels": guard.unary(f"{chat.NAME}/ListModels", pb.ListModelsRequest, service.list_models),
+            "ListProviders": guard.unary(f"{chat.NAME}/ListProviders", pb.ListProvidersRequest, service.list_providers),
         }
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(chat.NAME, handlers),))
 

@@ -55,6 +55,9 @@ class Settings:
     credentials_dir: str = _setting(
         "", "Directory of named credentials, one JSON file each, as Kubernetes mounts secrets; re-read on change."
     )
+    providers_file: str = _setting(
+        "", "JSON file of further providers by name: base URL, compatibility, the key's header; re-read on change."
+    )
     rapida_jwt_secret: str = _setting(
         "",
         "Secret that the Rapida platform signs its JWTs with (x-internal-service-key); empty: its service asks callers "
@@ -74,7 +77,7 @@ class Settings:
         "", "PEM file of the authorities of rapida_upstream's certificate; empty: the system's own."
     )
     rapida_own_providers: str = _setting(
-        "", "Comma-separated names of providers that are answered here beside custom-llm, and not by rapida_upstream."
+        "", "Comma-separated ids of providers by name that Rapida's clients are answered here beside custom-llm."
     )
     egress_policy: str = _setting(
         "open",

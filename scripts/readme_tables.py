@@ -16,6 +16,7 @@ from grpc import StatusCode
 from caller.credentials import ApiCompatibility
 from caller.custom_llm.parameter_table import TABLE
 from caller.errors import CallerError
+from caller.provider_table import PROVIDERS
 from caller.remedies import REMEDIES, remedy_for
 from integration_api import settings
 from integration_api.rpc.status import TABLE as STATUSES
@@ -73,9 +74,24 @@ def _first_sentence(kind: type[CallerError]) -> str:
     return text.partition(". ")[0].rstrip(".")
 
 
+def provider_rows() -> str:
+    """Every provider that is known by name."""
+    rows = (
+        [
+            f"[{_code(row.id)}]({row.documentation_url})",
+            _code(row.defaults.base_url) if row.defaults.base_url else "the credential's `baseUrl`",
+            _code(row.defaults.api.value),
+            _code(f"{row.defaults.key_header}: {f'{row.defaults.key_scheme} …'.strip()}"),
+            ", ".join(_code(f"{point}: {form or 'left out'}") for point, form in row.demands.items()),
+        ]
+        for row in sorted(PROVIDERS.values(), key=lambda row: row.id)
+    )
+    return _markdown(["provider", "base URL", "compatibility", "its key goes into", "known to want"], rows)
+
+
 # Each table stands on the page of its name.
 TABLES: Mapping[str, Callable[[], str]] = MappingProxyType(
-    {"parameters": parameters, "settings": setting_rows, "errors": error_rows}
+    {"parameters": parameters, "settings": setting_rows, "errors": error_rows, "providers": provider_rows}
 )
 
 

@@ -1,10 +1,11 @@
-"""The caller of `custom-llm`: makes calls ready for any endpoint that speaks one of the API shapes.
+"""The caller of `custom-llm` and of all providers' rows: makes calls ready for any endpoint that speaks one of the API
+shapes.
 
 It knows adapters and the transport by their types; it knows no wire format, and no gRPC. Making ready is pure: what
 cannot work is refused before anything waits.
 """
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from caller.call import CallReport
@@ -20,6 +21,7 @@ from caller.errors import CallerError
 from caller.events import Event
 from caller.messages import TextPart, UserMessage
 from caller.parameters import merge_parameters
+from caller.providers import NO_DEMANDS, NO_PROVIDERS, Providers
 from caller.target import Ask, Target
 
 # What the one small chat of a check asks.
@@ -38,9 +40,13 @@ class Limits:
 class CustomLLMCaller:
     """Makes calls ready. One instance serves all calls."""
 
-    def __init__(self, transport: Transport, limits: Limits) -> None:
+    def __init__(
+        self, transport: Transport, limits: Limits, providers: Callable[[], Providers] = lambda: NO_PROVIDERS
+    ) -> None:
+        """`providers` gives the rows that targets may name; they complete the credentials of these."""
         self._transport = transport
         self._limits = limits
+        self._providers = providers
         self._demands = Demands()
 
     @property
@@ -54,7 +60,8 @@ class CustomLLMCaller:
         Raises:
             ClientError: what is wrong with it.
         """
-        credential = parse_credential(target.credential)
+        row = self._providers().get(target.provider.lower())
+        credential = parse_credential(target.credential, row.defaults if row else None)
         call = ResolvedCall(
             credential=credential,
             parameters=merge_parameters(target.parameters),
@@ -62,6 +69,7 @@ class CustomLLMCaller:
             tools=ask.tools,
             parse_think_tags=ask.parse_think_tags,
             returns_state=ask.returns_state,
+            demands=row.demands_of(credential.api) if row else NO_DEMANDS,
         )
         return PreparedCall(
             target,
@@ -78,7 +86,8 @@ class CustomLLMCaller:
         Raises:
             CredentialInvalid: it is malformed.
         """
-        credential = parse_credential(target.credential)
+        row = self._providers().get(target.provider.lower())
+        credential = parse_credential(target.credential, row.defaults if row else None)
 
         def small_chat(target: Target) -> PreparedCall:
             return self.prepare(target, _PROBE, stream=False)
@@ -194,7 +203,8 @@ class PreparedCall:
         """The call with what the endpoint is known to demand."""
         if not (self._memory or self._lessons):
             return self._call
-        return replace(self._call, demands={**self._memory.known(self._memory_key()), **self._lessons})
+        learned = self._memory.known(self._memory_key())
+        return replace(self._call, demands={**self._call.demands, **learned, **self._lessons})
 
     def _memory_key(self) -> bytes:
         if not self._key:

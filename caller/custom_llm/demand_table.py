@@ -205,6 +205,8 @@ NAMES = {
     "developer_as_system": r"\brole\b.{0,40}\bnot support\b.{0,20}\bsystem\b",
     "include": r"[`'\"]include[`'\"]|\binclude(?:\[|:| is)|\bencrypted[ _]content\b.{0,40}\bnot supported\b",
 }
+# The points of a request that can be known to be demanded in another form, by rejections or by a provider's row.
+POINTS = frozenset({*(row.point for row in TABLE), *NAMES})
 # The room that a context leaves: its size, and what the input takes of it. vLLM: "maximum context length is 2048 tokens
 # and your request has 12 input tokens (4096 > 2048 - 12)".
 CONTEXT = re.compile(r"\b(?:context|model)(?: length| window| size| limit)?\b\D{0,40}(\d{1,9})\b", re.IGNORECASE)

@@ -1,16 +1,20 @@
-"""What stands between a caller and the service: its certificates, who callers are, and the credentials it holds.
+"""What stands between a caller and the service: its certificates, who callers are, the credentials that it holds, and
+the providers that it knows by name.
 
 Made once from the settings; every file behind it is kept current by one watcher.
 """
 
 import ipaddress
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import grpc
 
+from caller.providers import Providers
 from integration_api.auth import tls
 from integration_api.auth.authenticator import Authenticate, authenticator, is_authenticated_setup
 from integration_api.files.credential_store import CredentialStore
+from integration_api.files.provider_rows import watched_providers
 from integration_api.files.reload import FileWatcher, Watched
 from integration_api.settings import Settings
 
@@ -23,6 +27,7 @@ class Access:
     identify: Authenticate | None
     certificates: Watched[grpc.ServerCertificateConfiguration] | None
     credentials: CredentialStore | None
+    providers: Callable[[], Providers]
 
 
 def make_access(settings: Settings) -> Access:
@@ -32,11 +37,14 @@ def make_access(settings: Settings) -> Access:
         ValueError: settings that do not go together.
     """
     files = FileWatcher()
+    providers = watched_providers(settings.providers_file, files)
+    held = CredentialStore(settings.credentials_dir, files, providers) if settings.credentials_dir else None
     return Access(
         files=files,
         identify=authenticator(settings, files),
         certificates=tls.watched_certificates(settings, files),
-        credentials=CredentialStore(settings.credentials_dir, files) if settings.credentials_dir else None,
+        credentials=held,
+        providers=providers,
     )
 
 

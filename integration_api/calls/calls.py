@@ -17,6 +17,7 @@ from caller.coalesce import coalesced
 from caller.errors import CallerError, ClientTimeout, InternalError, clipped
 from caller.events import Event
 from caller.fold import Folder
+from caller.providers import Provider
 from caller.registry import Registry
 from caller.target import Ask, Target
 from integration_api.calls.admission import Admission
@@ -131,6 +132,10 @@ class Calls:
             inspection = self._inspection(client, report, read())
             async with self._admitted(report):
                 return await inspection.list_models(report)
+
+    def providers(self) -> tuple[Provider, ...]:
+        """The providers that are known by name."""
+        return self._registry.rows()
 
     def require(self, provider: str, report: CallReport | None = None) -> None:
         """Refuse a provider that nothing answers to; `report` is told who was asked for. The first thing that a `read`

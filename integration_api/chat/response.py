@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import assert_never
 
 from caller.call import CallReport, Choice, Completion, Model, Verification
+from caller.custom_llm.base_url import without_query
 from caller.events import (
     Event,
     Finished,
@@ -18,6 +19,7 @@ from caller.events import (
     ToolCallDelta,
     UsageReported,
 )
+from caller.providers import Provider
 from integration_api.codec.common import seconds, usage
 from integration_api.codec.structs import fill_struct
 from integration_api.v1 import chat_service_pb2 as pb
@@ -119,6 +121,21 @@ def models(found: Iterable[Model]) -> pb.ListModelsResponse:
         if model.provider_fields:
             fill_struct(wire.provider_fields, model.provider_fields)
     return response
+
+
+def providers(rows: Iterable[Provider]) -> pb.ListProvidersResponse:
+    """The providers that are known by name, in the order of their ids."""
+    return pb.ListProvidersResponse(
+        providers=[
+            pb.Provider(
+                id=row.id,
+                base_url=without_query(row.defaults.base_url),
+                compatibility=row.defaults.api.value,
+                documentation_url=row.documentation_url,
+            )
+            for row in sorted(rows, key=lambda row: row.id)
+        ]
+    )
 
 
 def _choice(choice: Choice) -> msg.Choice:

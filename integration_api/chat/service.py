@@ -65,23 +65,28 @@ class ChatService:
         read = partial(self._target, request.provider_id, request.credential, rpc)
         return v1_response.models(await self._calls.list_models(rpc, rpc.new_report(), read))
 
+    async def list_providers(self, request: pb.ListProvidersRequest, rpc: Rpc) -> pb.ListProvidersResponse:
+        """The providers that are known by name."""
+        del request, rpc
+        return v1_response.providers(self._calls.providers())
+
     def _read(self, request: ChatRequest, rpc: Rpc) -> tuple[Ask, Target]:
         self._calls.require(request.provider_id, rpc.report)
-        credential = self._credential(request.credential, rpc)
+        credential = self._credential(request.credential, request.provider_id, rpc)
         read_tools = partial(self._tools.tools, rpc.client)
         return v1_request.chat_call(request, credential, read_tools, self._timeouts, self._max_attempts)
 
     def _target(self, provider: str, credential: msg.Credential, rpc: Rpc, model: str = "") -> Target:
         self._calls.require(provider, rpc.report)
         parameters: JsonObject = {"model.name": model} if model else {}
-        value = self._credential(credential, rpc)
+        value = self._credential(credential, provider, rpc)
         return Target(provider, value, self._timeouts, parameters, self._max_attempts)
 
-    def _credential(self, credential: msg.Credential, rpc: Rpc) -> JsonObject:
+    def _credential(self, credential: msg.Credential, provider: str, rpc: Rpc) -> JsonObject:
         if credential.WhichOneof("source") == "name":
             if self._credentials is None:
                 raise not_found(credential.name)
-            return self._credentials.find(credential.name, rpc.identity)
+            return self._credentials.find(credential.name, rpc.identity, provider)
         return v1_request.credential_value(credential)
 
 

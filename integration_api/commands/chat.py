@@ -12,6 +12,7 @@ import grpc
 from google.protobuf import json_format
 
 from caller.json_types import JsonObject, JsonValue
+from caller.providers import CUSTOM
 from integration_api.commands.asking import ask
 from integration_api.commands.connection import Connection, connection_options
 from integration_api.commands.failures import explained
@@ -27,17 +28,22 @@ _COMPATIBILITIES = (
     "anthropic_messages",
     "gemini_generate_content",
 )
+_DEFAULT = "openai_compatible"
 _EXAMPLES = """\b
 Examples:
   integration-api chat --base-url http://127.0.0.1:8000/v1 --model tokens:n=20,gap=100ms hi
   integration-api chat --base-url https://llm.example.com/v1 --header 'Authorization=Bearer env:LLM_KEY' \\
       --model llama3.1 --param temperature=0.4 --system 'Be brief.' 'Why is the sky blue?'
+  integration-api chat --provider groq --key env:GROQ_API_KEY --model llama-3.1-8b-instant hi
 """
 
 
 @click.command(epilog=_EXAMPLES)
 @connection_options
 @click.option("--provider", default="custom-llm", show_default=True, help="The provider's id.")
+@click.option(
+    "--key", type=SECRET, default="", help="The key of a --provider that is known by name: text, env:NAME or @FILE."
+)
 @click.option("--base-url", default="", help="Where the chat endpoint is, as the service reaches it.")
 @click.option("--credential", "held", default="", help="A credential that the service holds, by its name.")
 @click.option("--exact-url", is_flag=True, help="Call --base-url as it is, without the path of the API behind it.")
@@ -51,10 +57,8 @@ Examples:
 )
 @click.option(
     "--compatibility",
-    default="openai_compatible",
-    show_default=True,
     type=click.Choice(_COMPATIBILITIES),
-    help="The API that the endpoint speaks.",
+    help=f"The API that the endpoint speaks.  [default: {_DEFAULT}, or the provider's own]",
 )
 @click.option("--model", required=True, help="The model's name.")
 @click.option(
@@ -82,11 +86,12 @@ def command(
     *,
     connection: Connection,
     provider: str,
+    key: str,
     base_url: str,
     held: str,
     exact_url: bool,
     headers: Sequence[tuple[str, str]],
-    compatibility: str,
+    compatibility: str | None,
     model: str,
     params: Sequence[tuple[str, JsonValue]],
     parameters: Mapping[str, JsonValue],
@@ -103,11 +108,19 @@ def command(
     MESSAGE is what the user says; without it, standard input is. The answer goes to standard output; reasoning, usage
     and the time to the first output go to standard error. Ends with 1 when the call fails.
     """
-    if bool(base_url) == bool(held):
-        raise click.UsageError("say which endpoint is asked: either --base-url or --credential")
-    value: JsonObject = {"apiCompatibility": compatibility, "baseUrl": base_url, "headers": dict(headers)}
-    if exact_url:
-        value["exactUrl"] = True
+    custom = provider.lower() == CUSTOM
+    if (held and base_url) or (custom and not (held or base_url)):
+        raise click.UsageError("say which endpoint is asked: --base-url, --credential, or --provider with --key")
+    if key and (custom or held):
+        raise click.UsageError("--key is for a --provider that is known by name; others take --header")
+    given: JsonObject = {
+        "apiCompatibility": compatibility or (_DEFAULT if custom else ""),
+        "baseUrl": base_url,
+        "headers": dict(headers),
+        "exactUrl": exact_url,
+        "key": key,
+    }
+    value: JsonObject = {name: each for name, each in given.items() if each}
     request = build_request(
         provider=provider,
         credential={"name": held} if held else {"value": value},

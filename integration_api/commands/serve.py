@@ -17,6 +17,8 @@ import click
 import structlog
 
 from caller.custom_llm.http.egress_policy import EgressPolicy
+from caller.provider_table import PROVIDERS
+from caller.registry import nearest
 from integration_api import log
 from integration_api.auth.access import exposed, fault_of, is_loopback
 from integration_api.auth.authenticator import is_authenticated_setup
@@ -157,8 +159,16 @@ def doubtful(settings: Settings, environ: Mapping[str, str]) -> Iterator[tuple[s
         yield "settings.upstream_for_nobody", {"upstream": settings.rapida_upstream, "advice": advice}
     if settings.egress_policy == "allowlist" and not settings.egress_allow.strip(" ,"):
         yield "settings.empty_allowlist", {"advice": "no endpoint may be called: list them in egress_allow"}
-    for name, nearest in unknown_names(environ):
-        advice = f"no setting has this name; did you mean {nearest}?" if nearest else "no setting has this name"
+    own = [name.strip().lower() for name in settings.rapida_own_providers.split(",")]
+    for name in own if not settings.providers_file else ():
+        if name and name not in PROVIDERS:
+            near = " or ".join(nearest(name, sorted(PROVIDERS)))
+            advice = f"no provider has this name; did you mean {near}?" if near else "no provider has this name"
+            yield "settings.unknown_provider", {"name": name, "advice": advice}
+    for name, nearest_name in unknown_names(environ):
+        advice = (
+            f"no setting has this name; did you mean {nearest_name}?" if nearest_name else "no setting has this name"
+        )
         yield "settings.unknown", {"name": name, "advice": advice}
 
 

@@ -6,13 +6,14 @@
      "headers": {"Authorization": "Bearer sk-…"},
      "allowed_callers": ["billing"]}
 
+With `"provider": "openai"` it is one for that provider only, and may hold a `key` instead of `baseUrl` and `headers`.
 Without `allowed_callers` every caller may. A named credential is used as a whole: its base URL comes from the same
 file as its keys, so a request can choose the name and nothing else. Names are looked up in a table; no path is ever
 made of one. It knows files and domain values, no gRPC.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ import structlog
 from caller.credentials import parse_credential
 from caller.errors import CredentialForbidden, CredentialInvalid, CredentialNotFound, Violation
 from caller.json_types import JsonObject, JsonValue
+from caller.providers import CUSTOM, NO_PROVIDERS, Providers
 from integration_api.files.reload import FileWatcher, Found, Watched, readable
 
 MAX_CREDENTIALS = 4096
@@ -36,24 +38,29 @@ _PATH = "credential.name"
 class _Stored:
     value: JsonObject = field(repr=False)
     allowed: frozenset[str] | None
+    provider: str
 
 
 class CredentialStore:
     """Finds credentials by name. Made with a watcher, which keeps it current."""
 
-    def __init__(self, directory: str, files: FileWatcher) -> None:
+    def __init__(
+        self, directory: str, files: FileWatcher, providers: Callable[[], Providers] = lambda: NO_PROVIDERS
+    ) -> None:
+        """`providers` gives the rows that credentials may be for."""
         self._directory = Path(directory)
+        self._providers = providers
         self._log = structlog.get_logger("integration_api.credentials")
         self._good: Mapping[str, _Stored] = {}
         self._stored: Watched[Mapping[str, _Stored]] = files.add(
             Watched("credentials_dir", self._files, self._parse, MAX_FILE_BYTES)
         )
 
-    def find(self, name: str, identity: str) -> JsonObject:
-        """The credential of this name, for this caller (empty: an anonymous one).
+    def find(self, name: str, identity: str, provider: str = CUSTOM) -> JsonObject:
+        """The credential of this name, for this caller (empty: an anonymous one) and this provider.
 
         Raises:
-            CredentialInvalid: the name cannot be one.
+            CredentialInvalid: the name cannot be one, or it is one of another provider.
             CredentialNotFound, CredentialForbidden: see there.
         """
         if not _NAME.fullmatch(name):
@@ -65,6 +72,10 @@ class CredentialStore:
         if stored.allowed is not None and identity not in stored.allowed:
             who = f"the caller {identity!r}" if identity else "a caller that does not say who it is"
             raise CredentialForbidden(f"the credential {name!r} is not for {who}")
+        if stored.provider and stored.provider != provider.lower():
+            # A key would otherwise go wherever the row leads that the request names.
+            advice = f"is a credential for the provider {stored.provider}: name that one"
+            raise CredentialInvalid(f"{_PATH}: {advice}", violations=[Violation("provider_id", advice)])
         return dict(stored.value)
 
     def _files(self) -> Sequence[Path]:
@@ -82,7 +93,7 @@ class CredentialStore:
         for path, raw in found.items():
             name = path.name.removesuffix(_SUFFIX)
             try:
-                stored[name] = _parsed(name, raw)
+                stored[name] = _parsed(name, raw, self._providers())
             except (ValueError, OSError) as error:
                 self._log.error("credential.broken", name=name, error=str(error))
                 if name in self._good:
@@ -99,7 +110,7 @@ def not_found(name: str) -> CredentialNotFound:
     return CredentialNotFound(f"{_PATH}: {name[:128]!r}: {advice}", violations=[Violation(_PATH, advice)])
 
 
-def _parsed(name: str, raw: bytes | OSError) -> _Stored:
+def _parsed(name: str, raw: bytes | OSError, providers: Providers) -> _Stored:
     """One file.
 
     Raises:
@@ -110,11 +121,16 @@ def _parsed(name: str, raw: bytes | OSError) -> _Stored:
         raise ValueError("the name holds more than letters, digits, dots, underscores and hyphens, or is too long")
     value = _object(readable(raw))
     allowed = value.pop("allowed_callers", None)
+    provider = value.pop("provider", CUSTOM)
+    named = provider.lower() if isinstance(provider, str) else ""
+    if named != CUSTOM and named not in providers:
+        raise ValueError("provider must be the id of a provider that this service knows by name")
+    row = providers.get(named)
     try:
-        parse_credential(value)
+        parse_credential(value, row.defaults if row else None)
     except CredentialInvalid as error:
         raise ValueError(error.message) from None
-    return _Stored(value, _names(allowed))
+    return _Stored(value, _names(allowed), named if row else "")
 
 
 def _object(raw: bytes) -> JsonObject:

@@ -45,7 +45,8 @@ class RapidaCalls:
         self._max_attempts = settings.max_attempts
         self._max_answer = settings.max_answer_bytes
         self._upper_case = settings.rapida_upper_case_metrics
-        self._own = own_providers(settings) if settings.rapida_upstream.strip() else None
+        self._own = own_providers(settings)
+        self._passes_on = bool(settings.rapida_upstream.strip())
 
     def chat(self, request: pb.ChatRequest, report: CallReport) -> tuple[Ask, Target]:
         """What a request asks, and of whom.
@@ -54,7 +55,7 @@ class RapidaCalls:
             ClientError: what is wrong with it.
         """
         provider = self._known(request.providerName, report)
-        credential = credential_value(request.credential, request.connectionOptions)
+        credential = credential_value(request.credential, request.connectionOptions, provider)
         ask, parameters = ask_of(request)
         return ask, self._target(provider, credential, parameters)
 
@@ -76,7 +77,8 @@ class RapidaCalls:
         Raises:
             ClientError: what is wrong with it.
         """
-        return self._target(self._known(provider, report), credential_value(credential, {}), {})
+        provider = self._known(provider, report)
+        return self._target(provider, credential_value(credential, {}, provider), {})
 
     def configuration(self, wire: pb.StreamChatConfiguration) -> Configuration:
         """What a stream is configured to.
@@ -85,7 +87,7 @@ class RapidaCalls:
             ClientError: what is wrong with it.
         """
         provider = self._known(wire.providerName)
-        credential = credential_value(wire.credential, wire.connectionOptions)
+        credential = credential_value(wire.credential, wire.connectionOptions, provider)
         self.calls.check(self._target(provider, credential, {}))
         return Configuration(provider.lower(), credential, turns_wait(wire.connectionOptions))
 
@@ -94,12 +96,14 @@ class RapidaCalls:
 
     def elsewhere(self, provider: str) -> bool:
         """Whether a provider is answered by the original integration-api."""
-        return self._own is not None and provider.lower() not in self._own
+        return self._passes_on and provider.lower() not in self._own
 
     def _known(self, provider: str, report: CallReport | None = None) -> str:
         if self.elsewhere(provider):  # of a turn: everything else is passed on before it is read
             name = clipped(provider.lower(), 100)
             raise RequestInvalid(f"provider {name} is answered elsewhere: configure a stream of its own for it")
+        if provider.lower() not in self._own:
+            raise unsupported("chat", provider)
         try:
             self.calls.require(provider, report)
         except UnknownProvider as error:

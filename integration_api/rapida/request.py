@@ -7,7 +7,7 @@ parameters are `parameters`'.
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 
-from caller.credentials import KEYS, KNOWN_KEYS, LEGACY_APIS, PATH, ApiCompatibility
+from caller.credentials import KEY, KEYS, KNOWN_KEYS, LEGACY_APIS, PATH, ApiCompatibility
 from caller.errors import CredentialInvalid, RequestInvalid, Violation, clipped
 from caller.json_types import JsonObject
 from caller.messages import (
@@ -20,6 +20,7 @@ from caller.messages import (
     ToolMessage,
     UserMessage,
 )
+from caller.providers import CUSTOM
 from caller.target import Ask
 from integration_api import unified_messages_pb2 as msg
 from integration_api import unified_provider_pb2 as pb
@@ -61,8 +62,9 @@ def ask_of(request: pb.ChatRequest | pb.StreamChatInput) -> tuple[Ask, JsonObjec
     return Ask(messages, tools, returns_state=False), parameters
 
 
-def credential_value(credential: msg.Credential, options: Mapping[str, str]) -> JsonObject:
-    """The credential's known fields, with the API compatibility that the connection options ask for.
+def credential_value(credential: msg.Credential, options: Mapping[str, str], provider: str) -> JsonObject:
+    """The credential's known fields, with the API compatibility that the connection options ask for. A `key` is
+    known of providers by name.
 
     Raises:
         CredentialInvalid: a field that JSON cannot hold.
@@ -72,7 +74,8 @@ def credential_value(credential: msg.Credential, options: Mapping[str, str]) -> 
     try:
         check_size(credential.value)
         budget = Budget(MAX_CREDENTIAL_VALUES, texts=False)
-        value = {key: value_to_json(fields[key], 0, budget) for key in KNOWN_KEYS if key in fields}
+        known = KNOWN_KEYS if provider.lower() == CUSTOM else KNOWN_KEYS | {KEY}
+        value = {key: value_to_json(fields[key], 0, budget) for key in known if key in fields}
     except NotJsonError as fault:
         raise CredentialInvalid(f"{PATH}: {fault}", violations=[Violation(PATH, str(fault))]) from None
     transport = options.get(TRANSPORT, "").strip()

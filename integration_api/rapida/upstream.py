@@ -23,6 +23,7 @@ from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 
 from caller.errors import CallerUnauthenticated, ServiceStopped, clipped
+from caller.providers import CUSTOM
 from integration_api.auth.authenticator import Authenticate
 from integration_api.rpc.guard import Guard
 from integration_api.rpc.rpc import ClientGoneError, Metadata, Rpc
@@ -31,7 +32,6 @@ from integration_api.settings import Settings
 
 HOP: Final = "x-integration-api-hop"
 _PACKAGE: Final = "integration_api"
-_OWN_PROVIDER: Final = "custom-llm"
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
 _LOOP: Final = "this call was passed on once already: rapida_upstream leads back to this service"
 # What belongs to one connection, or is made anew on the next; binary ones of grpc's (`grpc-status-details-bin`) go on.
@@ -110,7 +110,7 @@ class UpstreamSettings:
 def own_providers(settings: Settings) -> frozenset[str]:
     """Names of the providers that are answered here, in lower case."""
     listed = (name.strip().lower() for name in settings.rapida_own_providers.split(","))
-    return frozenset({_OWN_PROVIDER, *filter(None, listed)})
+    return frozenset({CUSTOM, *filter(None, listed)})
 
 
 def check_passing_on(rpc: Rpc) -> None:

@@ -242,3 +242,25 @@ class Model(_message.Message):
     owned_by: str
     provider_fields: _struct_pb2.Struct
     def __init__(self, id: _Optional[str] = ..., owned_by: _Optional[str] = ..., provider_fields: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
+
+class ListProvidersRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListProvidersResponse(_message.Message):
+    __slots__ = ("providers",)
+    PROVIDERS_FIELD_NUMBER: _ClassVar[int]
+    providers: _containers.RepeatedCompositeFieldContainer[Provider]
+    def __init__(self, providers: _Optional[_Iterable[_Union[Provider, _Mapping]]] = ...) -> None: ...
+
+class Provider(_message.Message):
+    __slots__ = ("id", "base_url", "compatibility", "documentation_url")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    BASE_URL_FIELD_NUMBER: _ClassVar[int]
+    COMPATIBILITY_FIELD_NUMBER: _ClassVar[int]
+    DOCUMENTATION_URL_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    base_url: str
+    compatibility: str
+    documentation_url: str
+    def __init__(self, id: _Optional[str] = ..., base_url: _Optional[str] = ..., compatibility: _Optional[str] = ..., documentation_url: _Optional[str] = ...) -> None: ...

@@ -59,6 +59,11 @@ class ChatServiceStub(object):
                 request_serializer=integration__api_dot_v1_dot_chat__service__pb2.ListModelsRequest.SerializeToString,
                 response_deserializer=integration__api_dot_v1_dot_chat__service__pb2.ListModelsResponse.FromString,
                 _registered_method=True)
+        self.ListProviders = channel.unary_unary(
+                '/integration_api.v1.ChatService/ListProviders',
+                request_serializer=integration__api_dot_v1_dot_chat__service__pb2.ListProvidersRequest.SerializeToString,
+                response_deserializer=integration__api_dot_v1_dot_chat__service__pb2.ListProvidersResponse.FromString,
+                _registered_method=True)
 
 
 class ChatServiceServicer(object):
@@ -99,6 +104,13 @@ class ChatServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListProviders(self, request, context):
+        """Lists the providers that the service knows by name, beside `custom-llm`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ChatServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -121,6 +133,11 @@ def add_ChatServiceServicer_to_server(servicer, server):
                     servicer.ListModels,
                     request_deserializer=integration__api_dot_v1_dot_chat__service__pb2.ListModelsRequest.FromString,
                     response_serializer=integration__api_dot_v1_dot_chat__service__pb2.ListModelsResponse.SerializeToString,
+            ),
+            'ListProviders': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListProviders,
+                    request_deserializer=integration__api_dot_v1_dot_chat__service__pb2.ListProvidersRequest.FromString,
+                    response_serializer=integration__api_dot_v1_dot_chat__service__pb2.ListProvidersResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -236,6 +253,33 @@ class ChatService(object):
             '/integration_api.v1.ChatService/ListModels',
             integration__api_dot_v1_dot_chat__service__pb2.ListModelsRequest.SerializeToString,
             integration__api_dot_v1_dot_chat__service__pb2.ListModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListProviders(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/integration_api.v1.ChatService/ListProviders',
+            integration__api_dot_v1_dot_chat__service__pb2.ListProvidersRequest.SerializeToString,
+            integration__api_dot_v1_dot_chat__service__pb2.ListProvidersResponse.FromString,
             options,
             channel_credentials,
             insecure,

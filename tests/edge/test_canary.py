@@ -43,6 +43,8 @@ CALLER = "marbleteakettle"
 WRONG_CALLER = "tinsoldierparade"
 USERINFO = "amberwalkingstick"
 MISPLACED = "foldedmapofrome"
+ROW_KEY = "juniperstreetpiano"
+STORED_KEY = "umbrellastandrobin"
 SECRETS = (
     AUTHORIZATION,
     HEADER,
@@ -55,6 +57,8 @@ SECRETS = (
     WRONG_CALLER,
     USERINFO,
     MISPLACED,
+    ROW_KEY,
+    STORED_KEY,
 )
 KINDS = ("401", "400", "429", "500", "503", "html", "redirect", "stream", "late", "headers", "cut")
 
@@ -128,10 +132,28 @@ def requests(url: str) -> list[pb.ChatRequest]:
         {"baseUrl": url, "headers": {"X-A": {"deep": MISPLACED}}},
         {"baseUrl": url, "apiCompatibility": MISPLACED},
         {"baseUrl": url, "exactUrl": MISPLACED},
+        {"baseUrl": url, "key": MISPLACED},
     ]
     bad = [chat_request(url, "401", credential={"value": value}) for value in malformed]
     stored = [chat_request(url, kind, credential={"name": "stored"}) for kind in KINDS]
-    return good + bad + stored
+    return good + bad + stored + by_name(url)
+
+
+def by_name(url: str) -> list[pb.ChatRequest]:
+    """Keys of providers that are known by name, good ones and such as are refused for what they hold."""
+    good = {"baseUrl": f"{url}/v1", "key": ROW_KEY}
+    wrong = [{**good, "key": f"Bearer {ROW_KEY}"}, {**good, "key": {"deep": ROW_KEY}}, {**good, "key": f"{ROW_KEY}\n"}]
+    return [
+        *(
+            chat_request(url, kind, providerId=provider, credential={"value": good}, options={"maxAttempts": 2})
+            for provider in ("openai", "anthropic")
+            for kind in KINDS[::4]
+        ),
+        *(chat_request(url, "401", providerId="openai", credential={"value": value}) for value in wrong),
+        chat_request(url, "401", providerId="openia", credential={"value": good}),
+        *(chat_request(url, kind, providerId="groq", credential={"name": "groq"}) for kind in KINDS[::4]),
+        chat_request(url, "401", providerId="openai", credential={"name": "groq"}),
+    ]
 
 
 class Came:
@@ -170,6 +192,7 @@ async def serving(tmp_path: Path, url: str, *flags: str) -> AsyncIterator[Progra
     stored.mkdir()
     held = {"baseUrl": f"{url}/v1?key={STORED}", "headers": {"Authorization": f"Bearer {STORED}"}}
     (stored / "stored.json").write_text(json.dumps(held))
+    (stored / "groq.json").write_text(json.dumps({"provider": "groq", "baseUrl": f"{url}/v1", "key": STORED_KEY}))
     (stored / "broken.json").write_text(f'{{"baseUrl": "http://a/v1", "headers": {{"Authorization": "{STORED}"')
     common = ("--log-level", "debug", "--auth-tokens-file", str(tokens), "--credentials-dir", str(stored))
     async with Program(*common, *flags) as program:
@@ -185,11 +208,13 @@ async def everything(program: Program, url: str) -> Came:
         unified = unified_provider_pb2_grpc.UnifiedProviderServiceStub(channel)
         calls: list[Any] = []
         for request in requests(url):
-            listing = pb.ListModelsRequest(provider_id="custom-llm", credential=request.credential)
+            listing = pb.ListModelsRequest(provider_id=request.provider_id, credential=request.credential)
             calls += [method(request, metadata=metadata) for method in (stub.Chat, stub.StreamChat)]
             calls.append(stub.ListModels(listing, metadata=metadata))
         for request in requests(url)[:: len(KINDS)]:
-            check = pb.VerifyCredentialRequest(provider_id="custom-llm", credential=request.credential, model="400")
+            check = pb.VerifyCredentialRequest(
+                provider_id=request.provider_id, credential=request.credential, model="400"
+            )
             calls.append(stub.VerifyCredential(check, metadata=metadata))
         for wrong in (f"Bearer {WRONG_CALLER}", WRONG_CALLER):
             calls.append(stub.Chat(requests(url)[0], metadata=(("authorization", wrong),)))
@@ -227,7 +252,7 @@ async def test_no_secret_comes_out_anywhere(tmp_path: Path) -> None:
 
     sent = b"".join(made.requests)
     assert came.failures > 100
-    for secret in (AUTHORIZATION, HEADER, QUERY, ENCODED, STORED):
+    for secret in (AUTHORIZATION, HEADER, QUERY, ENCODED, STORED, ROW_KEY, STORED_KEY):
         assert secret.encode() in sent, f"{secret} was never at risk"
     assert len([line for line in program.said("call.finished") if line["status"] != "OK"]) > 100
     assert leaks(bytes(program.printed)) == []

@@ -94,6 +94,7 @@ def test_what_is_hardly_meant_is_told_at_the_start(tmp_path: Path) -> None:
         "INTEGRATION_API_SERVICE_HOST": "10.0.0.1",
         "INTEGRATION_API_ALLOW_ANONYMOUS": "true",
         "INTEGRATION_API_RAPIDA_UPSTREAM": "original:9004",
+        "INTEGRATION_API_RAPIDA_OWN_PROVIDERS": "groq, opnai",
     }
     args = ("--port", "0", "--log-format", "json", "--host", "0.0.0.0", "--egress-policy", "allowlist")
     events: dict[str, dict[str, str]] = {}
@@ -105,6 +106,8 @@ def test_what_is_hardly_meant_is_told_at_the_start(tmp_path: Path) -> None:
 
     assert "INTEGRATION_API_MAX_ATTEMPTS" in events["settings.unknown"]["advice"]
     assert events["settings.unknown"]["name"] == "INTEGRATION_API_MAX_ATEMPTS"
+    assert events["settings.unknown_provider"]["name"] == "opnai"
+    assert "did you mean openai" in events["settings.unknown_provider"]["advice"]
     doubtful = {"open_to_all", "empty_allowlist", "upstream_for_nobody"}
     assert {"credential.broken", *(f"settings.{name}" for name in doubtful)} <= set(events)
 

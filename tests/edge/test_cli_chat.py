@@ -168,3 +168,36 @@ def test_chat_has_a_deadline(server: Running, endpoint: str) -> None:
     ended = chat(server, endpoint, "--model", "silence", "--timeout", "0.5", "hi")
     assert ended.returncode == 1
     assert "DEADLINE_EXCEEDED" in ended.stderr
+
+
+def test_chat_names_a_provider(tmp_path: Path, endpoint: str) -> None:
+    """With its key, and with a base URL beside it; the key goes where the provider wants it."""
+    rows = tmp_path / "rows.json"
+    rows.write_text(json.dumps({"house": {"baseUrl": endpoint, "apiCompatibility": "openai_compatible"}}))
+    with service("--providers-file", str(rows)) as server:
+        options = ("--address", server.address, "--model", "echo", "Hello")
+        named = run("chat", "--provider", "house", "--key", "env:KEY", *options, env={"KEY": "k"})
+        beside = run("chat", "--provider", "anthropic", "--base-url", endpoint, "--key", "k", *options)
+        listed = run("providers", "--address", server.address, "--json")
+    assert (named.stdout, beside.stdout) == ("Hello\n", "Hello\n"), named.stderr + beside.stderr
+    assert "house" in {provider["id"] for provider in json.loads(listed.stdout)["providers"]}
+
+
+@pytest.mark.parametrize(
+    "options", [[], ["--key", "k", "--base-url", "http://h"], ["--base-url", "http://h", "--credential", "c"]]
+)
+def test_chat_wants_to_know_the_endpoint(options: list[str]) -> None:
+    """One way to name it, and no key that nothing knows a header for."""
+    ended = run("chat", "--model", "m", *options, "hi")
+    assert ended.returncode == 2
+    assert "--provider" in ended.stderr
+
+
+def test_providers_are_shown_without_a_service() -> None:
+    """Those that every service has, and a word that none answered; a named address has to answer."""
+    nowhere = {"INTEGRATION_API_PORT": "1"}
+    ended = run("providers", env=nowhere)
+    assert ended.returncode == 0
+    assert "groq" in ended.stdout
+    assert "No service answers here" in ended.stderr
+    assert run("providers", "--address", "127.0.0.1:1").returncode == 1
