@@ -206,4 +206,6 @@ class Rpc:
         return ClientTimeout(f"the client read nothing for {self._write_timeout:g} s")
 
     def _over(self) -> ClientTimeout:
-        return ClientTimeout("the call's total timeout passed while the client did not read")
+        report = self.report
+        seconds = "" if report is None else f" of {round(self.deadline - report.started, 3):g} s"
+        return ClientTimeout(f"the call's total timeout{seconds} passed while the client did not read")

@@ -10,6 +10,7 @@ from caller import errors as e
 from caller.custom_llm.errors.endpoint_errors import endpoint_error, in_band_error
 from caller.custom_llm.errors.word_table import MEANINGS
 from caller.json_types import JsonObject, JsonValue
+from tests.patience import within
 
 URL = "http://127.0.0.1:8000/v1/chat/completions"
 
@@ -204,4 +205,4 @@ def test_reading_the_words_takes_no_time(piece: str) -> None:
     for meaning in MEANINGS:
         meaning.words.search(text)
 
-    assert time.perf_counter() - started < 1
+    assert time.perf_counter() - started < within(1)

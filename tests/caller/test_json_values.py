@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from caller.custom_llm.apis.shared import parse
 from caller.errors import ResponseTooLarge
 from caller.json_types import JsonValue, holds_more_values, values_at_most
+from tests.patience import within
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(alphabet='a,[{"\\:é', max_size=8),
@@ -61,7 +62,7 @@ def test_hostile_text_is_told_quickly(text: str) -> None:
     started = time.thread_time()
     holds_more_values(text, 100_000)
 
-    assert time.thread_time() - started < 0.2
+    assert time.thread_time() - started < within(0.5)  # what takes the square of it takes minutes
 
 
 def test_an_endpoints_answer_is_bounded_in_values() -> None:

@@ -17,6 +17,7 @@ from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
 from tests.edge.reading import Failure, fail
+from tests.patience import within
 
 UNKNOWN_CALLER = (grpc.StatusCode.UNAUTHENTICATED, "CALLER_UNAUTHENTICATED")
 FULL = (grpc.StatusCode.RESOURCE_EXHAUSTED, "SERVICE_OVERLOADED")
@@ -105,6 +106,6 @@ class Asker:
 
 async def eventually(holds: Callable[[], Awaitable[bool]], seconds: float = 10.0) -> None:
     """Wait until the server has seen a changed file: it looks once a second."""
-    async with asyncio.timeout(seconds):
+    async with asyncio.timeout(within(seconds)):
         while not await holds():  # noqa: ASYNC110 -- the server tells nobody when it looked
             await asyncio.sleep(0.1)

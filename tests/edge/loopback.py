@@ -20,6 +20,7 @@ from caller.custom_llm.http.egress_policy import EgressPolicy
 from caller.custom_llm.http.transport import Transport
 from integration_api.server import Server, transport_settings
 from integration_api.settings import Settings
+from tests.patience import within
 
 # A client that takes a kilobyte at a time, so that a reader who stops is noticed soon.
 NARROW = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 1024))
@@ -28,11 +29,11 @@ NARROW = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 1024))
 async def until(holds: Callable[[], bool], seconds: float = 5.0, what: str = "") -> None:
     """Wait for something that has no event; bounded."""
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(within(seconds)):
             while not holds():  # noqa: ASYNC110 -- what is waited for tells nobody
                 await asyncio.sleep(0.005)
     except TimeoutError:
-        raise AssertionError(f"not within {seconds:g} s: {what or holds}") from None
+        raise AssertionError(f"not within {within(seconds):g} s: {what or holds}") from None
 
 
 def free_port() -> int:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Self
 
+from tests.patience import within
+
 _DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PING, _GOAWAY, _WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
 _END_STREAM, _ACK, _END_HEADERS = 1, 1, 4
 _INITIAL_WINDOW = 4
@@ -102,7 +104,7 @@ class RawConnection:
 
     async def until(self, holds: Callable[[], bool], seconds: float) -> None:
         """Wait until something holds that changes with a frame."""
-        async with asyncio.timeout(seconds), self._changed:
+        async with asyncio.timeout(within(seconds)), self._changed:
             await self._changed.wait_for(holds)
 
     def read_on(self, stream: int, size: int) -> None:

@@ -27,6 +27,7 @@ from tests.asking import chat_request
 from tests.edge.door_world import FULL, bearer, serving, token_line
 from tests.edge.loopback import until
 from tests.edge.reading import Failure, fail, listen
+from tests.patience import within
 
 SILENT = "silence:for=60s"
 
@@ -70,7 +71,7 @@ async def test_above_the_limit_calls_are_refused_at_once(sandbox: Sandbox) -> No
         async with held(stub, sandbox), held(stub, sandbox):
             begun = asyncio.get_running_loop().time()
             failure = await fail(stub.Chat(chat_request(sandbox.url, "echo"), timeout=10))
-            assert asyncio.get_running_loop().time() - begun < 0.5
+            assert asyncio.get_running_loop().time() - begun < within(0.5)
             assert failure.said == FULL
             assert "max_running_calls" in failure.message
             assert failure.info.metadata["fault"] == "service"
@@ -286,7 +287,7 @@ async def test_a_place_given_in_the_moment_of_leaving_goes_to_the_next() -> None
         first.cancel()
         with pytest.raises(asyncio.CancelledError):
             await first
-        await asyncio.wait_for(second, 5)
+        await asyncio.wait_for(second, within(5))
     assert counts(admission) == (0, 0, 0, 0)
 
 
@@ -304,7 +305,7 @@ async def test_a_waiter_cancelled_before_a_place_came_free_is_passed_over() -> N
         await until(lambda: admission.queued == 2)
         first.cancel()
         await stack.aclose()
-        await asyncio.wait_for(second, 5)
+        await asyncio.wait_for(second, within(5))
         assert first.cancelled()
     assert counts(admission) == (0, 0, 0, 0)
 
@@ -419,7 +420,7 @@ async def test_an_end_costs_the_same_however_many_wait(endpoints: int) -> None:
             async with admission.admit("b", "f:80"):
                 begun = time.perf_counter()
             took.append(time.perf_counter() - begun)
-        assert sorted(took)[100] < 0.0001
+        assert sorted(took)[100] < within(0.0002)  # a walk over all of them took 0.006
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

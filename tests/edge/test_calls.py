@@ -18,6 +18,7 @@ from integration_api.settings import Settings
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests import asking
 from tests.edge.reading import fail, listen
+from tests.patience import within
 from tests.rapida import talk as rapida
 from tests.test_imports import imported
 
@@ -62,7 +63,7 @@ class World:
 
     async def ended(self) -> CallReport:
         """The record of the call that ended."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(within(10)):
             await self.recorder.ending.wait()
         (record,) = self.recorder.records
         return record
@@ -133,7 +134,7 @@ async def record_of(face: Face, sandbox: Sandbox, how: str) -> CallReport:
     async with world(sandbox.url, **settings) as made:
         asked = asyncio.ensure_future(face(made, model))
         if how == "cancelled":
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(within(10)):
                 await sandbox.wait_for_request()
             asked.cancel()
         with suppress(grpc.aio.AioRpcError, asyncio.CancelledError):
@@ -192,7 +193,7 @@ async def full(sandbox: Sandbox) -> AsyncIterator[World]:
     """A server whose only slot is taken, with a queue that further calls would wait in for a minute."""
     async with world(sandbox.url, max_running_calls=1, max_queued_calls=5, max_queue_time=60.0) as made:
         stalled = ChatServiceStub(made.channel).StreamChat(native(sandbox.url, SILENT))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(within(10)):
             await sandbox.wait_for_request()
         try:
             yield made
@@ -213,7 +214,7 @@ CANNOT_WORK = {
 async def test_what_cannot_work_waits_for_no_slot(what: str, sandbox: Sandbox) -> None:
     """INVALID_ARGUMENT at once, and no word of a retry, however full the server is."""
     changes, reason = CANNOT_WORK[what]
-    async with full(sandbox) as made, asyncio.timeout(10):
+    async with full(sandbox) as made, asyncio.timeout(within(10)):
         request = asking.chat_request(sandbox.url, "echo", **changes)
         stub = ChatServiceStub(made.channel)
         whole = await fail(stub.Chat(request))
@@ -228,7 +229,7 @@ async def test_what_cannot_work_waits_for_no_slot(what: str, sandbox: Sandbox) -
 
 async def test_what_cannot_work_waits_for_no_slot_in_rapidas_contract(sandbox: Sandbox) -> None:
     """The other face: Chat, a turn, and a configuration."""
-    async with full(sandbox) as made, asyncio.timeout(10):
+    async with full(sandbox) as made, asyncio.timeout(within(10)):
         warm = rapida.chat_request(sandbox.url, "echo", temperature="warm")
         assert (await rapida.ask(made.channel, "Chat", warm)).code == 400
         nowhere = rapida.chat_request(sandbox.url, "echo")

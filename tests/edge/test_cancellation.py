@@ -33,6 +33,7 @@ from tests.edge.loopback import (
     until,
 )
 from tests.edge.reading import Failure, failure_of
+from tests.patience import within
 
 DEADLINE = 0.8
 CLOSED_WITHIN = 1.0
@@ -211,7 +212,7 @@ async def world(place: Place) -> AsyncIterator[World]:
     async with server_with(settings, place.resolver, place.factory) as server, Cable(server.port) as cable:
         options = (*NARROW, ("grpc.enable_retries", 0))
         async with grpc.aio.insecure_channel(f"127.0.0.1:{cable.port}", options=options) as channel:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(within(5)):
                 await channel.channel_ready()
             yield World(server, cable, ChatServiceStub(channel))
 
@@ -219,7 +220,7 @@ async def world(place: Place) -> AsyncIterator[World]:
 async def ended(call: Call, *, stream: bool) -> Failure:
     """How the call ended for its client, who reads on."""
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(within(5)):
             if stream:
                 while await call.read() is not grpc.aio.EOF:
                     pass
@@ -270,7 +271,7 @@ async def play(window: Window, cause: str, *, stream: bool) -> None:
         request = chat_request(place.base_url, place.model)
         method = made.stub.StreamChat if stream else made.stub.Chat
         call = method(request, timeout=place.deadline if cause == "deadline" else None)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(within(5)):
             await place.reached(call)
         if cause != "deadline" or place.ends_by_itself is None:
             assert made.server.guard.running == 1 + place.others
@@ -288,7 +289,7 @@ async def play(window: Window, cause: str, *, stream: bool) -> None:
             CLOSED_WITHIN + place.spoke,
             "the call has ended here",
         )
-        assert loop.time() - began < CLOSED_WITHIN + place.spoke
+        assert loop.time() - began < within(CLOSED_WITHIN) + place.spoke
         failure = await ended(call, stream=stream)
         await happening
         del call

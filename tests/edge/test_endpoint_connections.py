@@ -18,6 +18,7 @@ from caller.custom_llm.http.transport import Transport, TransportSettings
 from caller.errors import LostReusedConnection, ProtocolError, ServiceOverloaded
 from tests.caller.guarded_world import Dns
 from tests.edge.loopback import Handmade, answer, descriptors, resident, until
+from tests.patience import within
 
 SETTINGS = TransportSettings(EgressPolicy.parse("open"))
 KEY = {"Authorization": "Bearer one"}
@@ -201,7 +202,7 @@ async def test_what_cannot_be_sent_does_not_stay() -> None:
         del calls, call
         await until(lambda: descriptors() <= before + 8, what="our sockets are closed")  # the endpoint does not notice
         await until(lambda: resident() < memory + 40_000_000, what="the requests are freed")
-        assert time.monotonic() - began < 1.0
+        assert time.monotonic() - began < within(1.0)
 
 
 INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -220,7 +221,7 @@ async def test_endless_interim_answers_are_refused() -> None:
         began = time.process_time()
         with pytest.raises(ProtocolError, match=r"more than 16 interim answers"):
             await ask(ours, endpoint.url)
-        assert time.process_time() - began < 0.5
+        assert time.process_time() - began < within(0.5)
         await until(lambda: endpoint.connections == 0)
 
 

@@ -19,6 +19,7 @@ from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.edge.loopback import NARROW, Cable, until
 from tests.edge.reading import Failure, failure_of
+from tests.patience import within
 
 SECRET = "sk-secret-4711"
 SERVICE = "test.Service"
@@ -206,7 +207,7 @@ async def test_a_client_that_is_gone_ends_the_writing(cause: str, caplog: pytest
                     call.cancel()
                 else:
                     cable.cut()
-                async with asyncio.timeout(1.0):
+                async with asyncio.timeout(within(1.0)):
                     await ended.wait()
                     await guard.idle()
 
@@ -222,9 +223,9 @@ async def test_a_client_that_does_not_read_is_given_up_on(caplog: pytest.LogCapt
         with caplog.at_level(logging.WARNING, logger="grpc"):
             call = client.stream(b"")
             assert await call.read()
-            async with asyncio.timeout(1.3):
+            async with asyncio.timeout(within(1.3)):
                 await ended.wait()
-            async with asyncio.timeout(1.5):
+            async with asyncio.timeout(within(1.5)):
                 await guard.idle()
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await _read_on(call)

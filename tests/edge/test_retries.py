@@ -14,6 +14,7 @@ from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
 from tests.edge.loopback import STREAM_END, STREAM_HEAD, Handmade, answer, chat_answer, token
 from tests.edge.reading import fail, listen
+from tests.patience import within
 
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 
@@ -155,7 +156,7 @@ async def test_retry_after_is_waited_for(sandbox: Sandbox, stub: ChatServiceStub
 
     first, second = sandbox.requests
     assert answered.timing.attempts == 2
-    assert 0.4 <= second.started - first.started < 1.4
+    assert 0.4 <= second.started - first.started < within(1.4)
 
 
 async def test_retries_are_off_where_a_request_says_so(sandbox: Sandbox, stub: ChatServiceStub) -> None:
@@ -178,15 +179,15 @@ async def test_a_request_cannot_ask_for_more_attempts_than_the_settings_allow(
 
 
 async def test_no_retry_is_made_beyond_the_clients_deadline(sandbox: Sandbox, stub: ChatServiceStub) -> None:
-    """A pause of two seconds with one second left: the failure is told at once."""
+    """A pause of five seconds with three left: the failure is told at once."""
     loop = asyncio.get_running_loop()
     began = loop.time()
-    call = stub.Chat(chat_request(sandbox.url, "http-error:status=503,retry=2"), timeout=1.0)
+    call = stub.Chat(chat_request(sandbox.url, "http-error:status=503,retry=5"), timeout=3.0)
     failure = await fail(call)
 
-    assert loop.time() - began < 0.9
+    assert loop.time() - began < 2.5
     assert failure.said == (UNAVAILABLE, "ENDPOINT_OVERLOADED")
-    assert failure.trailers["grpc-retry-pushback-ms"] == "2000"
+    assert failure.trailers["grpc-retry-pushback-ms"] == "5000"
     assert len(sandbox.requests) == 1
 
 
@@ -230,7 +231,7 @@ async def test_a_kept_connection_that_died_is_replaced_at_once(stub: ChatService
         assert first.choices[0].message.text == "answer 1"
         assert second.choices[0].message.text == "answer 2"
         assert (first.timing.attempts, second.timing.attempts) == (1, 2)
-        assert asyncio.get_running_loop().time() - began < 0.25
+        assert asyncio.get_running_loop().time() - began < within(0.25)
         assert len(endpoint.requests) == 3
 
 

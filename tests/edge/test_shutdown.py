@@ -18,6 +18,7 @@ from tests.asking import chat_request
 from tests.edge.loopback import NARROW, Leftovers, Torrent, until
 from tests.edge.program import Program
 from tests.edge.reading import Heard, fail, listen
+from tests.patience import within
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -55,7 +56,7 @@ async def test_the_way_down_in_its_order(sandbox: Sandbox) -> None:
         async def refused() -> grpc.StatusCode:
             return await stub.Chat(chat_request(sandbox.url, "echo")).code()
 
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(within(3)):
             # That draining begins tells nobody. A call in the very instant of the GOAWAY can end as cancelled; then the
             # connection is gone, the listener is closed, and there is no other instance to go to.
             while await refused() is not grpc.StatusCode.UNAVAILABLE:  # noqa: ASYNC110 -- nothing tells of it
@@ -63,7 +64,7 @@ async def test_the_way_down_in_its_order(sandbox: Sandbox) -> None:
         assert await refused() is grpc.StatusCode.UNAVAILABLE
         assert not running.done()
         assert (await running).completed.choices[0].message.text
-        async with asyncio.timeout(1.0):  # nothing runs any more: the rest of the grace is not waited for
+        async with asyncio.timeout(within(1.0)):  # nothing runs any more: the rest of the grace is not waited for
             await stopping
 
 
@@ -84,7 +85,7 @@ async def test_what_does_not_end_within_the_grace_is_cut_with_its_status() -> No
         began = loop.time()
         await server.stop()
 
-        assert 0.3 <= loop.time() - began < 1.5
+        assert 0.3 <= loop.time() - began < within(1.5)
         assert sandbox.connections == 0
         assert server.guard.running == 0
         for heard, code in (
@@ -136,7 +137,7 @@ async def test_a_health_watcher_hears_of_it_and_holds_nobody_up(sandbox: Sandbox
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await status(channel, "no.such.Service")
         assert caught.value.code() is grpc.StatusCode.NOT_FOUND
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(within(3)):
             await server.stop()
         for name, watch in watches.items():
             rest = [await watch.read(), await watch.read()]
@@ -186,13 +187,13 @@ async def test_a_health_watcher_that_does_not_read_hides_nothing(sandbox: Sandbo
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(deaf_watch())
         received = b""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(within(5)):
             while b"application/grpc" not in received and b"\x88" not in received:  # the response's headers
                 received += await reader.read(65536)
         stopping = asyncio.ensure_future(server.stop())
         await asyncio.sleep(0.05)
         assert await status(channel) == NOT_SERVING
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(within(3)):
             await stopping
         writer.close()
 
@@ -206,7 +207,7 @@ async def test_a_client_that_does_not_read_does_not_hold_the_shutdown_up() -> No
     ):
         call = stub.StreamChat(chat_request(torrent.url, "any"))
         await torrent.stuck.wait()
-        async with asyncio.timeout(4):
+        async with asyncio.timeout(within(4)):
             await server.stop()
         assert torrent.connections == 0
         assert server.guard.running == 0
@@ -260,7 +261,7 @@ async def test_a_second_signal_ends_the_program_at_once(sandbox: Sandbox) -> Non
         code = await program.ended(3)
 
         assert code != 0
-        assert loop.time() - began < 2.0
+        assert loop.time() - began < within(2.0)
         assert b"Traceback" not in program.printed
-        await sandbox.wait_for_hangup(1.0)
+        await sandbox.wait_for_hangup(within(1.0))
         assert (await hearing).failure is not None

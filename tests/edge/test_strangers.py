@@ -18,6 +18,7 @@ from tests.edge.loopback import until
 from tests.edge.program import Program
 from tests.edge.raw_http2 import RawConnection, message
 from tests.edge.reading import fail
+from tests.patience import within
 
 MIB = 1024 * 1024
 CHAT = "/integration_api.v1.ChatService/Chat"
@@ -64,7 +65,7 @@ async def test_messages_of_strangers_that_never_end_are_not_kept(path: str, tmp_
             await asyncio.gather(*sending, return_exceptions=True)
             assert not client.lost
 
-            assert peak - before < 60 * MIB
+            assert peak - before < 120 * MIB  # a fifth of what is sent: two connections' buffers are in it
             if path in {CHAT, STREAM_CHAT}:
                 assert all(b"this server must know who calls" in client.headers[stream] for stream in streams)
 
@@ -129,7 +130,7 @@ async def test_a_connection_without_a_handshake_is_closed() -> None:
     """Who connects and says nothing keeps a descriptor for the handshake's time only."""
     async with serving(handshake_timeout=0.5) as (server, _):
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(within(10)):
             while await reader.read(1024):  # what the server says first
                 pass
         writer.close()

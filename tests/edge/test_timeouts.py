@@ -17,6 +17,7 @@ from tests.edge.loopback import NARROW, STREAM_END, STREAM_HEAD, Handmade, Torre
 from tests.edge.program import Program
 from tests.edge.raw_http2 import RawConnection, message
 from tests.edge.reading import Heard, fail, listen
+from tests.patience import within
 
 # A busy machine is late, never early.
 SLACK = 1.0
@@ -39,7 +40,7 @@ async def timed(call: grpc.aio.UnaryStreamCall, least: float) -> Heard:
     began = loop.time()
     heard = await listen(call)
     took = loop.time() - began
-    assert least * 0.95 <= took < least + SLACK, took
+    assert least * 0.95 <= took < least + within(SLACK), took
     return heard
 
 
@@ -218,7 +219,7 @@ async def test_memory_stays_flat_behind_readers_that_stopped_reading() -> None:
         empty = program.resident
         calls = [stub.StreamChat(chat_request(torrent.url, "any")) for _ in range(readers)]
         await until(lambda: torrent.connections == readers)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(within(10)):
             await torrent.stuck.wait()
         full = program.resident
         await asyncio.sleep(1.0)  # in which hundreds of megabytes could flow

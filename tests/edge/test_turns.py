@@ -17,6 +17,7 @@ from tests.asking import chat_request
 from tests.edge.loopback import STREAM_END, STREAM_HEAD, Handmade, token
 from tests.edge.reading import fail, listen
 from tests.loop_watch import loop_watch
+from tests.patience import within
 
 TOO_LARGE = (grpc.StatusCode.RESOURCE_EXHAUSTED, "RESPONSE_TOO_LARGE")
 GZIP_HEAD = STREAM_HEAD.replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\n\r\n")
@@ -104,8 +105,8 @@ async def test_a_bomb_costs_little(stub: ChatServiceStub, sandbox: Sandbox, piec
     assert failure.said == TOO_LARGE
     assert handmade.accepted == 1
     assert watch.longest < LONGEST
-    assert watch.cpu < 3
-    assert max(waits) < 1
+    assert watch.cpu < within(2)
+    assert max(waits) < within(1)
 
 
 async def test_endless_arguments_leave_turns_for_others(stub: ChatServiceStub) -> None:

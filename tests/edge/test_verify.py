@@ -9,6 +9,7 @@ from google.protobuf import json_format
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.edge.loopback import Handmade, answer, chat_answer
+from tests.patience import within
 
 PASS, WARN, FAIL = pb.CHECK_STATUS_PASS, pb.CHECK_STATUS_WARN, pb.CHECK_STATUS_FAIL
 
@@ -51,7 +52,7 @@ async def test_a_check_that_takes_too_long_keeps_the_results_before_it(stub: Cha
         started = time.monotonic()
         verified = await stub.VerifyCredential(_request(endpoint.made.url), timeout=4)
 
-    assert time.monotonic() - started < 4
+    assert time.monotonic() - started < within(4)
     assert [check.status for check in verified.checks] == [PASS, PASS, PASS, FAIL]
     assert "the client's deadline passed: it left the call 3." in verified.checks[3].observed
     assert not verified.ok

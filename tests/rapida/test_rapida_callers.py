@@ -80,7 +80,7 @@ class PlayedCall:
                 try:
                     await asyncio.sleep(30)
                 except asyncio.CancelledError:
-                    await asyncio.sleep(0.5)
+                    await asyncio.sleep(1.5)
                     raise EndpointError("the cancelled connection broke") from None
             case _:
                 yield [TextDelta("hello"), Finished(FinishReason.STOP)]
@@ -190,11 +190,11 @@ async def test_a_new_turn_does_not_wait_for_the_older_ones_end(channel: grpc.aio
         superseded = await stream.output()
         *_, last = await stream.turn("new")
         taken = time.perf_counter() - started
-        await asyncio.sleep(0.6)  # the older turn has let go by now
+        await asyncio.sleep(1.6)  # the older turn has let go by now
         await stream.send(close=pb.StreamChatClose(reason="done"))
         rest = await stream.rest()
 
     assert (superseded.requestId, superseded.finishReason, text_of(superseded)) == ("old", "superseded", "Some")
     assert last.finishReason == "stop"
-    assert taken < 0.4
+    assert taken < 1.3
     assert [frame.WhichOneof("response") for frame in rest] == ["close"]

@@ -14,6 +14,7 @@ from integration_api import unified_provider_pb2 as pb
 from integration_api.sandbox import Sandbox
 from integration_api.server import Server
 from integration_api.settings import Settings
+from tests.patience import within
 from tests.rapida.talk import (
     SERVICE,
     ask,
@@ -384,7 +385,7 @@ async def test_a_client_deadline_ends_the_call_at_the_endpoint(sandbox: Sandbox,
         ended = error.code()
 
     assert ended in (408, grpc.StatusCode.DEADLINE_EXCEEDED)
-    await sandbox.wait_for_hangup(2.0)
+    await sandbox.wait_for_hangup(within(2.0))
 
 
 async def test_the_service_is_in_health_and_reflection(channel: grpc.aio.Channel) -> None:

@@ -12,6 +12,7 @@ from integration_api import unified_provider_pb2 as pb
 from integration_api.sandbox import Sandbox
 from integration_api.server import Server
 from integration_api.settings import Settings
+from tests.patience import within
 from tests.rapida.talk import Talk, talk, text_of, user, weather
 
 _STREAMS = 200
@@ -30,7 +31,7 @@ async def test_many_idle_streams_with_a_turn_now_and_then_are_all_kept(
     sandbox: Sandbox, server: Server, channel: grpc.aio.Channel
 ) -> None:
     """Two hundred streams get every answer, each its own, stay open, and end when the client goes."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(within(30)):
         calls = [talk(channel) for _ in range(_STREAMS)]
         streams = [await call.__aenter__() for call in calls]
         await asyncio.gather(*(_live(number, stream, sandbox.url) for number, stream in enumerate(streams)))
@@ -57,7 +58,7 @@ class TestImpatientServer:
             await stream.configure(sandbox.url, turns="queue")
             for number in range(20):
                 await stream.chat(f"t{number}", f"tokens:n=7000,text={'x' * 400}")
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(within(15)):
                 while server.guard.open_streams:  # noqa: ASYNC110 -- counts of the server have no event
                     await asyncio.sleep(0.02)
 
@@ -75,7 +76,7 @@ class TestImpatientServer:
             await sandbox.wait_for_request()
             await asyncio.sleep(0.2)  # frames pile up, unread
             await stream.chat("new", "echo")
-            await sandbox.wait_for_hangup(1.0)
+            await sandbox.wait_for_hangup(within(1.0))
             finals = []
             while len(finals) < 2:
                 frame = await stream.output()
@@ -147,7 +148,7 @@ async def test_a_rolling_restart_hangs_up_no_call(sandbox: Sandbox) -> None:
     server = Server(Settings(port=0, shutdown_grace=120.0, max_client_share=1.0))
     await server.start()
     restarting, ready = asyncio.Event(), asyncio.Semaphore(0)
-    async with asyncio.timeout(90), grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+    async with asyncio.timeout(within(90)), grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         calls = [talk(channel) for _ in range(_STREAMS)]
         streams = [await call.__aenter__() for call in calls]
         talking = asyncio.gather(

@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 
 from integration_api.sandbox import SCRIPTS, Sandbox
+from tests.patience import within
 from tests.sandbox.sandbox_client import Client, request
 
 
@@ -145,7 +146,7 @@ async def test_connections_and_open_requests_are_counted(client: Client) -> None
             await two.content.readany()
             assert (sandbox.connections, sandbox.open_requests) == (2, 2)
             await one.read()
-        await sandbox.wait_for_hangup(2)
+        await sandbox.wait_for_hangup(within(2))
     assert sandbox.open_requests == 0
 
 
@@ -156,7 +157,7 @@ async def test_a_body_cut_short_is_a_hang_up(sandbox: Sandbox) -> None:
     await writer.drain()
     writer.close()
     await writer.wait_closed()
-    await sandbox.wait_for_hangup(2)
+    await sandbox.wait_for_hangup(within(2))
     assert not sandbox.requests
 
 
@@ -170,7 +171,7 @@ async def test_stopping_ends_scripts_at_once() -> None:
             idle = await session.get(f"{sandbox.url}/healthz")
             await idle.read()
             started = loop.time()
-        assert loop.time() - started < 1
+        assert loop.time() - started < within(1)
         with pytest.raises(aiohttp.ClientPayloadError):
             await response.read()
     with pytest.raises(TimeoutError):

@@ -25,6 +25,7 @@ from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests import asking
 from tests.edge.loopback import free_port
 from tests.edge.reading import failure_of
+from tests.patience import within
 from tests.rapida import talk as rapida
 
 NATIVE = "integration_api.v1.ChatService"
@@ -72,7 +73,7 @@ class World:
         }
 
     async def idle(self) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(within(10)):
             await self.server.guard.idle()
 
 
@@ -133,7 +134,7 @@ async def cancelled(made: World, endpoint: Sandbox, service: str, method: str) -
     running.cancel()
     with suppress(asyncio.CancelledError):
         await running
-    await endpoint.wait_for_hangup(10)
+    await endpoint.wait_for_hangup(within(10))
     made.seen[service, method, "CANCELLED", ""] += 1
 
 
@@ -304,7 +305,7 @@ async def test_a_drain_turns_readiness(sandbox: Sandbox) -> None:
         call = asyncio.ensure_future(native(made, endpoint.url, SILENT, "StreamChat"))
         await endpoint.wait_for_request(10)
         stopping = asyncio.ensure_future(made.server.stop())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(within(10)):
             while True:  # each turn waits for an answer
                 if await made.get("/readyz") == (503, "NOT_SERVING\n"):
                     break
