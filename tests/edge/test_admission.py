@@ -406,21 +406,21 @@ async def test_clients_are_served_in_turn() -> None:
     assert counts(admission) == (0, 0, 0, 0)
 
 
-@pytest.mark.parametrize("endpoints", [1, 20_000])
+@pytest.mark.parametrize("endpoints", [1, 5_000])
 async def test_an_end_costs_the_same_however_many_wait(endpoints: int) -> None:
-    """Twenty thousand waiting calls, of one endpoint or of as many, that another limit holds: far below a tenth of a
+    """Five thousand waiting calls, of one endpoint or of as many, that another limit holds: far below a tenth of a
     millisecond for an end on a quiet machine."""
     admission = Admission(AdmissionLimits(per_caller=1, queued=30_000, queue_time=60))
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(admission.admit("a", "e:80"))
-        tasks = [asyncio.create_task(_once(admission, "a", f"e{number % endpoints}:80")) for number in range(20_000)]
-        await until(lambda: admission.queued == 20_000, 30)
+        tasks = [asyncio.create_task(_once(admission, "a", f"e{number % endpoints}:80")) for number in range(5_000)]
+        await until(lambda: admission.queued == 5_000, 30)
         took = []
         for _ in range(200):
             async with admission.admit("b", "f:80"):
                 begun = time.perf_counter()
             took.append(time.perf_counter() - begun)
-        assert sorted(took)[100] < within(0.0002)  # a walk over all of them took 0.006
+        assert sorted(took)[100] < within(0.0001)  # a walk over all of them took 0.0015
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

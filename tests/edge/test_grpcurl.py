@@ -142,7 +142,9 @@ def test_stream_chat_streams(server: Running, endpoint: str) -> None:
     ended = grpcurl(server.address, "integration_api.v1.ChatService/StreamChat", data=data)
     assert ended.returncode == 0, ended.stderr
     frames = messages(ended.stdout)
-    assert [next(iter(frame)) for frame in frames] == ["started", *["textDelta"] * 5, "completed"]
+    kinds = [next(iter(frame)) for frame in frames]
+    assert (kinds[0], set(kinds[1:-1]), kinds[-1]) == ("started", {"textDelta"}, "completed")
+    assert 1 < len(kinds[1:-1]) <= 5  # a busy machine reads two at once
     text = "".join(frame["textDelta"]["text"] for frame in frames[1:-1])
     assert text == frames[-1]["completed"]["choices"][0]["message"]["text"] == "word1 word2 word3 word4 word5"
 

@@ -71,7 +71,7 @@ def fine(failure: Failure | None) -> bool:
 
 async def alive(stub: ChatServiceStub, sandbox: Sandbox) -> None:
     """The server still answers, and soon."""
-    answer = await stub.Chat(chat_request(sandbox.url, "echo", "alive"), timeout=10)
+    answer = await stub.Chat(chat_request(sandbox.url, "echo", "alive"), timeout=within(10))
     assert answer.choices[0].message.text == "alive"
 
 

@@ -1,7 +1,7 @@
 """The four timeouts, each with its own reason; output counts, bytes do not."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -44,6 +44,16 @@ async def timed(call: grpc.aio.UnaryStreamCall, least: float) -> Heard:
     return heard
 
 
+async def undisturbed(ask: Callable[[], Awaitable[Heard]]) -> Heard:
+    """Ask; and again, a few times, when the machine took the process away just then: the service blames itself for
+    that, rightly, and not the timeout."""
+    for _ in range(10):
+        heard = await ask()
+        if heard.failure is None or "did not run for" not in heard.failure.message:
+            break
+    return heard
+
+
 # Window, the timeout that guards it (setting, JSON name), and what the client must see.
 LIMITS = [
     ("silent-headers", "first_output_timeout", "firstOutput", "FIRST_OUTPUT_TIMEOUT"),
@@ -68,7 +78,7 @@ async def test_each_timeout_has_its_reason_and_closes_the_connection(
     asked = {"settings": None, "request": {field: "0.3s"}, "capped": {field: "50s"}}[source]
     async with serving(**settings) as (_, stub):
         request = chat_request(sandbox.url, script, **({} if asked is None else {"timeouts": asked}))
-        heard = await timed(stub.StreamChat(request), 0.3)
+        heard = await undisturbed(lambda: timed(stub.StreamChat(request), 0.3))
 
         assert heard.failure is not None
         assert heard.failure.said == (EXCEEDED, reason)

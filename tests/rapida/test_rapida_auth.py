@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import grpc
@@ -58,53 +59,55 @@ def foreign() -> str:
     return jwt.encode({**GOOD, "exp": time.time() + 60}, pem, algorithm="RS256")
 
 
-BAD = {
-    "nothing": "",
-    "no token": "not.a.token",
-    "expired": token({**GOOD, "exp": time.time() - 1}),
-    "never expires": jwt.encode(GOOD, SECRET, algorithm="HS256"),
-    "not valid yet": token({**GOOD, "nbf": time.time() + 600}),
-    "another secret": token(secret="another secret, as long as the first, but not it"),
-    "another hash": token(algorithm="HS512", secret=SECRET * 2),
-    "unsigned": unsigned(),
-    "RS256": foreign(),
-    "no project": token({"userId": 1, "organizationId": 2}),
-    "project zero": token({**GOOD, "projectId": 0}),
-    "project in words": token({**GOOD, "projectId": "3"}),
-    "project is true": token({**GOOD, "projectId": True}),
-    "user in words": token({**GOOD, "userId": "one"}),
-    "endless number": token({**GOOD, "projectId": float("inf")}),
-    "for somebody else": token(newer(aud="another")),
-    "for others only": token(newer(aud=["another", "third"])),
-    "for nobody": token(newer(aud=None)),
-    "the older kind for somebody else": token({**GOOD, "aud": "another"}),
-    "of a person": token(newer(actor_type="user")),
-    "of nothing": token(newer(actor_type=None)),
-    "of a person, for nobody in particular": token(newer("aud", actor_type="user")),
-    "lives six minutes": token(newer(exp=time.time() + 360)),
-    "lives a second too long": token(newer(iat=time.time() - 240, exp=time.time() + 61)),
-    "lives for an hour, without an audience": token(newer("aud", exp=time.time() + 3600)),
-    "issued in the future": token(newer(iat=time.time() + 3600, exp=time.time() + 3700)),
-    "issued nobody knows when": token(newer("iat")),
-    "issued at true": token(newer(iat=True)),
-    "issued in words": token(newer(iat="now")),
-    "expires in words": token(newer(exp=str(int(time.time()) + 60))),
-    "a service that expired": token(newer(iat=time.time() - 200, exp=time.time() - 1)),
-    "a service without an organization": token(newer("organizationId")),
-    "a service of organization zero": token(newer(organizationId=0)),
-    "a service, project in words": token(newer(projectId="3")),
-    "a service, another secret": token(newer(), secret="another secret, as long as the first, but not it"),
+# Made when they are asked for: a run of all tests lasts longer than such a token.
+BAD: dict[str, Callable[[], str]] = {
+    "nothing": lambda: "",
+    "no token": lambda: "not.a.token",
+    "expired": lambda: token({**GOOD, "exp": time.time() - 1}),
+    "never expires": lambda: jwt.encode(GOOD, SECRET, algorithm="HS256"),
+    "not valid yet": lambda: token({**GOOD, "nbf": time.time() + 600}),
+    "another secret": lambda: token(secret="another secret, as long as the first, but not it"),
+    "another hash": lambda: token(algorithm="HS512", secret=SECRET * 2),
+    "unsigned": unsigned,
+    "RS256": foreign,
+    "no project": lambda: token({"userId": 1, "organizationId": 2}),
+    "project zero": lambda: token({**GOOD, "projectId": 0}),
+    "project in words": lambda: token({**GOOD, "projectId": "3"}),
+    "project is true": lambda: token({**GOOD, "projectId": True}),
+    "user in words": lambda: token({**GOOD, "userId": "one"}),
+    "endless number": lambda: token({**GOOD, "projectId": float("inf")}),
+    "for somebody else": lambda: token(newer(aud="another")),
+    "for others only": lambda: token(newer(aud=["another", "third"])),
+    "for nobody": lambda: token(newer(aud=None)),
+    "the older kind for somebody else": lambda: token({**GOOD, "aud": "another"}),
+    "of a person": lambda: token(newer(actor_type="user")),
+    "of nothing": lambda: token(newer(actor_type=None)),
+    "of a person, for nobody in particular": lambda: token(newer("aud", actor_type="user")),
+    "lives six minutes": lambda: token(newer(exp=time.time() + 360)),
+    "lives a second too long": lambda: token(newer(iat=time.time() - 240, exp=time.time() + 61)),
+    "lives for an hour, without an audience": lambda: token(newer("aud", exp=time.time() + 3600)),
+    "issued in the future": lambda: token(newer(iat=time.time() + 3600, exp=time.time() + 3700)),
+    "issued nobody knows when": lambda: token(newer("iat")),
+    "issued at true": lambda: token(newer(iat=True)),
+    "issued in words": lambda: token(newer(iat="now")),
+    "expires in words": lambda: token(newer(exp=str(int(time.time()) + 60))),
+    "a service that expired": lambda: token(newer(iat=time.time() - 200, exp=time.time() - 1)),
+    "a service without an organization": lambda: token(newer("organizationId")),
+    "a service of organization zero": lambda: token(newer(organizationId=0)),
+    "a service, project in words": lambda: token(newer(projectId="3")),
+    "a service, another secret": lambda: token(newer(), secret="another secret, as long as the first, but not it"),
 }
 
 
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_token_is_refused_without_repeating_it(name: str) -> None:
     """Expired, of another algorithm, wrongly signed, without a project, or no token at all."""
+    bad = BAD[name]()
     with pytest.raises(CallerUnauthenticated) as caught:
-        authenticate_rapida([(HEADER, BAD[name])], SECRET)
+        authenticate_rapida([(HEADER, bad)], SECRET)
 
     assert HEADER in caught.value.message
-    assert not BAD[name] or BAD[name] not in caught.value.message
+    assert not bad or bad not in caught.value.message
 
 
 @pytest.mark.parametrize("metadata", [None, [], [(HEADER, b"bytes")], [(HEADER, token()), (HEADER, token())]])
@@ -117,25 +120,28 @@ def test_there_must_be_exactly_one_token(metadata: list[tuple[str, str | bytes]]
 @pytest.mark.parametrize(
     ("claims", "identity"),
     [
-        (GOOD, "rapida/2/3"),
-        ({"projectId": 3}, "rapida/0/3"),
-        ({**GOOD, "projectId": 3.0, "sub": 7, "iss": "anybody", "iat": time.time() + 30}, "rapida/2/3"),
-        ({**GOOD, "exp": time.time() + 86_400}, "rapida/2/3"),
-        (newer(), "rapida/2/3"),
-        (newer("projectId"), "rapida/2"),
-        (newer(projectId=None), "rapida/2"),
-        (newer("aud"), "rapida/2/3"),
-        (newer("actor_type", "actor_id", "iss"), "rapida/2/3"),
-        (newer(aud=["another", "rapida-internal"]), "rapida/2/3"),
-        (newer(delegation={"actor_type": "user", "userId": 9, "organizationId": 8, "projectId": 7}), "rapida/2/3"),
-        (newer("projectId", delegation={"projectId": 7}), "rapida/2"),
-        (newer(iat=int(time.time()) + 5, exp=int(time.time()) + 305), "rapida/2/3"),
+        (lambda: GOOD, "rapida/2/3"),
+        (lambda: {"projectId": 3}, "rapida/0/3"),
+        (lambda: {**GOOD, "projectId": 3.0, "sub": 7, "iss": "anybody", "iat": time.time() + 30}, "rapida/2/3"),
+        (lambda: {**GOOD, "exp": time.time() + 86_400}, "rapida/2/3"),
+        (newer, "rapida/2/3"),
+        (lambda: newer("projectId"), "rapida/2"),
+        (lambda: newer(projectId=None), "rapida/2"),
+        (lambda: newer("aud"), "rapida/2/3"),
+        (lambda: newer("actor_type", "actor_id", "iss"), "rapida/2/3"),
+        (lambda: newer(aud=["another", "rapida-internal"]), "rapida/2/3"),
+        (
+            lambda: newer(delegation={"actor_type": "user", "userId": 9, "organizationId": 8, "projectId": 7}),
+            "rapida/2/3",
+        ),
+        (lambda: newer("projectId", delegation={"projectId": 7}), "rapida/2"),
+        (lambda: newer(iat=int(time.time()) + 5, exp=int(time.time()) + 305), "rapida/2/3"),
     ],
 )
-def test_a_good_token_names_the_project(claims: dict[str, object], identity: str) -> None:
+def test_a_good_token_names_the_project(claims: Callable[[], dict[str, object]], identity: str) -> None:
     """Organization and project are the identity, of both kinds of tokens; a service may have no project, and on whose
     behalf it acts is not looked at. Claims that are not the platform's business are not ours."""
-    assert authenticate_rapida([("other", "x"), (HEADER, token(claims))], SECRET) == identity
+    assert authenticate_rapida([("other", "x"), (HEADER, token(claims()))], SECRET) == identity
 
 
 def test_a_short_secret_of_the_platform_works_without_a_warning() -> None:
@@ -167,7 +173,7 @@ class TestWithASecret:
         self, sandbox: Sandbox, channel: grpc.aio.Channel
     ) -> None:
         """Chat inside of its answer with its request id, StreamChat by status; the endpoint hears nothing."""
-        answer = await ask(channel, "Chat", chat_request(sandbox.url, "echo"), metadata=[(HEADER, BAD["expired"])])
+        answer = await ask(channel, "Chat", chat_request(sandbox.url, "echo"), metadata=[(HEADER, BAD["expired"]())])
         async with talk(channel) as stream:
             code = await stream.call.code()
 
@@ -177,12 +183,12 @@ class TestWithASecret:
         assert code == grpc.StatusCode.UNAUTHENTICATED
         assert not sandbox.requests
 
-    @pytest.mark.parametrize("claims", [GOOD, newer("projectId")])
+    @pytest.mark.parametrize("claims", [lambda: GOOD, lambda: newer("projectId")])
     async def test_who_shows_a_good_token_is_served(
-        self, sandbox: Sandbox, channel: grpc.aio.Channel, claims: dict[str, object]
+        self, sandbox: Sandbox, channel: grpc.aio.Channel, claims: Callable[[], dict[str, object]]
     ) -> None:
         """Chat and StreamChat, with tokens of both kinds."""
-        metadata = [(HEADER, token(claims))]
+        metadata = [(HEADER, token(claims()))]
         answer = await ask(channel, "Chat", chat_request(sandbox.url, "echo"), metadata=metadata)
         async with talk(channel, metadata=metadata) as stream:
             configured = await stream.configure(sandbox.url)
