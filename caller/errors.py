@@ -23,7 +23,7 @@ Kind, fault and retryability are class data. A message never holds a secret: no 
 """
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar
@@ -31,10 +31,13 @@ from typing import ClassVar
 from caller.events import Usage
 
 MAX_MESSAGE_BYTES = 1024
+MAX_REQUEST_ID = 200
 _MAX_RECEIVED = 2048
 # What gRPC leaves as it is in a status text: doc/PROTOCOL-HTTP2.md of grpc/grpc, "Percent-Encoded".
 _PLAIN = bytes(byte for byte in range(0x20, 0x7F) if byte != ord("%"))
 _CUT = "…".encode()
+_LEAST = 3
+_MAX_CODE = 120
 
 
 class Fault(Enum):
@@ -84,9 +87,37 @@ def _weight(raw: bytes) -> int:
     return len(raw) + len(raw.translate(None, _PLAIN))
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """Foreign words inside of an error's text, as they came: what is secret is taken out ahead of clipping. At most
+    `limit` of `trailer_size` leave, by default what the rest of the text leaves."""
+
+    words: str
+    limit: int | None = None
+
+
+def _composed(parts: Sequence[str | Said], hide: Callable[[str], str]) -> str:
+    """The text of an error: our own words stay whole, foreign ones are clipped."""
+    hidden = [part if isinstance(part, str) else Said(hide(part.words), part.limit) for part in parts]
+    texts = [
+        part if isinstance(part, str) else "" if part.limit is None else clipped(part.words, part.limit)
+        for part in hidden
+    ]
+    left = MAX_MESSAGE_BYTES - sum(map(trailer_size, texts))
+    for number, part in enumerate(hidden):
+        if isinstance(part, Said) and part.limit is None:
+            texts[number] = clipped(part.words, max(left, _LEAST))
+    return clipped("".join(texts))
+
+
+def _as_it_is(text: str) -> str:
+    return text
+
+
 class CallerError(Exception):
     """The root. Attributes that are empty or None do not apply.
 
+    Where the text repeats foreign words it is given in parts, see `Said`, and `conceal` takes secrets out of it.
     `retry_after` is in seconds; `url` has no query; `usage` is what the failed answer itself reported. `after_output`:
     the client has seen a part of the answer; `final`: the endpoint itself said that a retry does not help. Whose call
     failed, where, and after how many attempts stands in its record, see `call.CallReport`.
@@ -97,7 +128,7 @@ class CallerError(Exception):
 
     def __init__(
         self,
-        message: str,
+        message: str | Sequence[str | Said],
         *,
         violations: Sequence[Violation] = (),
         http_status: int | None = None,
@@ -107,11 +138,13 @@ class CallerError(Exception):
         url: str = "",
         usage: Usage | None = None,
     ) -> None:
-        super().__init__(clipped(message))
+        self.parts: Sequence[str | Said] = (message,) if isinstance(message, str) else message
+        super().__init__(_composed(self.parts, _as_it_is))
         self.violations = tuple(violations)
         self.http_status = http_status
-        self.endpoint_code = clipped(endpoint_code, 120)
-        self.endpoint_request_id = clipped(endpoint_request_id, 200)
+        self._said = endpoint_code, endpoint_request_id
+        self.endpoint_code = clipped(endpoint_code, _MAX_CODE)
+        self.endpoint_request_id = clipped(endpoint_request_id, MAX_REQUEST_ID)
         self.retry_after = retry_after
         self.url = url
         self.usage = usage
@@ -122,6 +155,15 @@ class CallerError(Exception):
     def message(self) -> str:
         """The text, at most 1 KB; half of it where all of it is percent-encoded."""
         return str(self.args[0])
+
+    def conceal(self, hide: Callable[[str], str]) -> None:
+        """Make all texts anew, secrets taken out by `hide` ahead of clipping. What was not clipped is let go."""
+        self.args = (_composed(self.parts, hide),)
+        code, request_id = self._said
+        self.endpoint_code = clipped(hide(code), _MAX_CODE)
+        self.endpoint_request_id = clipped(hide(request_id), MAX_REQUEST_ID)
+        self.parts = (self.message,)
+        self._said = self.endpoint_code, self.endpoint_request_id
 
 
 class ClientError(CallerError):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from caller.call import Choice, Completion
-from caller.errors import ResponseTooLarge, clipped
+from caller.errors import ResponseTooLarge, Said
 from caller.events import (
     Event,
     Finished,
@@ -189,7 +189,7 @@ def merge_fields(into: JsonObject, fields: JsonObject) -> None:
         known: JsonValue = into.get(key)
         if isinstance(known, list) and isinstance(value, list) and value[: len(known)] != known:
             if len(known) + len(value) > MAX_JOINED:
-                raise ResponseTooLarge(f"the answer's `{clipped(key, 100)}` has more than {MAX_JOINED} members")
+                raise ResponseTooLarge(("the answer's `", Said(key, 100), f"` has more than {MAX_JOINED} members"))
             into[key] = known + value
         else:
             into[key] = value

@@ -27,10 +27,11 @@ from caller.custom_llm.errors.endpoint_errors import (
     in_band_body_error,
     instead_of_answer,
 )
+from caller.custom_llm.errors.redaction import Redactor
 from caller.errors import CallerError, EndpointNotFound, ProtocolError, StreamInterrupted
 from caller.events import OUTPUT, Event, ProviderFields, Usage, UsageReported
 from caller.fold import merge_usage
-from caller.json_types import JsonObject
+from caller.json_types import JsonObject, object_of
 
 _NO_FRAME = Frame("", b"")
 _MAX_SILENT = 16 * 1024
@@ -58,6 +59,7 @@ class AnswerReader:
         "_decoder",
         "_held",
         "_ours",
+        "_redactor",
         "_repeats",
         "_silence",
         "_silent",
@@ -80,9 +82,10 @@ class AnswerReader:
         silence: SilenceLimits = DEFAULT_SILENCE,
         stream: bool = True,
         request: HttpRequest | None = None,
+        redactor: Redactor | None = None,
     ) -> None:
         """`stream`: a stream was asked for; `request`: what was sent, for texts, and since a good answer tells what
-        was changed in it."""
+        was changed in it; `redactor` takes out what must not come back."""
         self.complete = False
         self.done = False
         self.failure: CallerError | None = None
@@ -97,6 +100,7 @@ class AnswerReader:
         self._api = adapter.api
         self._url = "" if request is None else request.url
         self._ours = {} if request is None else _what_we_did(request)
+        self._redactor = redactor
         self._repeats = Repeats(max_event_bytes)
         self._silent: deque[bytes] = deque(maxlen=_LAST_SILENT)  # the last frames that came before or without output
 
@@ -242,13 +246,17 @@ class AnswerReader:
         """What may leave now: nothing before the first output, but at the good end."""
         if self._tags is not None:
             events = self._tags.feed(events, last=last)
-        output = False
+        output = other = False
         for event in events:
             if isinstance(event, OUTPUT):
                 output = True
             elif isinstance(event, UsageReported):
                 self.usage = merge_usage(self.usage, event.usage)
+            else:
+                other = True
         self.output_started = output
+        if other and self._redactor is not None:
+            events = [self._concealed(event) for event in events]
         held = self._held
         if held is None:
             return events
@@ -257,6 +265,12 @@ class AnswerReader:
             self._held = None
             return held
         return ()
+
+    def _concealed(self, event: Event) -> Event:
+        """What an endpoint repeats of a credential that the server holds is not its client's to know."""
+        if self._redactor is None or not isinstance(event, ProviderFields):
+            return event
+        return ProviderFields(object_of(self._redactor.in_json(event.fields)), event.choice)
 
 
 def _what_we_did(request: HttpRequest) -> JsonObject:

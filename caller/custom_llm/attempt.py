@@ -6,22 +6,24 @@ usage-only chunks reset nothing. What may leave when is `answer`'s rule.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 from caller.call import CallReport
+from caller.credentials import Credential
 from caller.custom_llm.adapter import Adapter, HttpRequest, ResolvedCall
 from caller.custom_llm.answer import AnswerReader
 from caller.custom_llm.base_url import without_query
 from caller.custom_llm.body.silence import SilenceLimits
 from caller.custom_llm.body.turn import LEAST
 from caller.custom_llm.errors.endpoint_errors import endpoint_error
-from caller.custom_llm.errors.redaction import redacted
+from caller.custom_llm.errors.redaction import Redactor
 from caller.custom_llm.errors.retry_hints import rate_limit_headers, request_id_of
 from caller.custom_llm.http.transport import Response, Transport
 from caller.deadline import DeadlineTimer
 from caller.errors import (
+    MAX_REQUEST_ID,
     BetweenOutputsTimeout,
     CallerError,
     ClientTimeout,
@@ -29,6 +31,7 @@ from caller.errors import (
     StreamCut,
     StreamInterrupted,
     TotalTimeout,
+    clipped,
 )
 from caller.events import Event
 from caller.target import Timeouts
@@ -64,6 +67,7 @@ class Attempt:
         self._report = report
         self._clock = asyncio.get_running_loop().time
         self.refusal = b""
+        self._redactor = Redactor(_secrets(work.call.credential))
         self._deadline = report.started + work.timeouts.total
         # Not methods of self: an object that holds its own methods is freed by the collector only, and this one holds
         # the whole conversation.
@@ -84,6 +88,7 @@ class Attempt:
             silence=work.silence,
             stream=work.stream,
             request=work.request,
+            redactor=self._redactor,
         )
         try:
             async with DeadlineTimer() as timer:
@@ -152,8 +157,8 @@ class Attempt:
     def _note_headers(self, response: Response) -> None:
         self._report.left_out = tuple(sorted(self._work.request.left_out))
         self._report.adapted = tuple(sorted(self._work.request.adapted))
-        self._report.endpoint_request_id = request_id_of(response.headers)
-        self._report.rate_limits = rate_limit_headers(response.headers)
+        self._report.endpoint_request_id = clipped(self._redactor(request_id_of(response.headers)), MAX_REQUEST_ID)
+        self._report.rate_limits = rate_limit_headers(response.headers, self._redactor)
 
     def _finished(self, error: CallerError) -> CallerError:
         """The error as it leaves the attempt: what it means depends on whether output has left, and its text may
@@ -163,17 +168,18 @@ class Attempt:
         if after_output and isinstance(error, StreamInterrupted):
             error = _as_cut(error)
         error.after_output = after_output
-        secrets = self._work.call.credential.secrets
-        error.args = (redacted(error.message, secrets),)
-        error.endpoint_code = redacted(error.endpoint_code, secrets)
-        error.endpoint_request_id = redacted(error.endpoint_request_id, secrets)
-        self._report.endpoint_request_id = redacted(self._report.endpoint_request_id, secrets)
+        error.conceal(self._redactor)
         return error
 
 
 def first_output_due(timeouts: Timeouts, report: CallReport, *, stream: bool) -> float:
     """When the first output must be there, all attempts together; a whole answer has the call's time."""
     return report.started + (min(timeouts.first_output, timeouts.total) if stream else timeouts.total)
+
+
+def _secrets(credential: Credential) -> Iterator[str]:
+    """Read when an answer has something to look for them in."""
+    yield from credential.secrets
 
 
 class _Late:
@@ -198,7 +204,7 @@ class _Late:
 
 
 def _as_cut(error: StreamInterrupted) -> StreamCut:
-    cut = StreamCut(error.message, http_status=error.http_status, url=error.url, usage=error.usage)
+    cut = StreamCut(error.parts, http_status=error.http_status, url=error.url, usage=error.usage)
     cut.__cause__ = error.__cause__
     return cut
 

@@ -13,7 +13,7 @@ from caller.custom_llm.adapter import Adapter, HttpRequest
 from caller.custom_llm.attempt import total_timeout
 from caller.custom_llm.base_url import without_query
 from caller.custom_llm.errors.endpoint_errors import endpoint_error
-from caller.custom_llm.errors.redaction import redacted
+from caller.custom_llm.errors.redaction import Redactor
 from caller.custom_llm.http.transport import Response, Transport
 from caller.deadline import DeadlineTimer
 from caller.errors import (
@@ -92,10 +92,7 @@ class EndpointCheck:
         try:
             return await self._models(report, timeouts)
         except CallerError as error:
-            secrets = self._credential.secrets
-            error.args = (redacted(error.message, secrets),)
-            error.endpoint_code = redacted(error.endpoint_code, secrets)
-            error.endpoint_request_id = redacted(error.endpoint_request_id, secrets)
+            error.conceal(Redactor(self._credential.secrets))
             raise
 
     async def _models(self, report: CallReport, timeouts: Timeouts) -> tuple[Model, ...]:

@@ -1,7 +1,9 @@
 """What is known to be secret comes back in no form, clipped or whole."""
 
 import base64
+import html
 import json
+import re
 from collections.abc import Callable
 from urllib.parse import quote
 
@@ -9,15 +11,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caller.custom_llm.errors.redaction import redacted
+from caller.custom_llm.errors.redaction import Redactor
 from caller.errors import clipped
 
-KEYS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=16, max_size=80)
+# Nine characters are the fewest of which eight can be left over.
+KEYS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=9, max_size=80)
 FORMS: dict[str, Callable[[str], str]] = {
     "plain": lambda key: key,
     "in a URL": lambda key: quote(key, safe=""),
+    "in a URL, small letters": lambda key: re.sub("%..", lambda found: found[0].lower(), quote(key, safe="")),
     "in JSON": lambda key: json.dumps(key)[1:-1],
-    "in base64": lambda key: base64.b64encode(key.encode()).decode(),
+    "in Go's JSON": lambda key: re.sub("[<>&]", lambda found: f"\\u{ord(found[0]):04x}", json.dumps(key)[1:-1]),
+    "in HTML": html.escape,
+    "in base64": lambda key: base64.b64encode(key.encode()).decode().rstrip("="),
+    "in a URL's base64": lambda key: base64.urlsafe_b64encode(key.encode()).decode().rstrip("="),
+    "in the base64 of more": lambda key: base64.b64encode(f"a{key}".encode()).decode().rstrip("=")[2:],
+    "in the base64 of a header": lambda key: base64.b64encode(f"Bearer: {key}".encode()).decode().rstrip("=")[11:],
     "over two lines": lambda key: key[: len(key) // 2] + "\n" + key[len(key) // 2 :],
 }
 
@@ -28,7 +37,7 @@ def test_no_eight_characters_of_a_key_come_out(form: str, key: str, limit: int) 
     """Clipped before or not, behind a scheme or not."""
     shown = FORMS[form](key)
     for secret in (key, f"Bearer {key}"):
-        out = redacted(clipped(f"the endpoint said: {shown} is wrong", limit), [secret])
+        out = Redactor([secret])(clipped(f"the endpoint said: {shown} is wrong", limit))
 
         for told in (key, shown.replace("\n", "")):
             assert not any(told[at : at + 8] in out.replace("***", "\0") for at in range(len(told) - 7))
@@ -38,9 +47,17 @@ def test_a_basic_pair_is_taken_out_decoded() -> None:
     """The pair, and the password alone."""
     basic = f"Basic {base64.b64encode(b'user:correct horse').decode()}"
 
-    assert redacted("user:correct horse, correct horse", [basic]) == "***, ***"
+    assert Redactor([basic])("user:correct horse, correct horse") == "***, ***"
 
 
 def test_short_values_do_not_tear_words() -> None:
     """`x-portkey-provider: openai` says nothing secret."""
-    assert redacted("choose openai_compatible", ["openai", "v1"]) == "choose openai_compatible"
+    assert Redactor(["openai", "v1"])("choose openai_compatible") == "choose openai_compatible"
+
+
+def test_the_values_in_a_json_value_are_taken_out() -> None:
+    """At any depth; what is no text stays as it is."""
+    value = {"echo": [{"authorization": "Bearer abcdefghijkl"}, 7, None, True], "id": "r-1"}
+    expected = {"echo": [{"authorization": "***"}, 7, None, True], "id": "r-1"}
+
+    assert Redactor(["Bearer abcdefghijkl"]).in_json(value) == expected

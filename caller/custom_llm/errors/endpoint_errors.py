@@ -2,11 +2,12 @@
 
 Which error it is, is decided in `error_codes`; what the body says, in `error_body`. Here both meet, and the text is
 made: what happened, the endpoint's own words, and what to do about it. The text holds no query string and nothing
-that looks like a key; it cannot know the caller's own header values (see `redaction.redacted`).
+that looks like a key; what the caller knows to be secret is taken out later (see `redaction.Redactor`), so foreign
+words are kept whole until then (see `caller.errors.Said`).
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Final
 
@@ -20,7 +21,6 @@ from caller.custom_llm.errors.redaction import one_line, sanitized
 from caller.custom_llm.errors.retry_hints import request_id_of, retry_after_of, should_retry_of
 from caller.custom_llm.errors.url_hints import url_hint
 from caller.errors import (
-    MAX_MESSAGE_BYTES,
     CallerError,
     ContentFiltered,
     ContextLengthExceeded,
@@ -37,9 +37,9 @@ from caller.errors import (
     QuotaExhausted,
     RequestTooLarge,
     Retry,
+    Said,
     StreamInterrupted,
     clipped,
-    trailer_size,
 )
 from caller.json_types import JsonObject, JsonValue, object_of
 
@@ -114,6 +114,9 @@ _TEXTS: Final[Mapping[Kind, tuple[str, str]]] = {
 
 _MAX_URL_BYTES = 200
 _MAX_WORDS = 300
+_MAX_REASON = 600
+_MAX_FINISH_WORD = 100
+_MAX_CODE = 100
 _MAX_READ = 4096
 _NEGATIVE: Final = re.compile(r"-\d{1,9}")
 
@@ -136,7 +139,7 @@ def endpoint_error(status: int, headers: Mapping[str, str], body: bytes, *, url:
     message = _NEGATIVE.sub(lambda found: "" if found[0].encode() in sent else found[0], said.message[:_MAX_READ])
     kind = kind_of(status, (*said.words, _amazon_code(headers)), message)
     error = kind(
-        _text(kind, str(status), said.message or _phrase(status), _remedy(kind, status, url)),
+        _text(kind, (str(status),), said.message or _phrase(status), _remedy(kind, status, url)),
         http_status=status,
         endpoint_code=sanitized(said.code),
         endpoint_request_id=request_id_of(headers) or one_line(said.request_id),
@@ -195,9 +198,9 @@ def foreign_answer(error: ProtocolError, api: ApiCompatibility, *, event: str = 
 
 def _with_words(error: CallerError, words: str) -> CallerError:
     """The same error, its text with what the endpoint said."""
-    text = f"the endpoint said: {clipped(sanitized(words), _MAX_WORDS).removesuffix('.')}. {error.message}"
+    said = Said(sanitized(words).removesuffix("."), _MAX_WORDS)
     kind = StreamInterrupted if isinstance(error, StreamInterrupted) else ProtocolError
-    return kind(text, http_status=200, url=error.url, usage=error.usage)
+    return kind(("the endpoint said: ", said, ". ", *error.parts), http_status=200, url=error.url, usage=error.usage)
 
 
 def _first_of(value: JsonValue) -> JsonObject:
@@ -221,9 +224,10 @@ def failure(value: JsonValue, *, url: str = "") -> CallerError:
 def finish_reason_error(kind: Kind, raw: str, said: str = "") -> CallerError:
     """The error that a finish reason means; `said` is what the endpoint adds to it."""
     lead, remedy = _TEXTS[kind]
-    words = f": {clipped(sanitized(said), 600).removesuffix('.')}" if said else ""
-    text = f'{lead}: it ended with the finish reason "{clipped(one_line(raw), 100)}"{words}. {remedy}'
-    return kind(text, http_status=200, endpoint_code=raw)
+    words = (": ", Said(sanitized(said).removesuffix("."), _MAX_REASON)) if said else ()
+    reason = Said(sanitized(raw), _MAX_FINISH_WORD)
+    text = (f'{lead}: it ended with the finish reason "', reason, '"', *words, f". {remedy}")
+    return kind(text, http_status=200, endpoint_code=reason.words)
 
 
 def _amazon_code(headers: Mapping[str, str]) -> str:
@@ -232,20 +236,23 @@ def _amazon_code(headers: Mapping[str, str]) -> str:
 
 
 def _redirect(status: int, headers: Mapping[str, str], url: str) -> CallerError:
-    target = _shown(headers.get("location", ""))
-    where = f" to {target}" if target else ""
+    target = sanitized(_without_query(headers.get("location", "")))
+    never = "; redirects are never followed, the credential would go with them"
     return ProtocolError(
-        f"the endpoint answered with a redirect ({status}){where}; redirects are never followed, the credential would"
-        f" go with them. Called: {_shown(url)}. Put the final address into the credential's base URL.",
+        (
+            f"the endpoint answered with a redirect ({status}){' to ' if target else ''}",
+            Said(target, _MAX_URL_BYTES),
+            f"{never}. Called: {_shown(url)}. Put the final address into the credential's base URL.",
+        ),
         http_status=status,
         endpoint_request_id=request_id_of(headers),
         url=_shown(url),
     )
 
 
-def _sign(said: ErrorBody) -> str:
+def _sign(said: ErrorBody) -> tuple[str | Said, ...]:
     code = sanitized(said.code)
-    return clipped(f"in a 200 answer, {code}" if code else "in a 200 answer", 120)
+    return ("in a 200 answer, ", Said(code, _MAX_CODE)) if code else ("in a 200 answer",)
 
 
 def _remedy(kind: Kind, status: int, url: str) -> str:
@@ -256,12 +263,10 @@ def _remedy(kind: Kind, status: int, url: str) -> str:
     return f"Called: {_shown(url)}. {clipped(hint, 2 * _MAX_URL_BYTES)}"
 
 
-def _text(kind: Kind, sign: str, message: str, remedy: str) -> str:
+def _text(kind: Kind, sign: Sequence[str | Said], message: str, remedy: str) -> tuple[str | Said, ...]:
     """The remedy always fits: the endpoint's words are what is clipped."""
-    head, tail = f"{_TEXTS[kind][0]} ({sign}): ", f". {remedy}"
-    words = sanitized(message) or "no text"
-    room = MAX_MESSAGE_BYTES - trailer_size(head + tail)
-    return head + clipped(words.removesuffix("."), max(room, 3)) + tail
+    words = (sanitized(message) or "no text").removesuffix(".")
+    return f"{_TEXTS[kind][0]} (", *sign, "): ", Said(words), f". {remedy}"
 
 
 def _phrase(status: int) -> str:
@@ -273,7 +278,11 @@ def _phrase(status: int) -> str:
 
 def _shown(url: str) -> str:
     """Without the query; `""` for what is no URL. A redirect may name a path only."""
+    return clipped(_without_query(url), _MAX_URL_BYTES)
+
+
+def _without_query(url: str) -> str:
     try:
-        return clipped(one_line(without_query(url)), _MAX_URL_BYTES)
+        return one_line(without_query(url))
     except ValueError:
         return ""

@@ -260,9 +260,12 @@ def _event(body: bytes) -> JsonValue:
 
 
 def plain_text(body: bytes) -> str:
-    """The beginning of the text; of a page its words without the tags."""
+    """The beginning of the text; of a page its words without the tags. Cut at a blank: half a key would not look like
+    one."""
     text = body[:_MAX_TEXT].decode("utf-8", "replace")
-    if not _HTML.search(text):
-        return text.strip()[:_SHOWN_UNKNOWN]
-    words = html.unescape(_TAG.sub(" ", _NO_TEXT.sub(" ", text)))
-    return " ".join(words.split())[:_SHOWN_UNKNOWN]
+    if _HTML.search(text):
+        text = " ".join(html.unescape(_TAG.sub(" ", _NO_TEXT.sub(" ", text))).split())
+    text = text.strip()
+    if len(text) <= _SHOWN_UNKNOWN:
+        return text
+    return text[: _SHOWN_UNKNOWN + 1].rpartition(" ")[0] or text

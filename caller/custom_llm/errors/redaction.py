@@ -1,24 +1,30 @@
 """Text of an endpoint, made fit to be shown: one line, printable, no secrets. Pure functions.
 
 Endpoints repeat what they were sent: "Incorrect API key provided: sk-…". What looks like a key is taken out without
-knowing any key (`sanitized`); what the caller knows to be secret is taken out by value (`redacted`). It knows no
-error and no HTTP.
+knowing any key (`sanitized`); what the caller knows to be secret is taken out by value (`Redactor`), ahead of any
+clipping. It knows no error and no HTTP.
 """
 
 import base64
+import html
 import json
 import re
 from collections.abc import Iterable
 from urllib.parse import quote, quote_plus
+
+from caller.json_types import JsonValue
 
 MARK = "***"
 
 # Enough for every text that is shown, and a bound for the expressions below.
 _MAX_CHARS = 4096
 _MIN_SECRET = 4
-# So many characters of a key in a row are too many; what is shorter than the second is no key that parts are made of.
+# So many characters of a key in a row are too many.
 _PART = 8
-_LONG = 12
+# So many characters of all forms are looked through for parts, the shortest forms surely: a bound on the work.
+_MAX_PARTED = 256 * 1024
+_FEW = 256
+_FEW_FORMS = 8 * 1024
 
 _SCHEMES = frozenset({"bearer", "basic", "token", "key", "apikey", "api-key"})
 
@@ -46,6 +52,13 @@ _KEYS = (
     (re.compile(r"\bsk-[\w*.-]{3,}[\w*]"), MARK),
     (re.compile(r"\b(?:pk|rk|gsk|xai|pplx|nvapi|csk|hf|r8|fw|tgp|AIza)[-_]?[A-Za-z0-9_*-]{20,}"), MARK),
 )
+_NEVER_ENCODED = re.compile(r"[A-Za-z0-9_.~-]+")
+_CODED = re.compile(r"%[0-9A-F]{2}")
+# What Go's encoder escapes for pages, what .NET's does, too, and marks of HTML by their numbers.
+_GO = str.maketrans({each: f"\\u{ord(each):04x}" for each in "<>&"})
+_NET = str.maketrans({each: f"\\u{ord(each):04X}" for each in "<>&+'`"} | {'"': "u0022"})
+_NUMBERED = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&#34;", "'": "&#39;"})
+_URL_SAFE = str.maketrans("+/", "-_")
 _RUN = re.compile(r"[A-Za-z0-9+/=_-]{32,}")
 _HEX = re.compile(r"[0-9a-fA-F]{32}")
 _SEGMENT = re.compile(r"[A-Za-z0-9]+")
@@ -69,25 +82,58 @@ def sanitized(text: str) -> str:
     return _RUN.sub(_run, line)
 
 
-def redacted(text: str, secrets: Iterable[str]) -> str:
-    """The text without any of the values: as they are, URL-encoded, JSON-escaped, in base64, and of `Basic` what it
-    holds.
+class Redactor:
+    """Takes out of texts what is known to be secret, in every form in which it could come back: as it is, URL-encoded,
+    escaped for JSON or HTML, in base64 by itself or in the middle of more, and of `Basic` what it holds.
 
-    Give header values as they are sent: of `Bearer abcd` the key alone is replaced too. A text may have been clipped,
-    or broken into lines, in the middle of a key: eight characters of one in a row are taken out as well. Short values
-    are left alone, they would tear ordinary words: keys behind a scheme below four characters, others below eight.
+    Give header values as they are sent: of `Bearer abcd` the key alone is replaced, too. Give texts whole, ahead of any
+    clipping. What an endpoint has clipped, or broken into lines, in the middle of a key is found as well: eight
+    characters of a key in a row are taken out. Short values are left alone, they would tear ordinary words: keys behind
+    a scheme below four characters, others below eight.
     """
-    given = [secret.strip() for secret in secrets]
-    for whole in sorted(given, key=len, reverse=True):
-        if len(whole) >= _PART:
-            text = text.replace(whole, MARK)
-    forms = sorted(_forms(given), key=len, reverse=True)
-    for form in forms:
-        text = text.replace(form, MARK)
-    for form in forms:
-        if len(form) >= _LONG:
-            text = _without_parts(text, form)
-    return text
+
+    __slots__ = ("_forms", "_joined", "_secrets")
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        self._secrets = secrets
+        self._forms: list[str] | None = None  # the longest first; made once they are needed
+        self._joined = ""
+
+    def __call__(self, text: str) -> str:
+        """The text without any of them."""
+        if len(text) < _MIN_SECRET:
+            return text
+        if self._forms is None:
+            given = [secret.strip() for secret in self._secrets]
+            whole = {each for each in given if len(each) >= _PART}
+            self._forms = sorted(whole | _forms(given), key=len, reverse=True)
+            self._joined = "\0".join(self._forms)[-_MAX_PARTED:]
+        for form in self._forms:
+            text = text.replace(form, MARK)
+        # What is longer is no error's text, and was not clipped by us.
+        return _without(text, self._parts_in(text)) if len(text) <= _MAX_CHARS else text
+
+    def in_json(self, value: JsonValue) -> JsonValue:
+        """The value, all its texts without any of them."""
+        if isinstance(value, str):
+            return self(value)
+        if isinstance(value, dict):
+            return {key: self.in_json(member) for key, member in value.items()}
+        if isinstance(value, list):
+            return [self.in_json(member) for member in value]
+        return value
+
+    def _parts_in(self, text: str) -> set[str]:
+        """The pieces of eight characters that stand in the text and in one of the forms."""
+        joined, half = self._joined, _PART // 2
+        few = len(joined) <= _FEW_FORMS
+        # Eight characters hold four that begin at a multiple of four: seldom is there even one such.
+        if few and not [at for at in range(0, len(text) - half + 1, half) if text[at : at + half] in joined]:
+            return set()
+        pieces = {text[at : at + _PART] for at in range(len(text) - _PART + 1)}
+        if few and len(pieces) <= _FEW:
+            return {piece for piece in pieces if piece in joined}
+        return {piece for at in range(len(joined) - _PART + 1) if (piece := joined[at : at + _PART]) in pieces}
 
 
 def _forms(secrets: Iterable[str]) -> set[str]:
@@ -102,10 +148,38 @@ def _forms(secrets: Iterable[str]) -> set[str]:
             pair = _decoded(key.strip())
             values |= {pair, pair.partition(":")[2]}
         for value in (each for each in values if len(each) >= least):
-            coded = base64.b64encode(value.encode("utf-8", "replace")).decode().rstrip("=")
-            escaped = json.dumps(value)[1:-1]
-            safe = value.encode("utf-8", "replace").decode()
-            forms |= {value, quote(safe, safe=""), quote_plus(safe), escaped, escaped.replace("/", "\\/"), coded}
+            raw = value.encode("utf-8", "replace")
+            forms |= {value} | _in_base64(raw)
+            if not _NEVER_ENCODED.fullmatch(value):
+                forms |= _encoded(value, raw)
+    return forms
+
+
+def _encoded(value: str, raw: bytes) -> set[str]:
+    """The value as URLs, JSON and HTML write it."""
+    coded = quote(raw, safe="")
+    plus = quote_plus(raw)
+    escaped = json.dumps(value)[1:-1]
+    return {
+        *(coded, plus, _CODED.sub(_lower, coded), _CODED.sub(_lower, plus)),
+        # Python's JSON, PHP's, Go's and .NET's; HTML as most write it, and with numbers.
+        *(escaped, escaped.replace("/", "\\/"), escaped.translate(_GO), escaped.translate(_NET)),
+        *(html.escape(value, quote=False), html.escape(value), value.translate(_NUMBERED)),
+    }
+
+
+def _lower(match: re.Match[str]) -> str:
+    return match[0].lower()
+
+
+def _in_base64(raw: bytes) -> set[str]:
+    """Its letters in base64, wherever it stands in what was encoded: both alphabets, all three alignments."""
+    forms: set[str] = set()
+    for ahead in range(3):
+        coded = base64.b64encode(bytes(ahead) + raw).decode().rstrip("=")
+        # The first letters hold bits of what stands ahead.
+        inner = coded if not ahead else coded[ahead + 1 :]
+        forms |= {inner, inner.translate(_URL_SAFE)} if len(inner) > _PART else set()
     return forms
 
 
@@ -116,9 +190,10 @@ def _decoded(key: str) -> str:
         return ""
 
 
-def _without_parts(text: str, secret: str) -> str:
-    """The text without runs of eight characters or more that stand in the secret."""
-    parts = {secret[at : at + _PART] for at in range(len(secret) - _PART + 1)}
+def _without(text: str, parts: set[str]) -> str:
+    """The text without runs of what stands in the parts."""
+    if not parts:
+        return text
     kept: list[str] = []
     at = 0
     while at < len(text):

@@ -7,7 +7,7 @@ is made.
 import math
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Final
@@ -44,12 +44,12 @@ _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def request_id_of(headers: Mapping[str, str]) -> str:
-    """The endpoint's name for the request, at most 200 bytes, or `""`."""
+    """The endpoint's name for the request, as long as it is, or `""`."""
     for name in _REQUEST_IDS:
         value = headers.get(name)
         value = one_line(value) if value else ""
         if value:
-            return clipped(value, _MAX_VALUE_BYTES)
+            return value
     return ""
 
 
@@ -80,8 +80,9 @@ def should_retry_of(headers: Mapping[str, str]) -> bool | None:
     return {"true": True, "false": False}.get(headers.get("x-should-retry", "").strip().lower())
 
 
-def rate_limit_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """The limits as the endpoint writes them, names in lower case; at most 32 of at most 200 bytes.
+def rate_limit_headers(headers: Mapping[str, str], hide: Callable[[str], str]) -> dict[str, str]:
+    """The limits as the endpoint writes them, names in lower case; at most 32 of at most 200 bytes. `hide` takes
+    secrets out of a text.
 
     The values stay text: durations like `6m0s`, RFC 3339 times and Unix seconds are all in use.
     """
@@ -90,7 +91,7 @@ def rate_limit_headers(headers: Mapping[str, str]) -> dict[str, str]:
         lower = name.lower()
         wanted = lower in _LIMIT_NAMES or lower.startswith(_LIMIT_PREFIXES)
         if wanted and lower not in found and len(lower) <= _MAX_VALUE_BYTES and len(found) < _MAX_LIMITS:
-            found[lower] = clipped(one_line(value), _MAX_VALUE_BYTES)
+            found[lower] = clipped(hide(one_line(value)), _MAX_VALUE_BYTES)
     return found
 
 
