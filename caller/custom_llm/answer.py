@@ -115,7 +115,8 @@ class AnswerReader:
         frame = _NO_FRAME
         behind: Iterator[Frame] = iter(())
         decoder, repeats, body = self._decoder, self._repeats, self._body
-        count = parts = 0
+        count = 0
+        parts = 0 if self._stream else _MAX_PARTS  # a whole answer that was asked for repeats nothing
         rest = chunk
         try:
             while rest and not self.done:
@@ -138,7 +139,8 @@ class AnswerReader:
                         if decoder.done:
                             self.done = True
                             break
-                    repeats.learn(part, found, body, decoder)
+                    if self._stream:
+                        repeats.learn(part, found, body, decoder)
         except CallerError as error:
             return self._failed(self._explained(error, frame.event), events, chain(behind, self._further(rest)))
         self.complete = decoder.complete

@@ -10,6 +10,7 @@ from collections.abc import KeysView, Sequence
 
 from caller.custom_llm.adapter import Frame, Repeat, ResolvedCall
 from caller.custom_llm.apis.chat_completions.choice import PLAIN_DELTA, OpenChoice
+from caller.custom_llm.apis.chat_completions.plain import plain_answer
 from caller.custom_llm.apis.finish_words import finish_word
 from caller.custom_llm.apis.logprobs import logprobs_of
 from caller.custom_llm.apis.shared import parse, parse_document, parse_frame
@@ -162,6 +163,10 @@ class ChatDecoder:
             ProtocolError: `choices`, or the `message` of one, is missing.
             CallerError: the answer holds an error.
         """
+        plain = plain_answer(body) if self._wanted == 1 and not self._saw_frame else None
+        return self._whole_in_full(body) if plain is None else plain
+
+    def _whole_in_full(self, body: bytes) -> Sequence[Event]:
         answer = parse_document(body)
         events: list[Event] = []
         error = in_band_error(answer)
