@@ -111,8 +111,10 @@ class Calls:
                 if waiting is not None:
                     await waiting
 
-    async def verify(self, client: Client, report: CallReport, read: Callable[[], Target]) -> Verification:
-        """Whether a credential is usable.
+    async def verify(
+        self, client: Client, report: CallReport, read: Callable[[], Target], checks: frozenset[str] = frozenset()
+    ) -> Verification:
+        """Whether a credential is usable; `checks` are the ids of further checks to make.
 
         Raises:
             CallerError: it could not be looked at.
@@ -120,7 +122,7 @@ class Calls:
         with _Observed(client, report, self._observers):
             inspection = self._inspection(client, report, read())
             async with self._admitted(report):
-                return await inspection.verify(report)
+                return await inspection.verify(report, checks)
 
     async def list_models(self, client: Client, report: CallReport, read: Callable[[], Target]) -> tuple[Model, ...]:
         """What an endpoint offers.
