@@ -84,13 +84,13 @@ class CustomLLMCaller:
         """
         row = self._providers().get(target.provider.lower())
         credential = parse_credential(target.credential, row.defaults if row else None)
-
         return EndpointCheck(
             self._transport,
             target,
             credential,
             ADAPTERS[credential.api],
             self._demands,
+            known=row.demands_of(credential.api) if row else NO_DEMANDS,
             max_bytes=self._limits.max_event_bytes,
         )
 

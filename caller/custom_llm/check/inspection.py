@@ -1,7 +1,7 @@
 """The check of one endpoint: its rows in their order, as they are found. See `table` for what they are."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 
 from caller.call import CallReport, Check, Model, Verification
@@ -33,13 +33,16 @@ class EndpointCheck:
         adapter: Adapter,
         demands: Demands,
         *,
+        known: Mapping[str, str],
         max_bytes: int,
     ) -> None:
+        """`known` is what the provider's row demands, `demands` what rejections taught."""
         self._transport = transport
         self._target = target
         self._credential = credential
         self._adapter = adapter
         self._demands = demands
+        self._known = known
         self._max_bytes = max_bytes
 
     @property
@@ -89,7 +92,16 @@ class EndpointCheck:
         """What the checks of `asked` share. `own_time`: each request has the target's total time; `picks`: a model is
         taken from the list where none was given."""
         exchanges = self._exchanges(target, report, own_time=own_time)
-        return Session(exchanges, self._adapter, self._credential, target, self._demands, asked=asked, picks=picks)
+        return Session(
+            exchanges,
+            self._adapter,
+            self._credential,
+            target,
+            self._demands,
+            known=self._known,
+            asked=asked,
+            picks=picks,
+        )
 
     async def rows(self, session: Session) -> AsyncIterator[Check]:
         """The checks, one by one as they are found."""

@@ -35,7 +35,7 @@ class Listed:
 
 class Session:
     """The checks of one endpoint. `asked` are the ids of those that were asked for by name: a fault is told by the most
-    specific of them.
+    specific of them. `known` is what the provider's row demands.
 
     `picks`: where no model was given, one of the list is taken.
     """
@@ -48,6 +48,7 @@ class Session:
         target: Target,
         demands: Demands,
         *,
+        known: Mapping[str, str],
         asked: frozenset[str],
         picks: bool = False,
     ) -> None:
@@ -58,6 +59,7 @@ class Session:
         self.picked = False
         self._target = target
         self._demands = demands
+        self._known = known
         self._lessons: Mapping[str, str] = {}
         self._limited: bool | None = None  # None: not known yet whether the endpoint takes a limit
         self._picks = picks
@@ -154,7 +156,7 @@ class Session:
             parameters=merge_parameters(parameters),
             messages=probe.messages,
             tools=probe.tools,
-            demands={**self._demands.known(self._memory_key()), **self._lessons},
+            demands={**self._known, **self._demands.known(self._memory_key()), **self._lessons},
         )
 
     @property
