@@ -14,6 +14,10 @@ from caller.json_types import JsonObject
 from caller.messages import AssistantMessage
 from caller.target import Ask, Target
 
+# How much of a provider's id and of a model's name a record keeps: clients make them up.
+MAX_PROVIDER = 64
+MAX_MODEL = 128
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -54,6 +58,27 @@ class Waits:
     seconds: float = 0.0
 
 
+class Passed(Enum):
+    """Why an attempt gave no answer although nothing failed."""
+
+    RACE_LOST = "RACE_LOST"  # closed, since another target had the first output
+    BREAKER_OPEN = "BREAKER_OPEN"  # not asked, since its endpoint failed too often of late
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptMade:
+    """One attempt that ended, or a target that was passed over. `reason` is what it failed with, None for the one that
+    answered; `started` and `first_output` are `loop.time()` in seconds."""
+
+    target: int
+    label: str
+    endpoint: str
+    reason: type[CallerError] | Passed | None
+    started: float
+    first_output: float | None = None
+    usage: Usage | None = None
+
+
 @dataclass(slots=True)
 class CallReport:
     """The one record of a call: whose it is, where it went, and how it ended. Filled in while it runs.
@@ -71,7 +96,12 @@ class CallReport:
         model: the model that is asked, as the request names it.
         url: what is called, without its query.
         deadline: the end of its total time; None until it was prepared.
-        attempts: HTTP requests begun.
+        target: the number of the target that is asked, or that answered: 0 is the call's own, 1 the first fallback.
+        label: that target's label.
+        asked: when that target was first asked; None: when the call began, since there is no other.
+        attempts: HTTP requests begun, to all targets.
+        made: the attempts that ended, as they ended; none is noted of a call whose first request is answered, unless it
+            has fallbacks.
         first_output: when the first output came; None for none, and for whole answers.
         outputs: network reads that brought output of a stream.
         frames: messages of the answer that were made for the client, those of errors apart.
@@ -104,7 +134,11 @@ class CallReport:
     model: str = ""
     url: str = ""
     deadline: float | None = None
+    target: int = 0
+    label: str = ""
+    asked: float | None = None
     attempts: int = 0
+    made: list[AttemptMade] = field(default_factory=list)
     first_output: float | None = None
     outputs: int = 0
     frames: int = 0
@@ -132,6 +166,21 @@ class CallReport:
         """A message of the answer, of so many bytes, is made."""
         self.frames += 1
         self.sent_bytes += size
+
+    def note_attempt(self, started: float, reason: type[CallerError] | Passed | None) -> None:
+        """An attempt ended that began at `started`."""
+        made = AttemptMade(self.target, self.label, self.endpoint, reason, started, self.first_output, self.usage)
+        self.made.append(made)
+
+    def adopt(self, target: "CallReport", attempts: int) -> None:
+        """What is known of the call is what is known of one of its targets now; `attempts` are those of all."""
+        self.attempts = attempts
+        self.target, self.label, self.asked = target.target, target.label, target.asked
+        self.provider = target.provider
+        self.api, self.endpoint, self.model, self.url = target.api, target.endpoint, target.model, target.url
+        self.first_output, self.outputs, self.usage = target.first_output, target.outputs, target.usage
+        self.endpoint_request_id, self.rate_limits = target.endpoint_request_id, target.rate_limits
+        self.left_out, self.adapted, self.waits = target.left_out, target.adapted, target.waits
 
     def mark_usage_partial(self) -> None:
         """The answer will not come to its end: what was counted is not all."""
@@ -170,6 +219,15 @@ class Verification:
     @property
     def ok(self) -> bool:
         return not any(check.status == "FAIL" for check in self.checks)
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a target leads to: `key` is the digest of endpoint, model and credential."""
+
+    endpoint: str
+    model: str
+    key: bytes
 
 
 class Prepared(Protocol):
@@ -218,6 +276,10 @@ class Prepared(Protocol):
         """An answer began, and no further attempt comes: keep what was learned, let go of what only one needs."""
         ...
 
+    def continued(self) -> None:
+        """The current task reads the rest of the answer, whose beginning another task has read."""
+        ...
+
 
 class Inspection(Protocol):
     """A credential that was found well-formed, ready to be tried."""
@@ -232,13 +294,8 @@ class Inspection(Protocol):
         """Host and port that it calls: the key to count by."""
         ...
 
-    async def verify(self, report: CallReport, checks: frozenset[str] = frozenset()) -> Verification:
-        """Whether the credential is usable; with a model among the target's parameters one small chat is tried.
-        `checks` are the ids of further checks to make, or `all`.
-
-        Raises:
-            ClientError: an id is unknown.
-        """
+    async def verify(self, report: CallReport) -> Verification:
+        """Whether the credential is usable; with a model among the target's parameters one small chat is tried."""
         ...
 
     async def list_models(self, report: CallReport) -> tuple[Model, ...]:
@@ -251,7 +308,15 @@ class Inspection(Protocol):
 
 
 class Caller(Protocol):
-    """Calls one provider, in two phases: both methods are pure, and refuse what cannot work before anything waits."""
+    """Calls one provider, in two phases: the methods are pure, and refuse what cannot work before anything waits."""
+
+    def destination(self, target: Target) -> Destination:
+        """Where a target leads to; nothing is made ready for it.
+
+        Raises:
+            ClientError: its credential or its parameters are malformed.
+        """
+        ...
 
     def prepare(self, target: Target, ask: Ask, *, stream: bool) -> Prepared:
         """The call, ready to be sent; `stream` asks for the answer as it comes.

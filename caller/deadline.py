@@ -26,7 +26,7 @@ class DeadlineTimer:
     """Guards the block it is entered around. When the armed time passes, the block's task is cancelled and leaves the
     block with the armed error.
 
-    Entering and leaving happen in one task, the one that works in the block.
+    Entering and leaving happen in one task, the one that works in the block, unless another one goes on: see `follow`.
     """
 
     __slots__ = (
@@ -90,6 +90,13 @@ class DeadlineTimer:
         elif due < self._fires_at:
             self._timer.cancel()
             self._set(due)
+
+    def follow(self) -> None:
+        """The block goes on in the current task, although another one entered it: a generator that two tasks read, one
+        after the other. That one is guarded from now on."""
+        task = asyncio.current_task()
+        if self._task is not None and task is not None:
+            self._task, self._cancelling = task, task.cancelling()
 
     def disarm(self) -> None:
         """Let the block take its time."""

@@ -26,7 +26,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from caller.events import Usage
 
@@ -170,6 +170,12 @@ class ClientError(CallerError):
     """The client must change something; nothing was sent to the endpoint."""
 
     fault = Fault.CLIENT
+
+    def within(self, path: str) -> Self:
+        """The same error of a part of the request: its violations stand under the part's path."""
+        violations = [Violation(f"{path}.{each.field}", each.description) for each in self.violations]
+        leads = bool(self.violations) and self.message.startswith(self.violations[0].field)
+        return type(self)(f"{path}{'.' if leads else ': '}{self.message}", violations=violations)
 
 
 class UnknownProvider(ClientError):

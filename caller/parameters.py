@@ -193,6 +193,30 @@ def object_from_text(text: str) -> JsonObject | None:
     return value if isinstance(value, dict) else None
 
 
+def overridden(raw: Mapping[str, JsonValue], own: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
+    """Parameters with some of their own over them: a name that `own` gives in any of the three places wins over all
+    that `raw` gives under it. Both are as they came; what is unreadable stays so."""
+    if not own:
+        return raw
+    unreadable: list[Violation] = []
+    inner, own_inner = _nested(raw, []), _nested(own, unreadable)
+    given = {_bare(key): value for key, value in own.items() if key != NESTED} | own_inner
+    names = {name for name, value in given.items() if value is not None or name not in KNOWN}
+    merged: JsonObject = {key: value for key, value in raw.items() if key != NESTED and _bare(key) not in names}
+    merged |= {key: value for key, value in own.items() if key != NESTED}
+    nested: JsonObject = {key: value for key, value in inner.items() if key not in names} | own_inner
+    if unreadable:
+        merged[NESTED] = own[NESTED]
+    elif nested:
+        merged[NESTED] = nested
+    return merged
+
+
+def _bare(key: str) -> str:
+    """The name that a key gives; the model's own name is none of the parameters'."""
+    return key if key in ("model.name", "model.id") else key.removeprefix("model.")
+
+
 def merge_parameters(raw: Mapping[str, JsonValue]) -> Parameters:
     """Merge bare names, `model.*` and `model.parameters`: of one name given twice the later of these wins.
 

@@ -1,13 +1,15 @@
-"""When to try again, and after how long. Pure: it takes an error and answers with a pause or None.
+"""When to try again, after how long, and when to ask another target instead. Pure: it reads errors.
 
 Only before the first output, only what the error tree calls retryable, never beyond the call's own time. A kept
 connection that was lost before a byte of the answer came is made anew once, whatever the number of attempts is.
 """
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import assert_never
+from typing import Final, assert_never
 
+from caller import errors
 from caller.errors import CallerError, LostReusedConnection, Retry
 
 _FIRST_PAUSE = 0.25
@@ -57,3 +59,48 @@ def _asked(error: CallerError, otherwise: float | None) -> float | None:
     if error.retry_after is None:
         return otherwise
     return error.retry_after if error.retry_after <= LONGEST_RETRY_AFTER else None
+
+
+# Another endpoint may do better: what the first one cannot, or does not let this credential do.
+_MOVE_ON: Final = (
+    errors.EndpointUnreachable,
+    errors.ConnectTimeout,
+    errors.EndpointTls,
+    errors.FirstOutputTimeout,
+    errors.EndpointOverloaded,
+    errors.EndpointRateLimited,
+    errors.RequestTooLarge,
+    errors.QuotaExhausted,
+    errors.EndpointError,
+    errors.ProtocolError,
+    errors.StreamInterrupted,
+    errors.EndpointUnauthenticated,
+    errors.EndpointForbidden,
+    errors.EndpointNotFound,
+    errors.ModelNotFound,
+    errors.ContextLengthExceeded,  # the next model may read more
+    errors.EgressDenied,
+    errors.NotSupportedByApi,  # the next shape may carry it
+)
+# What says least of a call comes last: nobody was asked, nobody was there, nobody said a word.
+_LEAST_TELLING: Final = (
+    (errors.FirstOutputTimeout, errors.StreamInterrupted),
+    (errors.EndpointUnreachable, errors.ConnectTimeout, errors.EndpointTls),
+    (errors.ClientError, errors.PolicyError),
+)
+
+
+def moves_on(error: CallerError) -> bool:
+    """Whether another target may answer where this one failed: not where the request itself is what is wrong, or where
+    the call's own time is over; and never once the client has seen output."""
+    return isinstance(error, _MOVE_ON) and not error.after_output
+
+
+def most_telling(failures: Sequence[CallerError]) -> int:
+    """The index of the failure that tells most: an answer tells more than silence, silence more than no connection,
+    and all of them more than a target that was passed over; of equals the earliest."""
+    return min(range(len(failures)), key=lambda at: _rank(failures[at]))
+
+
+def _rank(error: CallerError) -> int:
+    return next((rank for rank, kinds in enumerate(_LEAST_TELLING, 1) if isinstance(error, kinds)), 0)

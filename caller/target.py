@@ -7,6 +7,7 @@ yet: that is `Caller.prepare`'s.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from caller.errors import CallerError
 from caller.json_types import JsonValue
 from caller.messages import Message, ToolDefinition
 
@@ -29,7 +30,8 @@ class Timeouts:
 class Target:
     """One endpoint and how it is called.
 
-    `provider` is the provider's id in the registry; `max_attempts` counts HTTP requests, from 1.
+    `provider` is the provider's id in the registry; `max_attempts` counts HTTP requests, from 1; `label` is the
+    client's name for it.
     """
 
     provider: str
@@ -37,6 +39,26 @@ class Target:
     timeouts: Timeouts
     parameters: Mapping[str, JsonValue] = field(default_factory=dict, repr=False)
     max_attempts: int = 1
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """A fallback that is passed over: `error` says why it cannot be asked."""
+
+    error: CallerError
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fallbacks:
+    """Whom to ask beside the first target of a call, in this order: after a failure before the first output, and where
+    there was no first output for `hedge_after` seconds, or for the time that `hedge_percentile` of the target's own
+    recent first outputs took. None: only after a failure."""
+
+    targets: tuple[Target | Unusable, ...]
+    hedge_after: float | None = None
+    hedge_percentile: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

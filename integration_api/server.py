@@ -18,6 +18,7 @@ from caller.custom_llm.caller import CustomLLMCaller, Limits
 from caller.custom_llm.http.egress_policy import EgressPolicy
 from caller.custom_llm.http.idle_pool import PoolLimits
 from caller.custom_llm.http.transport import Transport, TransportSettings
+from caller.history import HedgeBudget, TargetHistory
 from caller.providers import CUSTOM
 from caller.registry import Registry
 from integration_api import __version__
@@ -93,7 +94,9 @@ class Server:
         self._audit = AuditFile(settings.audit_file) if settings.audit_file else None
         if self._audit is not None:
             observers = (self._audit, *observers)
-        self._calls = Calls(registry, self.admission, (LogLines(), *observers), settings.max_answer_bytes)
+        self._calls = Calls(
+            registry, self.admission, (LogLines(), *observers), settings.max_answer_bytes, target_history(settings)
+        )
         self._unified_provider = UnifiedProviderService(self._calls, settings)
         self._server = grpc.aio.server(options=_options(settings))
         self._stop_forced = asyncio.Event()
@@ -309,6 +312,11 @@ def transport_settings(settings: Settings) -> TransportSettings:
         ),
         proxy=settings.endpoint_proxy,
     )
+
+
+def target_history(settings: Settings) -> TargetHistory:
+    """What is remembered of targets, from the settings."""
+    return TargetHistory(budget=HedgeBudget(settings.max_hedge_ratio))
 
 
 def guard_limits(settings: Settings) -> GuardLimits:

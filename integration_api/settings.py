@@ -93,6 +93,10 @@ class Settings:
     total_timeout: float = _setting(600.0, "Longest time for a whole call.")
     write_timeout: float = _setting(30.0, "Longest wait for a client that does not read its stream.")
     max_attempts: int = _setting(3, "Most HTTP requests per call, the first included.")
+    max_hedge_ratio: float = _setting(
+        0.1,
+        "Part of a client's calls to an endpoint that may ask a further target before the first one failed; 0: none.",
+    )
     max_running_calls: int = _setting(
         0, "Most calls at once; 0: as many as the limit of open file descriptors carries."
     )

@@ -59,7 +59,8 @@ class Work:
 
 
 class Attempt:
-    """One attempt. Iterate `batches()` once, and close it. `refusal` is the body of an answer with an error status."""
+    """One attempt. Iterate `batches()` once, and close it. `refusal` is the body of an answer with an error status;
+    `timer` bounds the attempt once it runs."""
 
     def __init__(self, work: Work, transport: Transport, report: CallReport) -> None:
         self._work = work
@@ -68,6 +69,7 @@ class Attempt:
         self._clock = asyncio.get_running_loop().time
         self.refusal = b""
         self._redactor = Redactor(_secrets(work.call.credential))
+        self.timer: DeadlineTimer | None = None
         self._deadline = report.started + work.timeouts.total
         # Not methods of self: an object that holds its own methods is freed by the collector only, and this one holds
         # the whole conversation.
@@ -92,6 +94,7 @@ class Attempt:
         )
         try:
             async with DeadlineTimer() as timer:
+                self.timer = timer
                 due, on_expire = self._first_due()
                 timer.arm(due, on_expire)
                 report.url = without_query(work.request.url)
@@ -173,8 +176,12 @@ class Attempt:
 
 
 def first_output_due(timeouts: Timeouts, report: CallReport, *, stream: bool) -> float:
-    """When the first output must be there, all attempts together; a whole answer has the call's time."""
-    return report.started + (min(timeouts.first_output, timeouts.total) if stream else timeouts.total)
+    """When the first output must be there, all attempts with a target together; a whole answer has the call's time."""
+    end = report.started + timeouts.total
+    if not stream:
+        return end
+    asked = report.started if report.asked is None else report.asked
+    return min(asked + timeouts.first_output, end)
 
 
 def _secrets(credential: Credential) -> Iterator[str]:

@@ -8,20 +8,25 @@ cannot work is refused before anything waits.
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, replace
 
-from caller.call import CallReport
+from caller.call import CallReport, Destination
 from caller.credentials import parse_credential
 from caller.custom_llm.adapter import Adapter, HttpRequest, ResolvedCall
 from caller.custom_llm.apis import ADAPTERS
 from caller.custom_llm.attempt import Attempt, Work, first_output_due
 from caller.custom_llm.body.silence import DEFAULT_SILENCE, SilenceLimits
-from caller.custom_llm.check.inspection import EndpointCheck
+from caller.custom_llm.check import EndpointCheck
 from caller.custom_llm.demands import MAX_LESSONS, Demands, taught
 from caller.custom_llm.http.transport import Transport
+from caller.deadline import DeadlineTimer
 from caller.errors import CallerError
 from caller.events import Event
+from caller.messages import TextPart, UserMessage
 from caller.parameters import merge_parameters
 from caller.providers import NO_DEMANDS, NO_PROVIDERS, Providers
 from caller.target import Ask, Target
+
+# What the one small chat of a check asks.
+_PROBE = Ask(messages=(UserMessage((TextPart("Say OK."),)),))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,17 @@ class CustomLLMCaller:
     def demands_learned(self) -> int:
         """How often the rejections of an endpoint taught what it wants."""
         return self._demands.learned
+
+    def destination(self, target: Target) -> Destination:
+        """Where a target leads to.
+
+        Raises:
+            ClientError: its credential or its parameters are malformed.
+        """
+        row = self._providers().get(target.provider.lower())
+        credential = parse_credential(target.credential, row.defaults if row else None)
+        model = merge_parameters(target.parameters).model
+        return Destination(credential.endpoint, model, self._demands.key(credential, model))
 
     def prepare(self, target: Target, ask: Ask, *, stream: bool) -> "PreparedCall":
         """The call with its credential parsed, its parameters merged, and its HTTP request built.
@@ -84,13 +100,16 @@ class CustomLLMCaller:
         """
         row = self._providers().get(target.provider.lower())
         credential = parse_credential(target.credential, row.defaults if row else None)
+
+        def small_chat(target: Target) -> PreparedCall:
+            return self.prepare(target, _PROBE, stream=False)
+
         return EndpointCheck(
             self._transport,
             target,
             credential,
             ADAPTERS[credential.api],
-            self._demands,
-            known=row.demands_of(credential.api) if row else NO_DEMANDS,
+            small_chat=small_chat,
             max_bytes=self._limits.max_event_bytes,
         )
 
@@ -126,6 +145,7 @@ class PreparedCall:
         self._lessons: dict[str, str] = {}  # taught by rejections of this call, kept once a changed request succeeded
         self._taken = 0
         self._last: Attempt | None = None
+        self._timer: DeadlineTimer | None = None  # of the attempt that answers
         self._request: HttpRequest | None = self._built()
 
     @property
@@ -180,8 +200,15 @@ class PreparedCall:
         """Keep what the rejections taught; let go of the conversation and of the request's bytes."""
         if self._lessons:
             self._memory.learn(self._memory_key(), self._lessons)
+        if self._last is not None:
+            self._timer = self._last.timer
         self._request = self._last = None
         self._call = self._without_conversation()
+
+    def continued(self) -> None:
+        """The current task reads the rest."""
+        if self._timer is not None:
+            self._timer.follow()
 
     def _without_conversation(self) -> ResolvedCall:
         """The call as decoders read it; made once."""

@@ -9,26 +9,30 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from dataclasses import replace
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, TypeAlias
 
 from caller.attempts import AttemptObserver, attempts
-from caller.call import CallReport, Completion, Inspection, Model, Outcome, Verification
+from caller.call import MAX_MODEL, MAX_PROVIDER, CallReport, Completion, Inspection, Model, Outcome, Verification
 from caller.coalesce import coalesced
 from caller.errors import CallerError, ClientTimeout, InternalError, clipped
 from caller.events import Event
 from caller.fold import Folder
+from caller.history import TargetHistory
 from caller.providers import Provider
+from caller.race import Race
 from caller.registry import Registry
-from caller.target import Ask, Target
+from caller.target import Ask, Fallbacks, Target
 from integration_api.calls.admission import Admission
 from integration_api.calls.observer import Observer
 from integration_api.rpc.rpc import ClientGoneError
 from integration_api.rpc.status import reason_of
 
-_MAX_PROVIDER_CHARS = 64
-_MAX_MODEL = 128
 # A client whose deadline passes cancels the call, and its word may be here before our timer is.
 _NEAR_DEADLINE = 0.05
+
+
+# What is asked, and of whom; None: of nobody else.
+Question: TypeAlias = tuple[Ask, Target, Fallbacks | None]
 
 
 class Client(Protocol):
@@ -65,36 +69,56 @@ class Calls:
     """Makes calls. One instance serves all of them."""
 
     def __init__(
-        self, registry: Registry, admission: Admission, observers: Sequence[Observer], max_answer_chars: int
+        self,
+        registry: Registry,
+        admission: Admission,
+        observers: Sequence[Observer],
+        max_answer_chars: int,
+        history: TargetHistory,
     ) -> None:
+        """`history`: what is known of targets from earlier calls."""
+        self._history = history
         self._registry = registry
         self._admission = admission
         self._observers = tuple(observers)
         self._max_answer_chars = max_answer_chars
 
-    async def run(self, client: Client, report: CallReport, read: Callable[[], tuple[Ask, Target]], sink: Sink) -> None:
+    async def run(
+        self,
+        client: Client,
+        report: CallReport,
+        read: Callable[[], Question],
+        sink: Sink,
+    ) -> None:
         """Make one call from its request to the end of its answer.
 
         Raises:
             CallerError: what it failed with.
         """
         with _Observed(client, report, self._observers) as observed:
-            ask, target = read()
+            ask, target, fallbacks = read()
             del read  # and with it the request as it came
             report.labels = ask.labels
             target = self._begin(client, report, target)
-            prepared = self._registry.resolve(target.provider).prepare(target, ask, stream=sink.stream)
-            del ask, target
+            if fallbacks is None:
+                prepared = self._registry.resolve(target.provider).prepare(target, ask, stream=sink.stream)
+                running = attempts(prepared, report, observed)
+            else:
+                race = self._race(ask, target, fallbacks, report, stream=sink.stream)
+                prepared, running = race.first, race.batches(observed)
+                del race
+            del ask, target, fallbacks
             report.api, report.endpoint, report.model = (
                 prepared.api,
                 prepared.endpoint,
-                clipped(prepared.model, _MAX_MODEL),
+                clipped(prepared.model, MAX_MODEL),
             )
+            del prepared
             folder = Folder(self._max_answer_chars)
             told = not sink.stream
             async with (
                 self._admitted(report),
-                aclosing(attempts(prepared, report, observed)) as batches,
+                aclosing(running) as batches,
             ):
                 async for batch in batches:
                     events = coalesced(batch) if sink.stream and len(batch) > 1 else batch
@@ -111,10 +135,16 @@ class Calls:
                 if waiting is not None:
                     await waiting
 
-    async def verify(
-        self, client: Client, report: CallReport, read: Callable[[], Target], checks: frozenset[str] = frozenset()
-    ) -> Verification:
-        """Whether a credential is usable; `checks` are the ids of further checks to make.
+    def _race(self, ask: Ask, target: Target, fallbacks: Fallbacks, report: CallReport, *, stream: bool) -> Race:
+        """The call with all of its targets, which share its times."""
+        timed = tuple(
+            replace(each, timeouts=target.timeouts) if isinstance(each, Target) else each for each in fallbacks.targets
+        )
+        targets = (target, replace(fallbacks, targets=timed))
+        return Race(self._registry.resolve, ask, targets, report, self._history, stream=stream)
+
+    async def verify(self, client: Client, report: CallReport, read: Callable[[], Target]) -> Verification:
+        """Whether a credential is usable.
 
         Raises:
             CallerError: it could not be looked at.
@@ -122,7 +152,7 @@ class Calls:
         with _Observed(client, report, self._observers):
             inspection = self._inspection(client, report, read())
             async with self._admitted(report):
-                return await inspection.verify(report, checks)
+                return await inspection.verify(report)
 
     async def list_models(self, client: Client, report: CallReport, read: Callable[[], Target]) -> tuple[Model, ...]:
         """What an endpoint offers.
@@ -147,7 +177,7 @@ class Calls:
             UnknownProvider: there is no caller for it.
         """
         if report is not None:
-            report.provider = clipped(provider.lower(), _MAX_PROVIDER_CHARS)
+            report.provider = clipped(provider.lower(), MAX_PROVIDER)
         self._registry.resolve(provider)
 
     def check(self, target: Target) -> None:

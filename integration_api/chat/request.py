@@ -102,6 +102,14 @@ def _typed_credential(endpoint: msg.Endpoint) -> JsonObject:
     return given
 
 
+def parameters_of(path: str, wire: msg.Target, violations: Violations) -> JsonObject:
+    """The parameters that a target gives; `path` is that of its Struct."""
+    parameters = struct_object(path, wire.model_parameters, violations)
+    if wire.HasField("model"):
+        parameters = {**_typed_parameters(wire.model, parameters), **parameters}
+    return parameters
+
+
 def _typed_parameters(model: msg.ModelOptions, given: JsonObject) -> JsonObject:
     """The typed fields under their bare names; the model's name only where the Struct gives none."""
     typed: JsonObject = {

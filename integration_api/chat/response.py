@@ -22,6 +22,7 @@ from caller.events import (
 from caller.providers import Provider
 from integration_api.codec.common import seconds, usage
 from integration_api.codec.structs import fill_struct
+from integration_api.rpc.status import attempts_made
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1 import messages_pb2 as msg
 
@@ -68,10 +69,15 @@ def frame(event: Event) -> pb.StreamChatResponse | None:
     return told
 
 
-def started(request_id: str, completion: Completion) -> pb.StreamChatResponse:
+def started(report: CallReport, completion: Completion) -> pb.StreamChatResponse:
     """The first frame."""
     return pb.StreamChatResponse(
-        started=pb.Started(request_id=request_id, response_id=completion.response_id, model=completion.model)
+        started=pb.Started(
+            request_id=report.request_id,
+            response_id=completion.response_id,
+            model=completion.model,
+            target=report.target,
+        )
     )
 
 
@@ -89,6 +95,8 @@ def chat_response(completion: Completion, report: CallReport, now: float) -> pb.
     )
     if report.first_output is not None:
         response.timing.time_to_first_output.CopyFrom(seconds(report.first_output - report.started))
+    if report.made:
+        response.timing.attempts_made.extend(attempts_made(report))
     if completion.provider_fields:
         fill_struct(response.provider_fields, completion.provider_fields)
     return response

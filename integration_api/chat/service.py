@@ -9,10 +9,11 @@ from caller.errors import ResponseTooLarge
 from caller.events import OUTPUT, Event
 from caller.fold import Folder
 from caller.json_types import JsonObject
-from caller.target import Ask, Target, Timeouts
-from integration_api.calls.calls import Calls
+from caller.target import Target, Timeouts
+from integration_api.calls.calls import Calls, Question
 from integration_api.chat import request as v1_request
 from integration_api.chat import response as v1_response
+from integration_api.chat import targets as v1_targets
 from integration_api.chat.tools import ToolCache
 from integration_api.chat.view import ChatRequest
 from integration_api.files.credential_store import CredentialStore, not_found
@@ -58,8 +59,7 @@ class ChatService:
     async def verify_credential(self, request: pb.VerifyCredentialRequest, rpc: Rpc) -> pb.VerifyCredentialResponse:
         """Whether a credential is usable."""
         read = partial(self._target, request.provider_id, request.credential, rpc, request.model)
-        found = await self._calls.verify(rpc, rpc.new_report(), read, frozenset(request.checks))
-        return v1_response.verification(found)
+        return v1_response.verification(await self._calls.verify(rpc, rpc.new_report(), read))
 
     async def list_models(self, request: pb.ListModelsRequest, rpc: Rpc) -> pb.ListModelsResponse:
         """What the endpoint offers."""
@@ -71,11 +71,14 @@ class ChatService:
         del request, rpc
         return v1_response.providers(self._calls.providers())
 
-    def _read(self, request: ChatRequest, rpc: Rpc) -> tuple[Ask, Target]:
+    def _read(self, request: ChatRequest, rpc: Rpc) -> Question:
         self._calls.require(request.provider_id, rpc.report)
         credential = self._credential(request.credential, request.provider_id, rpc)
         read_tools = partial(self._tools.tools, rpc.client)
-        return v1_request.chat_call(request, credential, read_tools, self._timeouts, self._max_attempts)
+        ask, target = v1_request.chat_call(request, credential, read_tools, self._timeouts, self._max_attempts)
+        if not request.fallbacks:
+            return ask, target, None
+        return ask, target, v1_targets.fallbacks(request, target, partial(self._credential, rpc=rpc))
 
     def _target(self, provider: str, credential: msg.Credential, rpc: Rpc, model: str = "") -> Target:
         self._calls.require(provider, rpc.report)
@@ -148,7 +151,7 @@ class _Frames:
         await self._rpc.write(pb.StreamChatResponse(completed=answer))
 
     async def _start(self, completion: Completion) -> None:
-        await self._rpc.write(v1_response.started(self._report.request_id, completion))
+        await self._rpc.write(v1_response.started(self._report, completion))
 
 
 def _now() -> float:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         timeouts: pb.Timeouts
         labels: Mapping[str, str]
         options: pb.CallOptions
+        fallbacks: Sequence[msg.Target]
         model: msg.ModelOptions
 
 

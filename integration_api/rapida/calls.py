@@ -9,10 +9,10 @@ from caller.call import CallReport
 from caller.errors import RequestInvalid, ResponseTooLarge, UnknownProvider, clipped
 from caller.events import Usage
 from caller.json_types import JsonObject
-from caller.target import Ask, Target, Timeouts
+from caller.target import Target, Timeouts
 from integration_api import unified_messages_pb2 as msg
 from integration_api import unified_provider_pb2 as pb
-from integration_api.calls.calls import Calls
+from integration_api.calls.calls import Calls, Question
 from integration_api.rapida.request import ask_of, credential_value, turns_wait
 from integration_api.rapida.response import Measured, measured
 from integration_api.rapida.upstream import own_providers
@@ -48,7 +48,7 @@ class RapidaCalls:
         self._own = own_providers(settings)
         self._passes_on = bool(settings.rapida_upstream.strip())
 
-    def chat(self, request: pb.ChatRequest, report: CallReport) -> tuple[Ask, Target]:
+    def chat(self, request: pb.ChatRequest, report: CallReport) -> Question:
         """What a request asks, and of whom.
 
         Raises:
@@ -57,11 +57,9 @@ class RapidaCalls:
         provider = self._known(request.providerName, report)
         credential = credential_value(request.credential, request.connectionOptions, provider)
         ask, parameters = ask_of(request)
-        return ask, self._target(provider, credential, parameters)
+        return ask, self._target(provider, credential, parameters), None
 
-    def turn(
-        self, question: pb.StreamChatInput, configuration: Configuration, report: CallReport
-    ) -> tuple[Ask, Target]:
+    def turn(self, question: pb.StreamChatInput, configuration: Configuration, report: CallReport) -> Question:
         """What a turn asks, and of whom.
 
         Raises:
@@ -69,7 +67,7 @@ class RapidaCalls:
         """
         provider = self._known(question.providerName or configuration.provider, report)
         ask, parameters = ask_of(question)
-        return ask, self._target(provider, configuration.credential, parameters)
+        return ask, self._target(provider, configuration.credential, parameters), None
 
     def verification(self, provider: str, credential: msg.Credential, report: CallReport) -> Target:
         """Whose credential is looked at.

@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from caller import errors
-from caller.call import CallReport
+from caller.call import AttemptMade, CallReport, Passed
 from caller.errors import CallerError, Retry
 from integration_api.codec.common import seconds, usage
 from integration_api.v1 import messages_pb2 as msg
@@ -19,6 +19,9 @@ _MAX_VIOLATIONS = 16
 # All trailers together, as gRPC writes them: nginx has room for 4 KB by default, with what gRPC adds itself, and
 # answers 502 to more. C-core's clients want less than 8 KB.
 _MAX_TRAILERS = 3_900
+# Of them the attempts of a call, before base64; and of each the name of its endpoint.
+_MAX_ATTEMPTS = 800
+_MAX_ENDPOINT = 100
 # The type's name around a detail, and lengths.
 _PACKING = 64
 # What a client waits when we know that a retry helps and nobody said when.
@@ -77,7 +80,11 @@ class StatusDetails:
 
 def reason_of(error: CallerError) -> tuple[grpc.StatusCode, str]:
     """The status and the reason of an error, found by its class or the nearest of its parents."""
-    for kind in type(error).__mro__:
+    return _row(type(error))
+
+
+def _row(failure: type[CallerError]) -> tuple[grpc.StatusCode, str]:
+    for kind in failure.__mro__:
         if kind in TABLE:
             return TABLE[kind]
     return TABLE[errors.InternalError]
@@ -96,6 +103,8 @@ def status_details(error: CallerError, report: CallReport, request_id: str) -> S
         details.append(error_details_pb2.RetryInfo(retry_delay=seconds(delay)))
     if report.usage is not None:
         details.append(msg.PartialUsage(usage=usage(report.usage)))
+    if len(report.made) > 1 or report.asked is not None:
+        details.append(_failed_attempts(report))
     status = status_pb2.Status(code=code.value[0], details=[_packed(detail) for detail in details])
     trailers = (
         ("grpc-retry-pushback-ms", "-1" if delay is None else str(round(delay * 1000))),
@@ -138,6 +147,36 @@ def _metadata(error: CallerError, report: CallReport) -> dict[str, str]:
         "fault": error.fault.value,
     }
     return {key: value for key, value in known.items() if value}
+
+
+def attempts_made(report: CallReport) -> list[msg.Attempt]:
+    """The attempts of a call, in the order in which they began."""
+    return [_attempt(made, report.started) for made in sorted(report.made, key=lambda made: made.started)]
+
+
+def _attempt(made: AttemptMade, call_started: float) -> msg.Attempt:
+    wire = msg.Attempt(target=made.target, label=made.label, endpoint=errors.clipped(made.endpoint, _MAX_ENDPOINT))
+    if isinstance(made.reason, Passed):
+        wire.reason = made.reason.value
+    elif made.reason is not None:
+        wire.reason = _row(made.reason)[1]
+    wire.started.CopyFrom(seconds(made.started - call_started))
+    if made.first_output is not None:
+        wire.first_output.CopyFrom(seconds(made.first_output - call_started))
+    if made.usage is not None:
+        wire.usage.CopyFrom(usage(made.usage))
+    return wire
+
+
+def _failed_attempts(report: CallReport) -> msg.FailedAttempts:
+    """As many of a call's attempts as fit into a status."""
+    failed = msg.FailedAttempts()
+    for attempt in attempts_made(report):
+        failed.attempts.append(attempt)
+        if failed.ByteSize() > _MAX_ATTEMPTS:
+            del failed.attempts[-1]
+            break
+    return failed
 
 
 def _bad_request(error: CallerError, room: int) -> error_details_pb2.BadRequest:

@@ -26,7 +26,7 @@ CHECK_STATUS_FAIL: CheckStatus
 CHECK_STATUS_SKIP: CheckStatus
 
 class ChatRequest(_message.Message):
-    __slots__ = ("request_id", "provider_id", "credential", "messages", "model_parameters", "tools", "timeouts", "labels", "options", "model")
+    __slots__ = ("request_id", "provider_id", "credential", "messages", "model_parameters", "tools", "timeouts", "labels", "options", "fallbacks", "model")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -43,6 +43,7 @@ class ChatRequest(_message.Message):
     TIMEOUTS_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    FALLBACKS_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     provider_id: str
@@ -53,8 +54,9 @@ class ChatRequest(_message.Message):
     timeouts: Timeouts
     labels: _containers.ScalarMap[str, str]
     options: CallOptions
+    fallbacks: _containers.RepeatedCompositeFieldContainer[_messages_pb2.Target]
     model: _messages_pb2.ModelOptions
-    def __init__(self, request_id: _Optional[str] = ..., provider_id: _Optional[str] = ..., credential: _Optional[_Union[_messages_pb2.Credential, _Mapping]] = ..., messages: _Optional[_Iterable[_Union[_messages_pb2.Message, _Mapping]]] = ..., model_parameters: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., tools: _Optional[_Iterable[_Union[_messages_pb2.ToolDefinition, _Mapping]]] = ..., timeouts: _Optional[_Union[Timeouts, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., options: _Optional[_Union[CallOptions, _Mapping]] = ..., model: _Optional[_Union[_messages_pb2.ModelOptions, _Mapping]] = ...) -> None: ...
+    def __init__(self, request_id: _Optional[str] = ..., provider_id: _Optional[str] = ..., credential: _Optional[_Union[_messages_pb2.Credential, _Mapping]] = ..., messages: _Optional[_Iterable[_Union[_messages_pb2.Message, _Mapping]]] = ..., model_parameters: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., tools: _Optional[_Iterable[_Union[_messages_pb2.ToolDefinition, _Mapping]]] = ..., timeouts: _Optional[_Union[Timeouts, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., options: _Optional[_Union[CallOptions, _Mapping]] = ..., fallbacks: _Optional[_Iterable[_Union[_messages_pb2.Target, _Mapping]]] = ..., model: _Optional[_Union[_messages_pb2.ModelOptions, _Mapping]] = ...) -> None: ...
 
 class Timeouts(_message.Message):
     __slots__ = ("connect", "first_output", "between_outputs", "total")
@@ -69,12 +71,16 @@ class Timeouts(_message.Message):
     def __init__(self, connect: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., first_output: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., between_outputs: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., total: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class CallOptions(_message.Message):
-    __slots__ = ("max_attempts", "parse_think_tags")
+    __slots__ = ("max_attempts", "parse_think_tags", "hedge_after", "hedge_percentile")
     MAX_ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
     PARSE_THINK_TAGS_FIELD_NUMBER: _ClassVar[int]
+    HEDGE_AFTER_FIELD_NUMBER: _ClassVar[int]
+    HEDGE_PERCENTILE_FIELD_NUMBER: _ClassVar[int]
     max_attempts: int
     parse_think_tags: bool
-    def __init__(self, max_attempts: _Optional[int] = ..., parse_think_tags: bool = ...) -> None: ...
+    hedge_after: _duration_pb2.Duration
+    hedge_percentile: int
+    def __init__(self, max_attempts: _Optional[int] = ..., parse_think_tags: bool = ..., hedge_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., hedge_percentile: _Optional[int] = ...) -> None: ...
 
 class ChatResponse(_message.Message):
     __slots__ = ("request_id", "response_id", "model", "choices", "usage", "timing", "endpoint_request_id", "rate_limits", "provider_fields")
@@ -106,14 +112,16 @@ class ChatResponse(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., response_id: _Optional[str] = ..., model: _Optional[str] = ..., choices: _Optional[_Iterable[_Union[_messages_pb2.Choice, _Mapping]]] = ..., usage: _Optional[_Union[_messages_pb2.Usage, _Mapping]] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., endpoint_request_id: _Optional[str] = ..., rate_limits: _Optional[_Mapping[str, str]] = ..., provider_fields: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
 
 class Timing(_message.Message):
-    __slots__ = ("time_to_first_output", "total", "attempts")
+    __slots__ = ("time_to_first_output", "total", "attempts", "attempts_made")
     TIME_TO_FIRST_OUTPUT_FIELD_NUMBER: _ClassVar[int]
     TOTAL_FIELD_NUMBER: _ClassVar[int]
     ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPTS_MADE_FIELD_NUMBER: _ClassVar[int]
     time_to_first_output: _duration_pb2.Duration
     total: _duration_pb2.Duration
     attempts: int
-    def __init__(self, time_to_first_output: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., total: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., attempts: _Optional[int] = ...) -> None: ...
+    attempts_made: _containers.RepeatedCompositeFieldContainer[_messages_pb2.Attempt]
+    def __init__(self, time_to_first_output: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., total: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., attempts: _Optional[int] = ..., attempts_made: _Optional[_Iterable[_Union[_messages_pb2.Attempt, _Mapping]]] = ...) -> None: ...
 
 class StreamChatResponse(_message.Message):
     __slots__ = ("started", "text_delta", "reasoning_delta", "tool_call_delta", "refusal_delta", "completed")
@@ -132,14 +140,16 @@ class StreamChatResponse(_message.Message):
     def __init__(self, started: _Optional[_Union[Started, _Mapping]] = ..., text_delta: _Optional[_Union[TextDelta, _Mapping]] = ..., reasoning_delta: _Optional[_Union[ReasoningDelta, _Mapping]] = ..., tool_call_delta: _Optional[_Union[ToolCallDelta, _Mapping]] = ..., refusal_delta: _Optional[_Union[RefusalDelta, _Mapping]] = ..., completed: _Optional[_Union[ChatResponse, _Mapping]] = ...) -> None: ...
 
 class Started(_message.Message):
-    __slots__ = ("request_id", "response_id", "model")
+    __slots__ = ("request_id", "response_id", "model", "target")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     RESPONSE_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     response_id: str
     model: str
-    def __init__(self, request_id: _Optional[str] = ..., response_id: _Optional[str] = ..., model: _Optional[str] = ...) -> None: ...
+    target: int
+    def __init__(self, request_id: _Optional[str] = ..., response_id: _Optional[str] = ..., model: _Optional[str] = ..., target: _Optional[int] = ...) -> None: ...
 
 class TextDelta(_message.Message):
     __slots__ = ("text", "choice_index", "logprobs")

@@ -30,7 +30,8 @@ class ChatServiceStub(object):
 
     Errors are always a gRPC status, never an OK answer with an error inside. The status carries
     `google.rpc.ErrorInfo` (domain `integration-api`, reason: a word of `ErrorReason` without its prefix),
-    `google.rpc.RequestInfo`, and where they apply `google.rpc.BadRequest`, `google.rpc.RetryInfo` and `PartialUsage`.
+    `google.rpc.RequestInfo`, and where they apply `google.rpc.BadRequest`, `google.rpc.RetryInfo`, `PartialUsage`
+    and `FailedAttempts`.
     """
 
     def __init__(self, channel):
@@ -71,7 +72,8 @@ class ChatServiceServicer(object):
 
     Errors are always a gRPC status, never an OK answer with an error inside. The status carries
     `google.rpc.ErrorInfo` (domain `integration-api`, reason: a word of `ErrorReason` without its prefix),
-    `google.rpc.RequestInfo`, and where they apply `google.rpc.BadRequest`, `google.rpc.RetryInfo` and `PartialUsage`.
+    `google.rpc.RequestInfo`, and where they apply `google.rpc.BadRequest`, `google.rpc.RetryInfo`, `PartialUsage`
+    and `FailedAttempts`.
     """
 
     def Chat(self, request, context):
@@ -152,7 +154,8 @@ class ChatService(object):
 
     Errors are always a gRPC status, never an OK answer with an error inside. The status carries
     `google.rpc.ErrorInfo` (domain `integration-api`, reason: a word of `ErrorReason` without its prefix),
-    `google.rpc.RequestInfo`, and where they apply `google.rpc.BadRequest`, `google.rpc.RetryInfo` and `PartialUsage`.
+    `google.rpc.RequestInfo`, and where they apply `google.rpc.BadRequest`, `google.rpc.RetryInfo`, `PartialUsage`
+    and `FailedAttempts`.
     """
 
     @staticmethod

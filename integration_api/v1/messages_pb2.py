@@ -22,10 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!integration_api/v1/messages.proto\x12\x12integration_api.v1\x1a\x1cgoogle/protobuf/struct.proto\"\xd1\x02\n\x07Message\x12\x33\n\x06system\x18\x01 \x01(\x0b\x32!.integration_api.v1.SystemMessageH\x00\x12\x39\n\tdeveloper\x18\x02 \x01(\x0b\x32$.integration_api.v1.DeveloperMessageH\x00\x12/\n\x04user\x18\x03 \x01(\x0b\x32\x1f.integration_api.v1.UserMessageH\x00\x12\x39\n\tassistant\x18\x04 \x01(\x0b\x32$.integration_api.v1.AssistantMessageH\x00\x12/\n\x04tool\x18\x05 \x01(\x0b\x32\x1f.integration_api.v1.ToolMessageH\x00\x12\x31\n\x10provider_options\x18\x0f \x01(\x0b\x32\x17.google.protobuf.StructB\x06\n\x04role\"\x1d\n\rSystemMessage\x12\x0c\n\x04text\x18\x01 \x01(\t\" \n\x10\x44\x65veloperMessage\x12\x0c\n\x04text\x18\x01 \x01(\t\"?\n\x0bUserMessage\x12\x30\n\x07\x63ontent\x18\x01 \x03(\x0b\x32\x1f.integration_api.v1.ContentPart\"\x8e\x01\n\x10\x41ssistantMessage\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x0f\n\x07refusal\x18\x02 \x01(\t\x12\x11\n\treasoning\x18\x03 \x01(\t\x12\x30\n\ntool_calls\x18\x04 \x03(\x0b\x32\x1c.integration_api.v1.ToolCall\x12\x16\n\x0eprovider_state\x18\x05 \x01(\x0c\"u\n\x0bToolMessage\x12\x14\n\x0ctool_call_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x30\n\x07\x63ontent\x18\x03 \x03(\x0b\x32\x1f.integration_api.v1.ContentPart\x12\x10\n\x08is_error\x18\x04 \x01(\x08\"\xda\x01\n\x0b\x43ontentPart\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12*\n\x05image\x18\x02 \x01(\x0b\x32\x19.integration_api.v1.ImageH\x00\x12*\n\x05\x61udio\x18\x03 \x01(\x0b\x32\x19.integration_api.v1.AudioH\x00\x12(\n\x04\x66ile\x18\x04 \x01(\x0b\x32\x18.integration_api.v1.FileH\x00\x12\x31\n\x10provider_options\x18\x0f \x01(\x0b\x32\x17.google.protobuf.StructB\x06\n\x04part\"F\n\x05Image\x12\x0b\n\x03url\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x12\n\nmedia_type\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\"%\n\x05\x41udio\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x0e\n\x06\x66ormat\x18\x02 \x01(\t\"X\n\x04\x46ile\x12\x0b\n\x03url\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x12\n\nmedia_type\x18\x03 \x01(\t\x12\x10\n\x08\x66ilename\x18\x04 \x01(\t\x12\x0f\n\x07\x66ile_id\x18\x05 \x01(\t\"7\n\x08ToolCall\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\targuments\x18\x03 \x01(\t\"\x83\x02\n\x0eToolDefinition\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12-\n\nparameters\x18\x03 \x01(\x0b\x32\x17.google.protobuf.StructH\x00\x12\x19\n\x0fparameters_json\x18\x04 \x01(\tH\x00\x12\x13\n\x06strict\x18\x05 \x01(\x08H\x01\x88\x01\x01\x12\'\n\x06hosted\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x31\n\x10provider_options\x18\x0f \x01(\x0b\x32\x17.google.protobuf.StructB\x08\n\x06schemaB\t\n\x07_strict\"\x82\x01\n\nCredential\x12(\n\x05value\x18\x01 \x01(\x0b\x32\x17.google.protobuf.StructH\x00\x12\x0e\n\x04name\x18\x02 \x01(\tH\x00\x12\x30\n\x08\x65ndpoint\x18\x03 \x01(\x0b\x32\x1c.integration_api.v1.EndpointH\x00\x42\x08\n\x06source\"\xc3\x01\n\x08\x45ndpoint\x12\x19\n\x11\x61pi_compatibility\x18\x01 \x01(\t\x12\x10\n\x08\x62\x61se_url\x18\x02 \x01(\t\x12:\n\x07headers\x18\x03 \x03(\x0b\x32).integration_api.v1.Endpoint.HeadersEntry\x12\x11\n\texact_url\x18\x04 \x01(\x08\x12\x0b\n\x03key\x18\x05 \x01(\t\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xc4\x01\n\x0cModelOptions\x12\x11\n\x04name\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x18\n\x0btemperature\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05top_p\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x17\n\nmax_tokens\x18\x04 \x01(\rH\x03\x88\x01\x01\x12\x0c\n\x04stop\x18\x05 \x03(\t\x12\x11\n\x04seed\x18\x06 \x01(\x03H\x04\x88\x01\x01\x42\x07\n\x05_nameB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\r\n\x0b_max_tokensB\x07\n\x05_seed\"\x88\x02\n\x06\x43hoice\x12\r\n\x05index\x18\x01 \x01(\r\x12\x35\n\x07message\x18\x02 \x01(\x0b\x32$.integration_api.v1.AssistantMessage\x12\x37\n\rfinish_reason\x18\x03 \x01(\x0e\x32 .integration_api.v1.FinishReason\x12\x19\n\x11raw_finish_reason\x18\x04 \x01(\t\x12\x32\n\x08logprobs\x18\x05 \x03(\x0b\x32 .integration_api.v1.TokenLogprob\x12\x30\n\x0fprovider_fields\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\"r\n\x0cTokenLogprob\x12\r\n\x05token\x18\x01 \x01(\t\x12\x0f\n\x07logprob\x18\x02 \x01(\x01\x12\x0c\n\x04utf8\x18\x03 \x01(\x0c\x12\x34\n\x0ctop_logprobs\x18\x04 \x03(\x0b\x32\x1e.integration_api.v1.TopLogprob\":\n\nTopLogprob\x12\r\n\x05token\x18\x01 \x01(\t\x12\x0f\n\x07logprob\x18\x02 \x01(\x01\x12\x0c\n\x04utf8\x18\x03 \x01(\x0c\"\xf6\x02\n\x05Usage\x12\x19\n\x0cinput_tokens\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x1a\n\routput_tokens\x18\x02 \x01(\rH\x01\x88\x01\x01\x12\x19\n\x0ctotal_tokens\x18\x03 \x01(\rH\x02\x88\x01\x01\x12 \n\x13\x63\x61\x63hed_input_tokens\x18\x04 \x01(\rH\x03\x88\x01\x01\x12(\n\x1b\x63\x61\x63he_creation_input_tokens\x18\x05 \x01(\rH\x04\x88\x01\x01\x12\x1d\n\x10reasoning_tokens\x18\x06 \x01(\rH\x05\x88\x01\x01\x12/\n\x06source\x18\x07 \x01(\x0e\x32\x1f.integration_api.v1.UsageSourceB\x0f\n\r_input_tokensB\x10\n\x0e_output_tokensB\x0f\n\r_total_tokensB\x16\n\x14_cached_input_tokensB\x1e\n\x1c_cache_creation_input_tokensB\x13\n\x11_reasoning_tokens\"8\n\x0cPartialUsage\x12(\n\x05usage\x18\x01 \x01(\x0b\x32\x19.integration_api.v1.Usage*\xb8\x01\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x1c\n\x18\x46INISH_REASON_TOOL_CALLS\x10\x03\x12 \n\x1c\x46INISH_REASON_CONTENT_FILTER\x10\x04\x12\x17\n\x13\x46INISH_REASON_OTHER\x10\x05*~\n\x0bUsageSource\x12\x1c\n\x18USAGE_SOURCE_UNSPECIFIED\x10\x00\x12\x19\n\x15USAGE_SOURCE_REPORTED\x10\x01\x12\x18\n\x14USAGE_SOURCE_PARTIAL\x10\x02\x12\x1c\n\x18USAGE_SOURCE_UNAVAILABLE\x10\x03\x42\x65\n\x11integrationapi.v1P\x01Z:integration-api/gen/go/integration_api/v1;integrationapiv1\xaa\x02\x11IntegrationApi.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!integration_api/v1/messages.proto\x12\x12integration_api.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xd1\x02\n\x07Message\x12\x33\n\x06system\x18\x01 \x01(\x0b\x32!.integration_api.v1.SystemMessageH\x00\x12\x39\n\tdeveloper\x18\x02 \x01(\x0b\x32$.integration_api.v1.DeveloperMessageH\x00\x12/\n\x04user\x18\x03 \x01(\x0b\x32\x1f.integration_api.v1.UserMessageH\x00\x12\x39\n\tassistant\x18\x04 \x01(\x0b\x32$.integration_api.v1.AssistantMessageH\x00\x12/\n\x04tool\x18\x05 \x01(\x0b\x32\x1f.integration_api.v1.ToolMessageH\x00\x12\x31\n\x10provider_options\x18\x0f \x01(\x0b\x32\x17.google.protobuf.StructB\x06\n\x04role\"\x1d\n\rSystemMessage\x12\x0c\n\x04text\x18\x01 \x01(\t\" \n\x10\x44\x65veloperMessage\x12\x0c\n\x04text\x18\x01 \x01(\t\"?\n\x0bUserMessage\x12\x30\n\x07\x63ontent\x18\x01 \x03(\x0b\x32\x1f.integration_api.v1.ContentPart\"\x8e\x01\n\x10\x41ssistantMessage\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x0f\n\x07refusal\x18\x02 \x01(\t\x12\x11\n\treasoning\x18\x03 \x01(\t\x12\x30\n\ntool_calls\x18\x04 \x03(\x0b\x32\x1c.integration_api.v1.ToolCall\x12\x16\n\x0eprovider_state\x18\x05 \x01(\x0c\"u\n\x0bToolMessage\x12\x14\n\x0ctool_call_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x30\n\x07\x63ontent\x18\x03 \x03(\x0b\x32\x1f.integration_api.v1.ContentPart\x12\x10\n\x08is_error\x18\x04 \x01(\x08\"\xda\x01\n\x0b\x43ontentPart\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12*\n\x05image\x18\x02 \x01(\x0b\x32\x19.integration_api.v1.ImageH\x00\x12*\n\x05\x61udio\x18\x03 \x01(\x0b\x32\x19.integration_api.v1.AudioH\x00\x12(\n\x04\x66ile\x18\x04 \x01(\x0b\x32\x18.integration_api.v1.FileH\x00\x12\x31\n\x10provider_options\x18\x0f \x01(\x0b\x32\x17.google.protobuf.StructB\x06\n\x04part\"F\n\x05Image\x12\x0b\n\x03url\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x12\n\nmedia_type\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\"%\n\x05\x41udio\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x0e\n\x06\x66ormat\x18\x02 \x01(\t\"X\n\x04\x46ile\x12\x0b\n\x03url\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x12\n\nmedia_type\x18\x03 \x01(\t\x12\x10\n\x08\x66ilename\x18\x04 \x01(\t\x12\x0f\n\x07\x66ile_id\x18\x05 \x01(\t\"7\n\x08ToolCall\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\targuments\x18\x03 \x01(\t\"\x83\x02\n\x0eToolDefinition\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12-\n\nparameters\x18\x03 \x01(\x0b\x32\x17.google.protobuf.StructH\x00\x12\x19\n\x0fparameters_json\x18\x04 \x01(\tH\x00\x12\x13\n\x06strict\x18\x05 \x01(\x08H\x01\x88\x01\x01\x12\'\n\x06hosted\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x31\n\x10provider_options\x18\x0f \x01(\x0b\x32\x17.google.protobuf.StructB\x08\n\x06schemaB\t\n\x07_strict\"\x82\x01\n\nCredential\x12(\n\x05value\x18\x01 \x01(\x0b\x32\x17.google.protobuf.StructH\x00\x12\x0e\n\x04name\x18\x02 \x01(\tH\x00\x12\x30\n\x08\x65ndpoint\x18\x03 \x01(\x0b\x32\x1c.integration_api.v1.EndpointH\x00\x42\x08\n\x06source\"\xc3\x01\n\x08\x45ndpoint\x12\x19\n\x11\x61pi_compatibility\x18\x01 \x01(\t\x12\x10\n\x08\x62\x61se_url\x18\x02 \x01(\t\x12:\n\x07headers\x18\x03 \x03(\x0b\x32).integration_api.v1.Endpoint.HeadersEntry\x12\x11\n\texact_url\x18\x04 \x01(\x08\x12\x0b\n\x03key\x18\x05 \x01(\t\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xc4\x01\n\x0cModelOptions\x12\x11\n\x04name\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x18\n\x0btemperature\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05top_p\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x17\n\nmax_tokens\x18\x04 \x01(\rH\x03\x88\x01\x01\x12\x0c\n\x04stop\x18\x05 \x03(\t\x12\x11\n\x04seed\x18\x06 \x01(\x03H\x04\x88\x01\x01\x42\x07\n\x05_nameB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\r\n\x0b_max_tokensB\x07\n\x05_seed\"\xc4\x01\n\x06Target\x12\x13\n\x0bprovider_id\x18\x01 \x01(\t\x12\x32\n\ncredential\x18\x02 \x01(\x0b\x32\x1e.integration_api.v1.Credential\x12\x31\n\x10model_parameters\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\r\n\x05label\x18\x04 \x01(\t\x12/\n\x05model\x18\x05 \x01(\x0b\x32 .integration_api.v1.ModelOptions\"\x88\x02\n\x06\x43hoice\x12\r\n\x05index\x18\x01 \x01(\r\x12\x35\n\x07message\x18\x02 \x01(\x0b\x32$.integration_api.v1.AssistantMessage\x12\x37\n\rfinish_reason\x18\x03 \x01(\x0e\x32 .integration_api.v1.FinishReason\x12\x19\n\x11raw_finish_reason\x18\x04 \x01(\t\x12\x32\n\x08logprobs\x18\x05 \x03(\x0b\x32 .integration_api.v1.TokenLogprob\x12\x30\n\x0fprovider_fields\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\"r\n\x0cTokenLogprob\x12\r\n\x05token\x18\x01 \x01(\t\x12\x0f\n\x07logprob\x18\x02 \x01(\x01\x12\x0c\n\x04utf8\x18\x03 \x01(\x0c\x12\x34\n\x0ctop_logprobs\x18\x04 \x03(\x0b\x32\x1e.integration_api.v1.TopLogprob\":\n\nTopLogprob\x12\r\n\x05token\x18\x01 \x01(\t\x12\x0f\n\x07logprob\x18\x02 \x01(\x01\x12\x0c\n\x04utf8\x18\x03 \x01(\x0c\"\xf6\x02\n\x05Usage\x12\x19\n\x0cinput_tokens\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x1a\n\routput_tokens\x18\x02 \x01(\rH\x01\x88\x01\x01\x12\x19\n\x0ctotal_tokens\x18\x03 \x01(\rH\x02\x88\x01\x01\x12 \n\x13\x63\x61\x63hed_input_tokens\x18\x04 \x01(\rH\x03\x88\x01\x01\x12(\n\x1b\x63\x61\x63he_creation_input_tokens\x18\x05 \x01(\rH\x04\x88\x01\x01\x12\x1d\n\x10reasoning_tokens\x18\x06 \x01(\rH\x05\x88\x01\x01\x12/\n\x06source\x18\x07 \x01(\x0e\x32\x1f.integration_api.v1.UsageSourceB\x0f\n\r_input_tokensB\x10\n\x0e_output_tokensB\x0f\n\r_total_tokensB\x16\n\x14_cached_input_tokensB\x1e\n\x1c_cache_creation_input_tokensB\x13\n\x11_reasoning_tokens\"8\n\x0cPartialUsage\x12(\n\x05usage\x18\x01 \x01(\x0b\x32\x19.integration_api.v1.Usage\"\xd1\x01\n\x07\x41ttempt\x12\x0e\n\x06target\x18\x01 \x01(\r\x12\r\n\x05label\x18\x02 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12*\n\x07started\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0c\x66irst_output\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05usage\x18\x07 \x01(\x0b\x32\x19.integration_api.v1.Usage\"?\n\x0e\x46\x61iledAttempts\x12-\n\x08\x61ttempts\x18\x01 \x03(\x0b\x32\x1b.integration_api.v1.Attempt*\xb8\x01\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x1c\n\x18\x46INISH_REASON_TOOL_CALLS\x10\x03\x12 \n\x1c\x46INISH_REASON_CONTENT_FILTER\x10\x04\x12\x17\n\x13\x46INISH_REASON_OTHER\x10\x05*~\n\x0bUsageSource\x12\x1c\n\x18USAGE_SOURCE_UNSPECIFIED\x10\x00\x12\x19\n\x15USAGE_SOURCE_REPORTED\x10\x01\x12\x18\n\x14USAGE_SOURCE_PARTIAL\x10\x02\x12\x1c\n\x18USAGE_SOURCE_UNAVAILABLE\x10\x03\x42\x65\n\x11integrationapi.v1P\x01Z:integration-api/gen/go/integration_api/v1;integrationapiv1\xaa\x02\x11IntegrationApi.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,50 +36,56 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\021integrationapi.v1P\001Z:integration-api/gen/go/integration_api/v1;integrationapiv1\252\002\021IntegrationApi.V1'
   _globals['_ENDPOINT_HEADERSENTRY']._loaded_options = None
   _globals['_ENDPOINT_HEADERSENTRY']._serialized_options = b'8\001'
-  _globals['_FINISHREASON']._serialized_start=2971
-  _globals['_FINISHREASON']._serialized_end=3155
-  _globals['_USAGESOURCE']._serialized_start=3157
-  _globals['_USAGESOURCE']._serialized_end=3283
-  _globals['_MESSAGE']._serialized_start=88
-  _globals['_MESSAGE']._serialized_end=425
-  _globals['_SYSTEMMESSAGE']._serialized_start=427
-  _globals['_SYSTEMMESSAGE']._serialized_end=456
-  _globals['_DEVELOPERMESSAGE']._serialized_start=458
-  _globals['_DEVELOPERMESSAGE']._serialized_end=490
-  _globals['_USERMESSAGE']._serialized_start=492
-  _globals['_USERMESSAGE']._serialized_end=555
-  _globals['_ASSISTANTMESSAGE']._serialized_start=558
-  _globals['_ASSISTANTMESSAGE']._serialized_end=700
-  _globals['_TOOLMESSAGE']._serialized_start=702
-  _globals['_TOOLMESSAGE']._serialized_end=819
-  _globals['_CONTENTPART']._serialized_start=822
-  _globals['_CONTENTPART']._serialized_end=1040
-  _globals['_IMAGE']._serialized_start=1042
-  _globals['_IMAGE']._serialized_end=1112
-  _globals['_AUDIO']._serialized_start=1114
-  _globals['_AUDIO']._serialized_end=1151
-  _globals['_FILE']._serialized_start=1153
-  _globals['_FILE']._serialized_end=1241
-  _globals['_TOOLCALL']._serialized_start=1243
-  _globals['_TOOLCALL']._serialized_end=1298
-  _globals['_TOOLDEFINITION']._serialized_start=1301
-  _globals['_TOOLDEFINITION']._serialized_end=1560
-  _globals['_CREDENTIAL']._serialized_start=1563
-  _globals['_CREDENTIAL']._serialized_end=1693
-  _globals['_ENDPOINT']._serialized_start=1696
-  _globals['_ENDPOINT']._serialized_end=1891
-  _globals['_ENDPOINT_HEADERSENTRY']._serialized_start=1845
-  _globals['_ENDPOINT_HEADERSENTRY']._serialized_end=1891
-  _globals['_MODELOPTIONS']._serialized_start=1894
-  _globals['_MODELOPTIONS']._serialized_end=2090
-  _globals['_CHOICE']._serialized_start=2093
-  _globals['_CHOICE']._serialized_end=2357
-  _globals['_TOKENLOGPROB']._serialized_start=2359
-  _globals['_TOKENLOGPROB']._serialized_end=2473
-  _globals['_TOPLOGPROB']._serialized_start=2475
-  _globals['_TOPLOGPROB']._serialized_end=2533
-  _globals['_USAGE']._serialized_start=2536
-  _globals['_USAGE']._serialized_end=2910
-  _globals['_PARTIALUSAGE']._serialized_start=2912
-  _globals['_PARTIALUSAGE']._serialized_end=2968
+  _globals['_FINISHREASON']._serialized_start=3479
+  _globals['_FINISHREASON']._serialized_end=3663
+  _globals['_USAGESOURCE']._serialized_start=3665
+  _globals['_USAGESOURCE']._serialized_end=3791
+  _globals['_MESSAGE']._serialized_start=120
+  _globals['_MESSAGE']._serialized_end=457
+  _globals['_SYSTEMMESSAGE']._serialized_start=459
+  _globals['_SYSTEMMESSAGE']._serialized_end=488
+  _globals['_DEVELOPERMESSAGE']._serialized_start=490
+  _globals['_DEVELOPERMESSAGE']._serialized_end=522
+  _globals['_USERMESSAGE']._serialized_start=524
+  _globals['_USERMESSAGE']._serialized_end=587
+  _globals['_ASSISTANTMESSAGE']._serialized_start=590
+  _globals['_ASSISTANTMESSAGE']._serialized_end=732
+  _globals['_TOOLMESSAGE']._serialized_start=734
+  _globals['_TOOLMESSAGE']._serialized_end=851
+  _globals['_CONTENTPART']._serialized_start=854
+  _globals['_CONTENTPART']._serialized_end=1072
+  _globals['_IMAGE']._serialized_start=1074
+  _globals['_IMAGE']._serialized_end=1144
+  _globals['_AUDIO']._serialized_start=1146
+  _globals['_AUDIO']._serialized_end=1183
+  _globals['_FILE']._serialized_start=1185
+  _globals['_FILE']._serialized_end=1273
+  _globals['_TOOLCALL']._serialized_start=1275
+  _globals['_TOOLCALL']._serialized_end=1330
+  _globals['_TOOLDEFINITION']._serialized_start=1333
+  _globals['_TOOLDEFINITION']._serialized_end=1592
+  _globals['_CREDENTIAL']._serialized_start=1595
+  _globals['_CREDENTIAL']._serialized_end=1725
+  _globals['_ENDPOINT']._serialized_start=1728
+  _globals['_ENDPOINT']._serialized_end=1923
+  _globals['_ENDPOINT_HEADERSENTRY']._serialized_start=1877
+  _globals['_ENDPOINT_HEADERSENTRY']._serialized_end=1923
+  _globals['_MODELOPTIONS']._serialized_start=1926
+  _globals['_MODELOPTIONS']._serialized_end=2122
+  _globals['_TARGET']._serialized_start=2125
+  _globals['_TARGET']._serialized_end=2321
+  _globals['_CHOICE']._serialized_start=2324
+  _globals['_CHOICE']._serialized_end=2588
+  _globals['_TOKENLOGPROB']._serialized_start=2590
+  _globals['_TOKENLOGPROB']._serialized_end=2704
+  _globals['_TOPLOGPROB']._serialized_start=2706
+  _globals['_TOPLOGPROB']._serialized_end=2764
+  _globals['_USAGE']._serialized_start=2767
+  _globals['_USAGE']._serialized_end=3141
+  _globals['_PARTIALUSAGE']._serialized_start=3143
+  _globals['_PARTIALUSAGE']._serialized_end=3199
+  _globals['_ATTEMPT']._serialized_start=3202
+  _globals['_ATTEMPT']._serialized_end=3411
+  _globals['_FAILEDATTEMPTS']._serialized_start=3413
+  _globals['_FAILEDATTEMPTS']._serialized_end=3476
 # @@protoc_insertion_point(module_scope)

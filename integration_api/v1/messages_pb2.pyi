@@ -1,3 +1,6 @@
+import datetime
+
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -217,6 +220,20 @@ class ModelOptions(_message.Message):
     seed: int
     def __init__(self, name: _Optional[str] = ..., temperature: _Optional[float] = ..., top_p: _Optional[float] = ..., max_tokens: _Optional[int] = ..., stop: _Optional[_Iterable[str]] = ..., seed: _Optional[int] = ...) -> None: ...
 
+class Target(_message.Message):
+    __slots__ = ("provider_id", "credential", "model_parameters", "label", "model")
+    PROVIDER_ID_FIELD_NUMBER: _ClassVar[int]
+    CREDENTIAL_FIELD_NUMBER: _ClassVar[int]
+    MODEL_PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    provider_id: str
+    credential: Credential
+    model_parameters: _struct_pb2.Struct
+    label: str
+    model: ModelOptions
+    def __init__(self, provider_id: _Optional[str] = ..., credential: _Optional[_Union[Credential, _Mapping]] = ..., model_parameters: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., label: _Optional[str] = ..., model: _Optional[_Union[ModelOptions, _Mapping]] = ...) -> None: ...
+
 class Choice(_message.Message):
     __slots__ = ("index", "message", "finish_reason", "raw_finish_reason", "logprobs", "provider_fields")
     INDEX_FIELD_NUMBER: _ClassVar[int]
@@ -278,3 +295,27 @@ class PartialUsage(_message.Message):
     USAGE_FIELD_NUMBER: _ClassVar[int]
     usage: Usage
     def __init__(self, usage: _Optional[_Union[Usage, _Mapping]] = ...) -> None: ...
+
+class Attempt(_message.Message):
+    __slots__ = ("target", "label", "endpoint", "reason", "started", "first_output", "usage")
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    ENDPOINT_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    STARTED_FIELD_NUMBER: _ClassVar[int]
+    FIRST_OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    USAGE_FIELD_NUMBER: _ClassVar[int]
+    target: int
+    label: str
+    endpoint: str
+    reason: str
+    started: _duration_pb2.Duration
+    first_output: _duration_pb2.Duration
+    usage: Usage
+    def __init__(self, target: _Optional[int] = ..., label: _Optional[str] = ..., endpoint: _Optional[str] = ..., reason: _Optional[str] = ..., started: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., first_output: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ...) -> None: ...
+
+class FailedAttempts(_message.Message):
+    __slots__ = ("attempts",)
+    ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    attempts: _containers.RepeatedCompositeFieldContainer[Attempt]
+    def __init__(self, attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ...) -> None: ...

@@ -15,6 +15,7 @@ _KNOWN = (
     error_details_pb2.RetryInfo,
     error_details_pb2.RequestInfo,
     msg.PartialUsage,
+    msg.FailedAttempts,
 )
 
 
@@ -42,6 +43,12 @@ class Failure:
         bad = self.details.get("BadRequest")
         assert isinstance(bad, error_details_pb2.BadRequest)
         return [violation.field for violation in bad.field_violations]
+
+    @property
+    def attempts(self) -> list[msg.Attempt]:
+        failed = self.details["FailedAttempts"]
+        assert isinstance(failed, msg.FailedAttempts)
+        return list(failed.attempts)
 
     @property
     def said(self) -> tuple[grpc.StatusCode, str]:

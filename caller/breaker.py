@@ -1,0 +1,108 @@
+"""The breaker: which targets failed too often of late to be asked first. Pure; it is given a clock.
+
+Closed, open, and open with one call on its way that finds out. It counts what its endpoint is at fault for, by
+endpoint, model and credential, so that nobody's calls are steered by what another's credential meets. It refuses
+nobody: what an open one means for a call is `race`'s rule.
+
+Only targets with a recent failure have an entry, and so many of them at most: the one that failed longest ago goes.
+"""
+
+import time
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+MAX_ENTRIES = 4096
+# The most endpoints that are named; the others are counted together.
+_NAMED = 50
+_OTHERS = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerLimits:
+    """`failures` of the last twice as many attempts within `window` seconds open a breaker for `open_for` seconds;
+    0 failures: never."""
+
+    failures: int = 5
+    window: float = 30.0
+    open_for: float = 10.0
+
+
+@dataclass(slots=True)
+class _Entry:
+    """`failed` holds the last attempts: when each ended, and whether it failed. `opened`: since when it is open;
+    `probing`: a call is on its way that finds out whether it may close."""
+
+    endpoint: str
+    failed: deque[tuple[float, bool]] = field(default_factory=deque)
+    opened: float | None = None
+    probing: bool = False
+
+
+class Breaker:
+    """All breakers of a process. `clock` gives seconds that never go back."""
+
+    def __init__(self, limits: BreakerLimits = BreakerLimits(), clock: Callable[[], float] = time.monotonic) -> None:
+        self._limits = limits
+        self._clock = clock
+        self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
+
+    def passes(self, key: bytes) -> bool:
+        """Whether a target may be asked first: its breaker is closed, or it is time to find out."""
+        entry = self._entries.get(key)
+        if entry is None or entry.opened is None:
+            return True
+        return not entry.probing and self._clock() - entry.opened >= self._limits.open_for
+
+    def asked(self, key: bytes) -> None:
+        """A target is asked. One whose breaker is open finds out for all others."""
+        entry = self._entries.get(key)
+        if entry is not None and entry.opened is not None:
+            entry.probing = True
+
+    def answered(self, key: bytes) -> None:
+        """A target had its first output."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return
+        if entry.opened is None:
+            self._count(entry, failed=False)
+        if entry.probing or not any(failed for _, failed in entry.failed):
+            del self._entries[key]
+
+    def failed(self, key: bytes, endpoint: str) -> None:
+        """A target failed, by its endpoint's fault. `endpoint` is its host and port."""
+        if not self._limits.failures:
+            return
+        entry = self._entries.get(key)
+        if entry is None:
+            entry = self._entries[key] = _Entry(endpoint)
+            if len(self._entries) > MAX_ENTRIES:
+                self._entries.popitem(last=False)
+        self._entries.move_to_end(key)
+        if entry.opened is not None:
+            if entry.probing:
+                entry.opened, entry.probing = self._clock(), False
+            return
+        self._count(entry, failed=True)
+        if sum(failed for _, failed in entry.failed) >= self._limits.failures:
+            entry.opened = self._clock()
+
+    def given_up(self, key: bytes) -> None:
+        """Nobody will know whether a target that was asked would have answered."""
+        entry = self._entries.get(key)
+        if entry is not None:
+            entry.probing = False
+
+    def open_by_endpoint(self) -> Mapping[str, float]:
+        """How many breakers are open, by host and port."""
+        found = Counter(entry.endpoint for entry in self._entries.values() if entry.opened is not None)
+        named: dict[str, float] = dict(found.most_common(_NAMED))
+        others = found.total() - sum(named.values())
+        return {**named, _OTHERS: others} if others else named
+
+    def _count(self, entry: _Entry, *, failed: bool) -> None:
+        now = self._clock()
+        entry.failed.append((now, failed))
+        while len(entry.failed) > 2 * self._limits.failures or entry.failed[0][0] < now - self._limits.window:
+            entry.failed.popleft()

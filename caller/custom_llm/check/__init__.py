@@ -1,1 +1,0 @@
-"""The check of an endpoint: one engine for `VerifyCredential` and the command `check`. Small requests, no retries."""

@@ -1,0 +1,383 @@
+"""A call with several targets: who is asked when, and whose answer it is. It knows no provider and no wire.
+
+* The targets are asked in their order. A failure before the first output asks the next one at once, where another
+  endpoint may do better (`retry.moves_on`); only the last one left is asked again.
+* With a time to hedge by, the next one is also asked beside those that run whenever no output came for that long,
+  as far as the budget goes. The first output wins, and everything of the others is dropped.
+* After output nothing moves on.
+* A target whose breaker is open is passed over while another one is left, and asked at last where all others failed.
+
+Each target that is asked has a decoder, a record and a task of its own, up to its first output. The winner's generator
+is read on by the task of the call, so that a race costs nothing per token.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from time import monotonic
+
+from caller.attempts import AttemptObserver, attempts
+from caller.call import MAX_MODEL, MAX_PROVIDER, Caller, CallReport, Destination, Passed, Prepared, Waits
+from caller.errors import CallerError, ClientError, Fault, NotSupportedByApi, clipped
+from caller.events import Event
+from caller.history import TargetHistory
+from caller.retry import most_telling, moves_on
+from caller.target import Ask, Fallbacks, Target, Unusable
+
+
+@dataclass(slots=True)
+class _Candidate:
+    """A target that can be asked. `passed_over`: its breaker is open, and it waits for all others to fail."""
+
+    number: int
+    target: Target
+    caller: Caller
+    destination: Destination
+    prepared: Prepared | None = None
+    passed_over: bool = False
+
+
+class _Leg:
+    """A target that is asked: `first` is the task that ends with its first batch, None for a good answer without."""
+
+    __slots__ = ("_closing", "batches", "destination", "first", "hedge", "prepared", "report")
+
+    def __init__(
+        self,
+        candidate: _Candidate,
+        prepared: Prepared,
+        report: CallReport,
+        batches: AsyncGenerator[Sequence[Event], None],
+        *,
+        hedge: bool,
+    ) -> None:
+        self.destination = candidate.destination
+        self.prepared: Prepared | None = prepared
+        self.report = report
+        self.batches = batches
+        self.hedge = hedge
+        # Nothing that the task holds leads back to it: what it fails with would live until the next collection.
+        self.first: asyncio.Task[Sequence[Event] | None] = asyncio.create_task(_first(batches))
+        self._closing: asyncio.Task[None] | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended without output."""
+        return self.first.done() and not self.first.cancelled() and self.first.exception() is not None
+
+    def close(self) -> None:
+        """Let go of its endpoint at once, and of its conversation."""
+        self.prepared = None
+        if not self.first.done():
+            self.first.cancel()
+        elif self._closing is None:
+            self._closing = asyncio.create_task(_closed(self.batches))
+
+    async def closed(self) -> None:
+        """Wait until it has let go."""
+        await asyncio.wait({self.first} if self._closing is None else {self._closing})
+        if not self.first.cancelled():
+            self.first.exception()  # seen: what a loser fails with is nobody's error
+
+
+async def _first(batches: AsyncGenerator[Sequence[Event], None]) -> Sequence[Event] | None:
+    return await anext(batches, None)
+
+
+async def _closed(batches: AsyncGenerator[Sequence[Event], None]) -> None:
+    await batches.aclose()
+
+
+class Race:
+    """One call. Making it waits for nothing; iterate `batches` once then, and close it."""
+
+    def __init__(
+        self,
+        resolve: Callable[[str], Caller],
+        ask: Ask,
+        targets: tuple[Target, Fallbacks],
+        report: CallReport,
+        history: TargetHistory,
+        *,
+        stream: bool,
+    ) -> None:
+        """`resolve` finds the caller of a provider; `targets` are the call's own and its fallbacks.
+
+        Raises:
+            ClientError: what is wrong with the call, or with one of its targets.
+        """
+        own, fallbacks = targets
+        self._ask: Ask | None = ask
+        self._hedging = fallbacks
+        self._report = report
+        self._history = history
+        self._stream = stream
+        self._clock = asyncio.get_running_loop().time
+        self._legs: list[_Leg] = []  # all that were asked
+        self._running: list[_Leg] = []
+        self._failures: list[tuple[CallerError, CallReport | None]] = []  # without a record: passed over
+        self._final = False  # a failure is the call's own: no further target is asked
+        self._hedge_due: float | None = None
+        self._queue = deque(self._candidates(resolve, (own, *fallbacks.targets)))
+        self._prepare_first()
+        self._budget_key = (report.client, self._queue[0].destination.endpoint, stream)
+
+    # -- making ready ------------------------------------------------------------------------------------------------
+
+    def _candidates(self, resolve: Callable[[str], Caller], targets: Sequence[Target | Unusable]) -> list[_Candidate]:
+        """The targets that can be asked; all of them are looked at before any is."""
+        found = []
+        for number, target in enumerate(targets):
+            if isinstance(target, Unusable):
+                self._pass_over(number, target.label, "", target.error)
+                continue
+            try:
+                caller = resolve(target.provider)
+                found.append(_Candidate(number, target, caller, caller.destination(target)))
+            except ClientError as error:
+                if not number:
+                    raise
+                raise error.within(f"fallbacks[{number - 1}]") from None
+        return found
+
+    @property
+    def first(self) -> Prepared:
+        """The target that will be asked first, before any is."""
+        prepared = self._queue[0].prepared
+        if prepared is None:
+            raise RuntimeError("the first target was asked already")
+        return prepared
+
+    def _prepare_first(self) -> None:
+        """Make the first target ready that can carry the call; it stays at the head of the queue."""
+        while self._queue and self._prepared(self._queue[0]) is None:
+            self._queue.popleft()
+        if not self._queue:
+            raise self._telling()
+
+    def _prepared(self, candidate: _Candidate) -> Prepared | None:
+        """The target, ready to be asked; None: it is passed over.
+
+        Raises:
+            ClientError: what is wrong with the call's own target, but for what another shape may carry.
+        """
+        if candidate.prepared is None and self._ask is not None:
+            try:
+                candidate.prepared = candidate.caller.prepare(candidate.target, self._ask, stream=self._stream)
+            except ClientError as error:
+                if not candidate.number and not isinstance(error, NotSupportedByApi):
+                    raise
+                self._pass_over(candidate.number, candidate.target.label, candidate.destination.endpoint, error)
+        return candidate.prepared
+
+    def _pass_over(self, number: int, label: str, endpoint: str, why: CallerError | Passed) -> None:
+        """Note a target that is not asked, and why."""
+        noted = CallReport(self._report.started, target=number, label=label, endpoint=endpoint, made=self._report.made)
+        noted.note_attempt(self._clock(), why if isinstance(why, Passed) else type(why))
+        if isinstance(why, CallerError):
+            self._failures.append((why, None))
+
+    # -- running -----------------------------------------------------------------------------------------------------
+
+    async def batches(self, observer: AttemptObserver) -> AsyncGenerator[Sequence[Event], None]:
+        """The answer of the target that wins, batch by batch.
+
+        Raises:
+            CallerError: the failure that tells most, or the winner's.
+        """
+        begun = monotonic()
+        if self._hedges:
+            self._history.budget.earn(self._budget_key)
+        try:
+            winner = await self._won(observer, begun)
+            self._adopt(winner.report)
+            try:
+                async with aclosing(winner.batches):
+                    first = winner.first.result()
+                    if first is not None:
+                        yield first
+                        async for batch in winner.batches:
+                            yield batch
+            finally:
+                self._adopt(winner.report)
+        finally:
+            for leg in self._legs:
+                leg.close()
+            for leg in self._legs:
+                await leg.closed()
+            # An error that is on its way holds this frame: it must not be found from here.
+            self._legs.clear()
+            self._running.clear()
+            self._failures.clear()
+
+    @property
+    def _hedges(self) -> bool:
+        return self._hedging.hedge_after is not None or self._hedging.hedge_percentile is not None
+
+    async def _won(self, observer: AttemptObserver, begun: float) -> _Leg:
+        """Wait for the first output, asking further targets meanwhile."""
+        while True:
+            if not self._running and (self._final or not self._ask_next(observer, begun)):
+                raise self._telling()
+            due = self._hedge_due
+            done, _ = await asyncio.wait(
+                {leg.first for leg in self._running},
+                timeout=None if due is None else max(0.0, due - self._clock()),
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            if not done:
+                self._hedge(observer, begun)
+            for leg in [leg for leg in self._running if leg.first in done]:
+                if not leg.failed:
+                    self._decide(leg)
+                    return leg
+                self._drop(leg)
+
+    def _ask_next(self, observer: AttemptObserver, begun: float, *, hedge: bool = False) -> bool:
+        """Ask the next target; False: there is none."""
+        while (candidate := self._next(hedge=hedge)) is not None:
+            prepared = self._prepared(candidate)
+            if prepared is None:
+                continue
+            report = self._record(candidate, prepared, begun)
+            candidate.prepared = None
+            self._history.breaker.asked(candidate.destination.key)
+            leg = _Leg(candidate, prepared, report, attempts(prepared, report, observer, self._alone), hedge=hedge)
+            self._legs.append(leg)
+            self._running.append(leg)
+            after = self._hedge_after(candidate.destination) if self._queue else None
+            self._hedge_due = None if after is None else self._clock() + after
+            return True
+        return False
+
+    def _next(self, *, hedge: bool) -> _Candidate | None:
+        """The next in the queue whose breaker lets it be asked; those that it does not go to the end. A hedge is for no
+        such target."""
+        breaker = self._history.breaker
+        while self._queue and not (hedge and self._queue[0].passed_over):
+            candidate = self._queue.popleft()
+            if candidate.passed_over or breaker.passes(candidate.destination.key) or not self._another():
+                return candidate
+            self._pass_over(
+                candidate.number, candidate.target.label, candidate.destination.endpoint, Passed.BREAKER_OPEN
+            )
+            candidate.passed_over = True
+            self._queue.append(candidate)
+        return None
+
+    def _another(self) -> bool:
+        """Whether a target is asked, or can be, whose breaker is not open."""
+        passes = self._history.breaker.passes
+        return bool(self._running) or any(
+            not other.passed_over and passes(other.destination.key) for other in self._queue
+        )
+
+    def _record(self, candidate: _Candidate, prepared: Prepared, begun: float) -> CallReport:
+        """A record of its own for a target that is asked now. Whatever the call did until now was waiting."""
+        whole = self._report
+        target = candidate.target
+        return replace(
+            whole,
+            provider=clipped(target.provider.lower(), MAX_PROVIDER) if candidate.number else whole.provider,
+            api=prepared.api,
+            endpoint=prepared.endpoint,
+            model=clipped(prepared.model, MAX_MODEL),
+            target=candidate.number,
+            label=target.label,
+            asked=self._clock(),
+            waits=Waits(whole.waits.seconds + monotonic() - begun),
+        )
+
+    def _alone(self) -> bool:
+        """Whether the target that asks is the last one left."""
+        return len(self._running) <= 1 and not self._queue
+
+    # -- racing ------------------------------------------------------------------------------------------------------
+
+    def _hedge_after(self, destination: Destination) -> float | None:
+        """How long to wait for the first output of a target before the next one is asked, too."""
+        percent = self._hedging.hedge_percentile
+        if percent is not None:
+            measured = self._history.first_outputs.percentile(self._output_key(destination), percent)
+            if measured is not None:
+                return measured
+        return self._hedging.hedge_after
+
+    def _output_key(self, destination: Destination) -> tuple[str, str, bool]:
+        return destination.endpoint, destination.model, self._stream
+
+    def _hedge(self, observer: AttemptObserver, begun: float) -> None:
+        """Ask one more target beside those that run, where the budget allows it."""
+        self._hedge_due = None
+        if not self._queue or self._queue[0].passed_over:
+            return
+        if not self._history.budget.spend(self._budget_key):
+            self._history.refused += 1
+        elif self._ask_next(observer, begun, hedge=True):
+            self._history.hedges += 1
+
+    def _decide(self, winner: _Leg) -> None:
+        """A target had the first output: the others are closed, and what they were told is dropped."""
+        history, now = self._history, self._clock()
+        history.won += winner.hedge
+        history.breaker.answered(winner.destination.key)
+        self._ask = None
+        self._queue.clear()
+        for leg in self._running:
+            asked = leg.report.asked or now
+            first = leg.report.first_output or now
+            if leg is winner:
+                history.first_outputs.add(self._output_key(leg.destination), first - asked)
+            elif leg.failed:
+                self._count_failure(leg)
+            else:
+                history.first_outputs.add(self._output_key(leg.destination), first - asked)
+                history.breaker.given_up(leg.destination.key)
+                leg.report.mark_usage_partial()
+                leg.report.note_attempt(asked, Passed.RACE_LOST)
+                leg.close()
+        if winner.prepared is not None:
+            winner.prepared.continued()
+
+    def _drop(self, leg: _Leg) -> None:
+        """A target failed: whether another one is asked depends on what it failed with.
+
+        Raises:
+            BaseException: it is no error of a call.
+        """
+        error = leg.first.exception()
+        if not isinstance(error, CallerError):
+            leg.first.result()
+            return
+        self._count_failure(leg)
+        self._running.remove(leg)
+        leg.prepared = None
+        self._failures.append((error, leg.report))
+        self._final = self._final or not moves_on(error)
+
+    def _count_failure(self, leg: _Leg) -> None:
+        error = leg.first.exception()
+        breaker, key = self._history.breaker, leg.destination.key
+        # The call's own time may have been used up by others.
+        fair = isinstance(error, CallerError) and (moves_on(error) or len(self._legs) == 1)
+        if isinstance(error, CallerError) and error.fault is Fault.ENDPOINT and fair:
+            breaker.failed(key, leg.destination.endpoint)
+        else:
+            breaker.given_up(key)
+
+    # -- ends --------------------------------------------------------------------------------------------------------
+
+    def _telling(self) -> CallerError:
+        """What the call fails with; the record tells of the target that failed so."""
+        asked = [failure for failure in self._failures if failure[1] is not None]
+        final = [failure for failure in asked if not moves_on(failure[0])]
+        failures = final[-1:] or asked or self._failures
+        error, report = failures[most_telling([error for error, _ in failures])]
+        if report is not None:
+            self._adopt(report)
+        return error
+
+    def _adopt(self, record: CallReport) -> None:
+        self._report.adopt(record, sum(leg.report.attempts for leg in self._legs))

@@ -1,0 +1,77 @@
+"""The fallbacks of a request to domain values. Pure, but for the stored credentials that they name."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeAlias
+
+from caller.errors import CredentialForbidden, CredentialInvalid, CredentialNotFound, Violation
+from caller.json_types import JsonObject
+from caller.parameters import overridden
+from caller.target import Fallbacks, Target, Unusable
+from integration_api.chat.request import parameters_of
+from integration_api.chat.view import ChatRequest
+from integration_api.codec.bounds import Violations, refuse
+from integration_api.v1 import chat_service_pb2 as pb
+from integration_api.v1 import messages_pb2 as msg
+
+MAX_FALLBACKS = 4
+MAX_LABEL_CHARS = 128
+_PERCENTILES = range(50, 100)
+# Finds a credential's value for a provider, and raises where there is none.
+FindCredential: TypeAlias = Callable[[msg.Credential, str], JsonObject]
+
+
+def fallbacks(request: ChatRequest, own: Target, credential: FindCredential) -> Fallbacks:
+    """Whom a request asks beside its own target.
+
+    Raises:
+        RequestInvalid, CredentialInvalid: with the path of what is malformed.
+    """
+    violations = Violations()
+    if len(request.fallbacks) > MAX_FALLBACKS:
+        violations.append(Violation("fallbacks", f"must be at most {MAX_FALLBACKS}"))
+    targets = [
+        _target(f"fallbacks[{number}]", wire, own, credential, violations)
+        for number, wire in enumerate(request.fallbacks[:MAX_FALLBACKS])
+    ]
+    hedge_after = _hedge_after(request.options, violations)
+    percentile = request.options.hedge_percentile
+    if percentile and percentile not in _PERCENTILES:
+        violations.append(Violation("options.hedge_percentile", "must be from 50 to 99"))
+    refuse(violations)
+    return Fallbacks(tuple(targets), hedge_after, percentile or None)
+
+
+def _target(
+    path: str,
+    wire: msg.Target,
+    own: Target,
+    credential: FindCredential,
+    violations: Violations,
+) -> Target | Unusable:
+    if len(wire.label) > MAX_LABEL_CHARS:
+        violations.append(Violation(f"{path}.label", f"must be at most {MAX_LABEL_CHARS} characters"))
+    given = parameters_of(f"{path}.model_parameters", wire, violations)
+    provider = wire.provider_id or own.provider
+    try:
+        value = credential(wire.credential, provider)
+    except CredentialInvalid as error:
+        raise error.within(path) from None
+    except (CredentialNotFound, CredentialForbidden) as error:
+        return Unusable(error.with_traceback(None), wire.label)
+    return replace(
+        own,
+        provider=provider,
+        credential=value,
+        parameters=overridden(own.parameters, given),
+        label=wire.label,
+    )
+
+
+def _hedge_after(options: pb.CallOptions, violations: Violations) -> float | None:
+    if not options.HasField("hedge_after"):
+        return None
+    seconds = options.hedge_after.seconds + options.hedge_after.nanos / 1e9
+    if seconds <= 0:
+        violations.append(Violation("options.hedge_after", "must be more than zero"))
+    return seconds
