@@ -294,8 +294,13 @@ class Inspection(Protocol):
         """Host and port that it calls: the key to count by."""
         ...
 
-    async def verify(self, report: CallReport) -> Verification:
-        """Whether the credential is usable; with a model among the target's parameters one small chat is tried."""
+    async def verify(self, report: CallReport, checks: frozenset[str] = frozenset()) -> Verification:
+        """Whether the credential is usable; with a model among the target's parameters one small chat is tried.
+        `checks` are the ids of further checks to make, or `all`.
+
+        Raises:
+            ClientError: an id is unknown.
+        """
         ...
 
     async def list_models(self, report: CallReport) -> tuple[Model, ...]:

@@ -14,19 +14,15 @@ from caller.custom_llm.adapter import Adapter, HttpRequest, ResolvedCall
 from caller.custom_llm.apis import ADAPTERS
 from caller.custom_llm.attempt import Attempt, Work, first_output_due
 from caller.custom_llm.body.silence import DEFAULT_SILENCE, SilenceLimits
-from caller.custom_llm.check import EndpointCheck
+from caller.custom_llm.check.inspection import EndpointCheck
 from caller.custom_llm.demands import MAX_LESSONS, Demands, taught
 from caller.custom_llm.http.transport import Transport
 from caller.deadline import DeadlineTimer
 from caller.errors import CallerError
 from caller.events import Event
-from caller.messages import TextPart, UserMessage
 from caller.parameters import merge_parameters
 from caller.providers import NO_DEMANDS, NO_PROVIDERS, Providers
 from caller.target import Ask, Target
-
-# What the one small chat of a check asks.
-_PROBE = Ask(messages=(UserMessage((TextPart("Say OK."),)),))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,16 +96,13 @@ class CustomLLMCaller:
         """
         row = self._providers().get(target.provider.lower())
         credential = parse_credential(target.credential, row.defaults if row else None)
-
-        def small_chat(target: Target) -> PreparedCall:
-            return self.prepare(target, _PROBE, stream=False)
-
         return EndpointCheck(
             self._transport,
             target,
             credential,
             ADAPTERS[credential.api],
-            small_chat=small_chat,
+            self._demands,
+            known=row.demands_of(credential.api) if row else NO_DEMANDS,
             max_bytes=self._limits.max_event_bytes,
         )
 

@@ -143,8 +143,10 @@ class Calls:
         targets = (target, replace(fallbacks, targets=timed))
         return Race(self._registry.resolve, ask, targets, report, self._history, stream=stream)
 
-    async def verify(self, client: Client, report: CallReport, read: Callable[[], Target]) -> Verification:
-        """Whether a credential is usable.
+    async def verify(
+        self, client: Client, report: CallReport, read: Callable[[], Target], checks: frozenset[str] = frozenset()
+    ) -> Verification:
+        """Whether a credential is usable; `checks` are the ids of further checks to make.
 
         Raises:
             CallerError: it could not be looked at.
@@ -152,7 +154,7 @@ class Calls:
         with _Observed(client, report, self._observers):
             inspection = self._inspection(client, report, read())
             async with self._admitted(report):
-                return await inspection.verify(report)
+                return await inspection.verify(report, checks)
 
     async def list_models(self, client: Client, report: CallReport, read: Callable[[], Target]) -> tuple[Model, ...]:
         """What an endpoint offers.

@@ -59,7 +59,8 @@ class ChatService:
     async def verify_credential(self, request: pb.VerifyCredentialRequest, rpc: Rpc) -> pb.VerifyCredentialResponse:
         """Whether a credential is usable."""
         read = partial(self._target, request.provider_id, request.credential, rpc, request.model)
-        return v1_response.verification(await self._calls.verify(rpc, rpc.new_report(), read))
+        found = await self._calls.verify(rpc, rpc.new_report(), read, frozenset(request.checks))
+        return v1_response.verification(found)
 
     async def list_models(self, request: pb.ListModelsRequest, rpc: Rpc) -> pb.ListModelsResponse:
         """What the endpoint offers."""

@@ -6,8 +6,9 @@ import click
 
 from integration_api.commands.loop import run
 from integration_api.commands.values import SECRET
-from integration_api.sandbox import help_text
+from integration_api.sandbox import FAULTS, help_text
 from integration_api.sandbox import run as run_sandbox
+from integration_api.sandbox.faults import SOUND
 
 
 @click.command(
@@ -25,14 +26,19 @@ from integration_api.sandbox import run as run_sandbox
     default="",
     help="Ask every request for this key: text, env:NAME (an environment variable) or @FILE.",
 )
-def command(host: str, port: int, require_key: str) -> None:
+@click.option(
+    "--fault",
+    type=click.Choice(list(FAULTS)),
+    help="What is wrong with the endpoint, whatever model is asked: each is found by the check of this name.",
+)
+def command(host: str, port: int, require_key: str, fault: str | None) -> None:
     """Run a chat endpoint whose models are scripts, until SIGTERM or SIGINT.
 
     It speaks OpenAI's Chat Completions and Responses (base URL http://HOST:PORT/v1), Anthropic's Messages (the same)
     and Gemini's generateContent (http://HOST:PORT/v1beta). No model runs and no key is needed.
     """
     try:
-        run(run_sandbox(host, port, require_key))
+        run(run_sandbox(host, port, require_key, FAULTS[fault] if fault else SOUND))
     except OSError as error:
         reason = textwrap.shorten(error.strerror or str(error), 200)
         raise click.ClickException(

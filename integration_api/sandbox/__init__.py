@@ -5,9 +5,10 @@ model's name is the script (see `help_text`). Rule: the standard library and aio
 service that calls it.
 """
 
+from integration_api.sandbox.faults import FAULTS
 from integration_api.sandbox.record import Recorded
 from integration_api.sandbox.script import SCRIPTS, help_text
 from integration_api.sandbox.serve import run
 from integration_api.sandbox.server import Sandbox
 
-__all__ = ["SCRIPTS", "Recorded", "Sandbox", "help_text", "run"]
+__all__ = ["FAULTS", "SCRIPTS", "Recorded", "Sandbox", "help_text", "run"]

@@ -76,6 +76,26 @@ def _parallel_tool_calls(context: Context) -> Reply:
     return _with_results(context.request, (), _WEATHER, _TIME)
 
 
+def _assistant(context: Context) -> Reply:
+    request = context.request
+    if request.results:
+        return _spoken(request, split_words("The tool says: " + "; ".join(request.results)))
+    if request.tools:
+        tool = request.tools[0]
+        arguments = dump(schema.sample(tool.schema if tool.schema is not None else {"type": "object"}))
+        pieces = [arguments[at : at + 7] for at in range(0, len(arguments), 7)]
+        return scenario_of(request, _calls((tool.name, pieces)), Finish.TOOL_CALLS)
+    if request.schema is not None:
+        return _structured(context)
+    return _spoken(request, split_words(request.prompt))
+
+
+def _spoken(request: Request, words: Sequence[str]) -> Reply:
+    """The words, as many of them as the request allows: a word is a token here."""
+    cut = words if request.limit is None else words[: request.limit]
+    return scenario_of(request, [Text(word) for word in cut], Finish.LENGTH if len(cut) < len(words) else Finish.STOP)
+
+
 def _reasoned(text: str) -> list[Step]:
     return [Reasoning(word) for word in split_words(text)]
 
@@ -129,6 +149,7 @@ def _usage(context: Context) -> Reply:
 BUILDERS: Final[Mapping[str, Builder]] = MappingProxyType(
     {
         "echo": _echo,
+        "assistant": _assistant,
         "tokens": _tokens,
         "tool-call": _tool_call,
         "parallel-tool-calls": _parallel_tool_calls,

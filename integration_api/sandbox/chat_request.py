@@ -10,7 +10,7 @@ from typing import Final
 
 from integration_api.sandbox.api_format import RawRequest, Turn, begin
 from integration_api.sandbox.check import Fields, refuse
-from integration_api.sandbox.scenario import Request
+from integration_api.sandbox.scenario import Offered, Request
 from integration_api.sandbox.wire import Json
 
 _ROLES: Final = ("developer", "system", "user", "assistant", "tool", "function")
@@ -24,7 +24,7 @@ def read(asked: RawRequest) -> Request:
     body = asked.body
     model = body.need_text("model")
     turns = _conversation(body.need_objects("messages"))
-    _parameters(body)
+    limit, tools = _parameters(body)
     stream = body.flag("stream")
     options = body.object("stream_options")
     if options is not None and not stream:
@@ -37,34 +37,38 @@ def read(asked: RawRequest) -> Request:
         request,
         stream=stream,
         schema=_schema(body),
+        tools=tools,
+        limit=limit,
         choices=body.whole("n", 1, 128) or 1,
         logprobs=(top or 0) if body.flag("logprobs") else None,
         stream_usage=options is not None and options.flag("include_usage"),
     )
 
 
-def _parameters(body: Fields) -> None:
+def _parameters(body: Fields) -> tuple[int | None, tuple[Offered, ...]]:
+    """Checks the parameters; the limit of the answer and the tools among them."""
     body.number("temperature", 0, 2)
     body.number("top_p", 0, 1)
     body.number("presence_penalty", -2, 2)
     body.number("frequency_penalty", -2, 2)
-    for name in ("max_tokens", "max_completion_tokens"):
-        body.whole(name, 1)
+    limits = [body.whole(name, 1) for name in ("max_tokens", "max_completion_tokens")]
     body.whole("seed", -(2**63), 2**63 - 1)
     body.texts("stop")
     body.text("user")
     body.object("metadata")
     body.flag("store")
     tools = body.objects("tools")
+    offered: list[Offered] = []
     for tool in tools:
         if tool.need_text("type") == "function":
             function = tool.need_object("function")
-            function.need_text("name")
-            function.object("parameters")
+            parameters = function.object("parameters")
+            offered.append(Offered(function.need_text("name"), parameters.value if parameters else None))
     if not tools:
         for name in ("tool_choice", "parallel_tool_calls"):
             if body.has(name):
                 raise body.bad(name, f"'{name}' is only allowed when 'tools' are specified.")
+    return limits[0] or limits[1], tuple(offered)
 
 
 def _schema(body: Fields) -> Json:

@@ -57,7 +57,7 @@ async def deliver(request: web.Request, api_format: ApiFormat, parsed: Request, 
         case Redirect(to):
             return web.Response(status=307, headers={"Location": to})
         case Drop():
-            return _close(request, web.Response())
+            return close(request, web.Response())
         case Scenario():
             return await _send(request, api_format, parsed, reply)
         case _:
@@ -97,7 +97,7 @@ async def _send(request: web.Request, api_format: ApiFormat, parsed: Request, sc
             case Pause(seconds):
                 await _sleep(seconds)
             case Cut():
-                return _close(request, response)
+                return close(request, response)
             case _:
                 assert_never(wire)
     await pipe.end()
@@ -189,10 +189,10 @@ async def _raw(request: web.Request, body: _Body, gap: float) -> web.StreamRespo
                 break
             case _:
                 assert_never(wire)
-    return _close(request, web.Response())
+    return close(request, web.Response())
 
 
-def _close(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+def close(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
     """Closes the connection under a response. No await may follow: closing would be taken for the client's own."""
     if request.transport is not None:
         request.transport.close()

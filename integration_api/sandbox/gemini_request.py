@@ -9,7 +9,7 @@ from typing import Final
 
 from integration_api.sandbox.api_format import RawRequest, Turn, begin
 from integration_api.sandbox.check import Fields, refuse
-from integration_api.sandbox.scenario import Request
+from integration_api.sandbox.scenario import Offered, Request
 from integration_api.sandbox.signature import is_signed
 from integration_api.sandbox.wire import Json, dump
 
@@ -35,8 +35,9 @@ def read(asked: RawRequest) -> Request:
     system = body.object("systemInstruction")
     turns = [Turn(_text(part)) for part in system.need_objects("parts")] if system else []
     turns += _conversation(contents)
-    schema = _config(body.object("generationConfig"))
-    _tools(body)
+    config = body.object("generationConfig")
+    schema = _config(config)
+    tools = _tools(body)
     request = begin(
         asked.model,
         turns,
@@ -46,7 +47,8 @@ def read(asked: RawRequest) -> Request:
     if request.script.name == "reasoning-tool-call":
         _current_turn_is_signed(contents)
     array = asked.stream and asked.query.get("alt") != "sse"
-    return replace(request, stream=asked.stream, schema=schema, json_array=array)
+    limit = config.whole("maxOutputTokens", 1) if config else None
+    return replace(request, stream=asked.stream, schema=schema, tools=tools, limit=limit, json_array=array)
 
 
 def _config(config: Fields | None) -> Json:
@@ -78,16 +80,21 @@ def _config(config: Fields | None) -> Json:
     return config.need_object(found[0]).value
 
 
-def _tools(body: Fields) -> None:
+def _tools(body: Fields) -> tuple[Offered, ...]:
+    """Checks the tools; those that are functions."""
+    offered: list[Offered] = []
     for tool in body.objects("tools"):
         for declaration in tool.objects("functionDeclarations"):
-            declaration.need_text("name")
-            if declaration.object("parameters") and declaration.object("parametersJsonSchema"):
+            name = declaration.need_text("name")
+            schemas = [declaration.object("parameters"), declaration.object("parametersJsonSchema")]
+            if all(schemas):
                 raise declaration.bad("parameters", "it excludes parametersJsonSchema.")
+            offered.append(Offered(name, next((schema.value for schema in schemas if schema), None)))
     config = body.object("toolConfig")
     calling = config.object("functionCallingConfig") if config else None
     if calling is not None and calling.has("mode"):
         calling.one_of("mode", "AUTO", "ANY", "NONE", "VALIDATED")
+    return tuple(offered)
 
 
 def _conversation(contents: tuple[Fields, ...]) -> Iterator[Turn]:

@@ -10,7 +10,7 @@ from typing import Final
 
 from integration_api.sandbox.api_format import RawRequest, Turn, begin
 from integration_api.sandbox.check import Fields, RefusedError, refuse
-from integration_api.sandbox.scenario import Request
+from integration_api.sandbox.scenario import Offered, Request
 from integration_api.sandbox.signature import is_signed
 from integration_api.sandbox.wire import Json
 
@@ -34,12 +34,13 @@ def read(asked: RawRequest) -> Request:
     if not asked.headers.get("anthropic-version"):
         raise refuse("anthropic-version: header is required")
     model = body.need_text("model")
-    if body.whole("max_tokens", 1) is None:
+    limit = body.whole("max_tokens", 1)
+    if limit is None:
         raise body.missing("max_tokens")
     turns = [*_system(body), *_Conversation(_thinks(body)).turns(body)]
-    _parameters(body)
+    tools = _parameters(body)
     request = begin(model, turns, f"model: {model}")
-    return replace(request, stream=body.flag("stream"), schema=_schema(body))
+    return replace(request, stream=body.flag("stream"), schema=_schema(body), tools=tools, limit=limit)
 
 
 def _thinks(body: Fields) -> bool:
@@ -52,7 +53,8 @@ def _thinks(body: Fields) -> bool:
     return kind != "disabled"
 
 
-def _parameters(body: Fields) -> None:
+def _parameters(body: Fields) -> tuple[Offered, ...]:
+    """Checks the parameters; the tools among them."""
     body.number("temperature", 0, 1)
     body.number("top_p", 0, 1)
     body.whole("top_k", 0)
@@ -61,15 +63,23 @@ def _parameters(body: Fields) -> None:
     body.texts("stop_sequences")
     body.object("metadata")
     tools = body.objects("tools")
+    offered: list[Offered] = []
     for tool in tools:
-        tool.need_text("name")
+        name = tool.need_text("name")
         if tool.text("type") in ("", "custom"):
-            tool.need_object("input_schema").one_of("type", "object")
+            schema = tool.need_object("input_schema")
+            schema.one_of("type", "object")
+            offered.append(Offered(name, schema.value))
+    _choice(body, offered=bool(tools))
+    return tuple(offered)
+
+
+def _choice(body: Fields, *, offered: bool) -> None:
     choice = body.object("tool_choice")
     if choice is None:
         return
     kind = choice.one_of("type", "auto", "any", "tool", "none")
-    if not tools and kind != "none":
+    if not offered and kind != "none":
         raise refuse("tool_choice may only be specified while providing tools", "tool_choice")
     thinking = body.object("thinking")
     if kind in ("any", "tool") and thinking is not None and thinking.text("type") == "enabled":

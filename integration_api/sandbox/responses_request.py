@@ -10,7 +10,7 @@ from typing import Final
 
 from integration_api.sandbox.api_format import RawRequest, Turn, begin
 from integration_api.sandbox.check import Fields, refuse
-from integration_api.sandbox.scenario import Request
+from integration_api.sandbox.scenario import Offered, Request
 from integration_api.sandbox.signature import is_signed
 from integration_api.sandbox.wire import Json, JsonObject
 
@@ -31,7 +31,7 @@ def read(asked: RawRequest) -> Request:
     body = asked.body
     model = body.need_text("model")
     turns = _conversation(body)
-    _parameters(body)
+    tools = _parameters(body)
     include = body.texts("include")
     top = body.whole("top_logprobs", 0, 20)
     request = begin(model, turns, f"The requested model '{model}' does not exist.")
@@ -39,13 +39,16 @@ def read(asked: RawRequest) -> Request:
         request,
         stream=body.flag("stream"),
         schema=_schema(body),
+        tools=tools,
+        limit=body.whole("max_output_tokens", 1),
         logprobs=(top or 0) if "message.output_text.logprobs" in include else None,
         signed_wanted="reasoning.encrypted_content" in include,
         echoed=tuple(_echoed(body).items()),
     )
 
 
-def _parameters(body: Fields) -> None:
+def _parameters(body: Fields) -> tuple[Offered, ...]:
+    """Checks the parameters; the functions among the tools."""
     body.number("temperature", 0, 2)
     body.number("top_p", 0, 1)
     body.whole("max_output_tokens", 1)
@@ -55,10 +58,11 @@ def _parameters(body: Fields) -> None:
     for name in ("reasoning", "metadata", "stream_options"):
         body.object(name)
     tools = body.objects("tools")
+    offered: list[Offered] = []
     for tool in tools:
         if tool.need_text("type") == "function":
-            tool.need_text("name")
-            tool.object("parameters")
+            parameters = tool.object("parameters")
+            offered.append(Offered(tool.need_text("name"), parameters.value if parameters else None))
     if not tools and body.raw("tool_choice") not in (None, "auto", "none"):
         raise body.bad("tool_choice", "a tool choice needs 'tools'.")
     if body.has("previous_response_id"):
@@ -67,6 +71,7 @@ def _parameters(body: Fields) -> None:
             "previous_response_id",
             "previous_response_not_found",
         )
+    return tuple(offered)
 
 
 def _schema(body: Fields) -> Json:

@@ -15,12 +15,21 @@ from integration_api.sandbox.wire import Json
 
 
 @dataclass(frozen=True, slots=True)
+class Offered:
+    """A tool that the request offers, with the JSON Schema of its arguments."""
+
+    name: str
+    schema: Json = None
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """A request, whichever API it came through.
 
     `prompt` is the last user text; `words` counts the words of every text in the conversation; `results` are the tool
-    results that the conversation ends with; `turns` counts all tool results in it; `logprobs` is the number of
-    alternatives asked for, None: no log probabilities; `echoed` holds request fields that the answer repeats.
+    results that the conversation ends with; `turns` counts all tool results in it; `tools` are those on offer; `limit`
+    is the most tokens that the answer may have; `logprobs` is the number of alternatives asked for, None: no log
+    probabilities; `echoed` holds request fields that the answer repeats.
     """
 
     model: str
@@ -33,6 +42,8 @@ class Request:
     results: tuple[str, ...] = ()
     turns: int = 0
     schema: Json = None
+    tools: tuple[Offered, ...] = ()
+    limit: int | None = None
     choices: int = 1
     logprobs: int | None = None
     stream_usage: bool = False

@@ -88,6 +88,12 @@ _RETRY = Option("retry", Kind.DURATION, "0", "Retry-After, in seconds; 0: no hea
 _ROWS: Final = (
     Entry("echo", "says the last user text back, word by word", "echo:gap=20ms", (_GAP,)),
     Entry(
+        "assistant",
+        "a good model: calls the first tool on offer, answers with its result, fills in a schema, keeps to a limit, and"
+        " says back all else",
+        "assistant",
+    ),
+    Entry(
         "tokens",
         "N tokens with a gap between them",
         "tokens:n=200,gap=20ms",

@@ -7,10 +7,11 @@ import asyncio
 import signal
 import sys
 
+from integration_api.sandbox.faults import SOUND, Fault
 from integration_api.sandbox.server import Sandbox
 
 
-async def run(host: str, port: int, require_key: str = "") -> None:
+async def run(host: str, port: int, require_key: str = "", fault: Fault = SOUND) -> None:
     """Serves until SIGTERM or SIGINT; prints one line with the URL and an example when it is ready.
 
     Raises OSError when the port cannot be had.
@@ -20,7 +21,7 @@ async def run(host: str, port: int, require_key: str = "") -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     try:
-        async with Sandbox(host, port, require_key, remember=0) as sandbox:
+        async with Sandbox(host, port, require_key, remember=0, fault=fault) as sandbox:
             key = "-H 'Authorization: Bearer …' " if require_key else ""
             body = '{"model":"tokens:n=20,gap=50ms","stream":true,"messages":[{"role":"user","content":"hi"}]}'
             sys.stdout.write(

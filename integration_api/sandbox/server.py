@@ -10,6 +10,7 @@ import json
 import random
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import Final, Self
 
@@ -20,9 +21,10 @@ from integration_api.sandbox.api_format import ApiFormat, RawRequest
 from integration_api.sandbox.builders import build
 from integration_api.sandbox.building import Context
 from integration_api.sandbox.check import Fields, RefusedError, refuse
-from integration_api.sandbox.delivery import deliver, error_response, json_response
+from integration_api.sandbox.delivery import close, deliver, error_response, json_response
+from integration_api.sandbox.faults import SOUND, Fault
 from integration_api.sandbox.record import Feed, Recorded
-from integration_api.sandbox.scenario import HttpError
+from integration_api.sandbox.scenario import HttpError, Scenario
 from integration_api.sandbox.script import help_text
 from integration_api.sandbox.wire import JsonObject
 
@@ -38,7 +40,7 @@ class Sandbox:
     """A chat endpoint whose models are scripts; serves between `async with` and its end.
 
     `port` 0 takes a free one. `require_key`: a key that every script needs. `remember`: how many requests are kept,
-    bodies and headers included. `seed` makes `chaos` repeatable.
+    bodies and headers included. `seed` makes `chaos` repeatable. `fault` is what is wrong with the endpoint as a whole.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Sandbox:
         *,
         remember: int = 1000,
         seed: int | None = None,
+        fault: Fault = SOUND,
     ) -> None:
         self.requests: deque[Recorded] = deque(maxlen=remember)
         self._host, self._port, self._require_key = host, port, require_key
@@ -57,6 +60,8 @@ class Sandbox:
         self._answering: set[asyncio.Task[object]] = set()
         self._counts: OrderedDict[tuple[str, str], int] = OrderedDict()
         self._random = random.Random(seed)  # noqa: S311 -- faults at random, no secrets
+        self._fault = fault
+        self._stuck = False
         self._closing = False
         self._runner: web.AppRunner | None = None
 
@@ -114,18 +119,26 @@ class Sandbox:
         return await self._hangups.take(timeout)
 
     def _routes(self) -> list[web.RouteDef]:
+        root = self._fault.prefix
         return [
-            web.post("/v1/chat/completions", self._posted(chat.FORM)),
-            web.post("/v1/responses", self._posted(responses.FORM)),
-            web.post("/v1/messages", self._posted(messages.FORM)),
-            web.post("/v1beta/models/{target:.+}", self._generate),
-            web.post("/v1/models/{target:.+}", self._generate),  # Gemini's stable version; newer SDKs call it
-            web.get("/v1/models", self._list),
-            web.get("/v1/models/{model:.+}", self._model),
-            web.get("/v1beta/models", self._list),
-            web.get("/v1beta/models/{model:.+}", self._model),
+            web.post(f"{root}/v1/chat/completions", self._posted(chat.FORM)),
+            web.post(f"{root}/v1/responses", self._posted(responses.FORM)),
+            web.post(f"{root}/v1/messages", self._posted(messages.FORM)),
+            web.post(root + "/v1beta/models/{target:.+}", self._generate),
+            web.post(root + "/v1/models/{target:.+}", self._generate),  # Gemini's stable version; newer SDKs call it
+            *self._lists(root),
             web.get("/healthz", self._health),
             web.get("/", self._about),
+        ]
+
+    def _lists(self, root: str) -> list[web.RouteDef]:
+        if not self._fault.lists:
+            return []
+        return [
+            web.get(f"{root}/v1/models", self._list),
+            web.get(root + "/v1/models/{model:.+}", self._model),
+            web.get(f"{root}/v1beta/models", self._list),
+            web.get(root + "/v1beta/models/{model:.+}", self._model),
         ]
 
     @web.middleware
@@ -137,19 +150,30 @@ class Sandbox:
             self._answering.add(task)
         try:
             await self._record(request, started)
+            if self._fault.drops:
+                return close(request, web.Response())
             return await handler(request)
         except web.HTTPException as error:
-            return error_response(_format_of(request), _routing_http_error_of(request, error))
+            return self._refusal(self._format_of(request), _routing_http_error_of(request, error))
         except asyncio.CancelledError:
             if not self._closing:
-                self._hangups.put(loop.time())
+                self._hung_up(loop.time())
             raise
         except ConnectionError:
-            self._hangups.put(loop.time())
+            self._hung_up(loop.time())
             return web.Response()  # nobody reads it
         finally:
             if task is not None:
                 self._answering.discard(task)
+
+    def _hung_up(self, now: float) -> None:
+        self._hangups.put(now)
+        self._stuck = self._fault.sticks
+
+    def _refusal(self, api_format: ApiFormat, http_error: HttpError) -> web.Response:
+        if self._fault.mute and http_error.status == 400:
+            return web.Response(status=500, text="Internal Server Error")
+        return error_response(api_format, http_error)
 
     async def _record(self, request: web.Request, started: float) -> None:
         body = await request.read()
@@ -181,19 +205,30 @@ class Sandbox:
     async def _answer(
         self, api_format: ApiFormat, request: web.Request, model: str = "", *, stream: bool = False
     ) -> web.StreamResponse:
+        raw = await request.read()
         try:
             self._check_key(api_format, request, self._require_key)
-            body = Fields(_parsed(await request.read()))
+            body = Fields(_parsed(raw))
             parsed = api_format.read(RawRequest(body, request.headers, request.query, model, stream))
             if parsed.script.name == "key":
                 self._check_key(api_format, request, parsed.script.text("value"))
         except RefusedError as refused:
-            return error_response(api_format, refused.http_error)
+            return self._refusal(api_format, refused.http_error)
         earlier = self._count(_key(api_format, request), parsed.model)
-        return await deliver(request, api_format, parsed, build(Context(parsed, earlier, self._random.random())))
+        fault = self._fault
+        reply = fault.instead(parsed, raw) or build(Context(parsed, earlier, self._random.random()))
+        if isinstance(reply, Scenario):
+            reply = fault.changed(parsed, reply)
+        whole = api_format.whole
+        changed = replace(api_format, whole=lambda asked, scenario: fault.whole(whole(asked, scenario)))
+        return await deliver(request, changed, parsed, reply)
 
     def _check_key(self, api_format: ApiFormat, request: web.Request, wanted: str) -> None:
         given = _key(api_format, request)
+        if self._stuck:
+            raise refuse("Another answer is still being made.", status=503)
+        if self._fault.keys is not None:
+            wanted = "" if self._fault.keys else f"{given}, another one"
         if wanted and not hmac.compare_digest(_bytes(given), _bytes(wanted)):
             raise refuse("Incorrect API key provided." if given else "You didn't provide an API key.", status=401)
 
@@ -207,27 +242,37 @@ class Sandbox:
         return earlier
 
     async def _list(self, request: web.Request) -> web.StreamResponse:
-        api_format = _format_of(request)
+        api_format = self._format_of(request)
         page: _List = {"gemini": models.gemini, "messages": models.anthropic}.get(api_format.name, models.openai)
         try:
             self._check_key(api_format, request, self._require_key)
             return json_response(page(request.query), headers=api_format.headers())
         except RefusedError as refused:
-            return error_response(api_format, refused.http_error)
+            return self._refusal(api_format, refused.http_error)
 
     async def _model(self, request: web.Request) -> web.StreamResponse:
-        api_format, name = _format_of(request), request.match_info["model"]
+        api_format, name = self._format_of(request), request.match_info["model"]
         shape = {"gemini": models.gemini_model, "messages": models.anthropic_model}.get(
             api_format.name, models.openai_model
         )
         try:
             self._check_key(api_format, request, self._require_key)
         except RefusedError as refused:
-            return error_response(api_format, refused.http_error)
+            return self._refusal(api_format, refused.http_error)
         if not models.known(name):
             http_error = HttpError(404, f"The model '{name}' does not exist.", "model_not_found", "model")
-            return error_response(api_format, http_error)
+            return self._refusal(api_format, http_error)
         return json_response(shape(name), headers=api_format.headers())
+
+    def _format_of(self, request: web.Request) -> ApiFormat:
+        """The API that a path belongs to, where no route says it."""
+        path = request.path.removeprefix(self._fault.prefix)
+        gemini_call = path.startswith("/v1/models/") and request.method == "POST"
+        if path.startswith("/v1beta") or gemini_call or "x-goog-api-key" in request.headers:
+            return gemini.FORM
+        if path.startswith("/v1/messages") or "anthropic-version" in request.headers:
+            return messages.FORM
+        return chat.FORM
 
     async def _health(self, _: web.Request) -> web.StreamResponse:
         return json_response({"status": "ok"})
@@ -270,16 +315,6 @@ def _key(api_format: ApiFormat, request: web.Request) -> str:
         if value:
             return value
     return request.query.get("key", "") if api_format.name == "gemini" else ""
-
-
-def _format_of(request: web.Request) -> ApiFormat:
-    """The API that a path belongs to, where no route says it."""
-    gemini_call = request.path.startswith("/v1/models/") and request.method == "POST"
-    if request.path.startswith("/v1beta") or gemini_call or "x-goog-api-key" in request.headers:
-        return gemini.FORM
-    if request.path.startswith("/v1/messages") or "anthropic-version" in request.headers:
-        return messages.FORM
-    return chat.FORM
 
 
 def _routing_http_error_of(request: web.Request, error: web.HTTPException) -> HttpError:

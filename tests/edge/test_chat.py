@@ -284,7 +284,7 @@ async def test_models_are_listed_and_credentials_verified(sandbox: Sandbox, stub
         verified = await stub.VerifyCredential(check)
         assert verified.ok, verified
         assert {check.id: check.status for check in verified.checks} == dict.fromkeys(
-            ("credential", "reach", "models", "chat"), pb.CHECK_STATUS_PASS
+            ("credential", "reach", "models", "chat", "path", "auth"), pb.CHECK_STATUS_PASS
         )
         check.model = "key:value=other"
         refused = await stub.VerifyCredential(check)

@@ -65,7 +65,7 @@ async def test_a_model_list_of_null_is_an_empty_one(stub: ChatServiceStub) -> No
         async with endpoint.made:
             verified = await stub.VerifyCredential(_request(endpoint.made.url), timeout=20)
 
-        assert [check.status for check in verified.checks] == [PASS, PASS, WARN, PASS]
+        assert [check.status for check in verified.checks[:4]] == [PASS, PASS, WARN, PASS]
         assert verified.ok
 
 

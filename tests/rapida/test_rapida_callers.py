@@ -85,8 +85,8 @@ class PlayedCall:
             case _:
                 yield [TextDelta("hello"), Finished(FinishReason.STOP)]
 
-    async def verify(self, report: CallReport) -> Verification:
-        del report
+    async def verify(self, report: CallReport, checks: frozenset[str] = frozenset()) -> Verification:
+        del report, checks
         raise RuntimeError(f"a bug with {_SECRET}")
 
     async def list_models(self, report: CallReport) -> tuple[Model, ...]:
