@@ -19,8 +19,7 @@ MAX_PROVIDER = 64
 MAX_MODEL = 128
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(msgspec.Struct, frozen=True):
     """One answer of the model."""
 
     index: int
@@ -28,18 +27,17 @@ class Choice:
     finish_reason: FinishReason
     raw_finish_reason: str = ""
     logprobs: tuple[TokenLogprob, ...] = ()
-    provider_fields: JsonObject = field(default_factory=dict)
+    provider_fields: JsonObject = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Completion:
+class Completion(msgspec.Struct, frozen=True):
     """One whole answer: the fold of its events."""
 
     response_id: str
     model: str
     choices: tuple[Choice, ...]
     usage: Usage
-    provider_fields: JsonObject = field(default_factory=dict)
+    provider_fields: JsonObject = msgspec.field(default_factory=dict)
 
 
 class Outcome(Enum):

@@ -20,6 +20,7 @@ PATH = "credential.value"
 MAX_HEADERS = 64
 MAX_HEADER_BYTES = 8190  # what common servers read of one header line
 MAX_URL_BYTES = 2048
+MAX_PORT = 65_535
 
 
 class ApiCompatibility(Enum):
@@ -52,6 +53,9 @@ KEY = "key"  # of credentials for providers' rows, which say into which header i
 # RFC 9110 token, and field values without control characters.
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _HEADER_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]*")  # half a pair of surrogates cannot be sent
+# What nearly every base URL is: nothing in it can be wrong but its port, and nothing needs a parser.
+_PLAIN_URL = re.compile(r"(https?)://([a-z0-9][a-z0-9.-]{0,252})(?::([0-9]{1,5}))?(?:/[A-Za-z0-9._~/-]{0,1024})?")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 _NOT_IN_A_URL = re.compile(r"[\s\\\x00-\x20\x7f\ud800-\udfff]")
 # Headers that frame the message, steer proxies or change the encoding: they are the transport's.
 FORBIDDEN_HEADERS = frozenset(
@@ -110,6 +114,10 @@ class Credential:
     @property
     def endpoint(self) -> str:
         """Host and port that it leads to, lower case: the key to count by."""
+        plain = _PLAIN_URL.fullmatch(self.base_url)
+        if plain is not None:
+            scheme, host, port = plain.groups()
+            return f"{host.rstrip('.')}:{int(port or 0) or _DEFAULT_PORTS[scheme]}"
         parts = urlsplit(self.base_url)
         host = (parts.hostname or "").rstrip(".")
         return f"{host}:{parts.port or (80 if parts.scheme == 'http' else 443)}"
@@ -194,6 +202,9 @@ def _base_url(raw: Mapping[str, JsonValue], violations: list[Violation], default
 
 def _url_fault(url: str) -> str:
     """What is wrong with a base URL, in words that do not repeat it; empty when nothing is."""
+    plain = _PLAIN_URL.fullmatch(url)
+    if plain is not None and 0 < int(plain[3] or 1) <= MAX_PORT:
+        return ""
     if len(url.encode("utf-8", "replace")) > MAX_URL_BYTES:
         return f"must be at most {MAX_URL_BYTES} bytes"
     if _NOT_IN_A_URL.search(url):

@@ -75,6 +75,8 @@ def trailer_size(text: str) -> int:
 def clipped(text: str, limit: int = MAX_MESSAGE_BYTES) -> str:
     """The text cut to at most `limit` of `trailer_size`: statuses share the limits for headers of all who pass them on,
     and nginx has room for 4 KB."""
+    if len(text) <= limit // 2 and text.isascii():
+        return text
     raw = text.encode("utf-8", "replace")
     if len(raw) <= limit and _weight(raw) <= limit:
         return raw.decode()

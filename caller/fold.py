@@ -3,8 +3,9 @@
 It knows no wire format. It keeps fragments in lists and joins them once: joining per token is quadratic.
 """
 
-from dataclasses import dataclass, field
 from typing import assert_never
+
+import msgspec
 
 from caller.call import Choice, Completion
 from caller.errors import ResponseTooLarge, Said
@@ -37,23 +38,21 @@ _LOGPROB = 16  # what a token's log probability takes of the answer's room, at l
 NO_USAGE = Usage(source=UsageSource.UNAVAILABLE)
 
 
-@dataclass(slots=True)
-class _OpenCall:
+class _OpenCall(msgspec.Struct):
     id: str = ""
     name: str = ""
-    arguments: list[str] = field(default_factory=list)
+    arguments: list[str] = msgspec.field(default_factory=list)
 
 
-@dataclass(slots=True)
-class _OpenChoice:
-    text: list[str] = field(default_factory=list)
-    reasoning: list[str] = field(default_factory=list)
-    refusal: list[str] = field(default_factory=list)
-    calls: dict[int, _OpenCall] = field(default_factory=dict)
-    logprobs: list[TokenLogprob] = field(default_factory=list)
+class _OpenChoice(msgspec.Struct):
+    text: list[str] = msgspec.field(default_factory=list)
+    reasoning: list[str] = msgspec.field(default_factory=list)
+    refusal: list[str] = msgspec.field(default_factory=list)
+    calls: dict[int, _OpenCall] = msgspec.field(default_factory=dict)
+    logprobs: list[TokenLogprob] = msgspec.field(default_factory=list)
     reason: FinishReason = FinishReason.UNSPECIFIED
     raw_reason: str = ""
-    fields: JsonObject = field(default_factory=dict)
+    fields: JsonObject = msgspec.field(default_factory=dict)
     state: ProviderState | None = None
 
 

@@ -225,6 +225,20 @@ def merge_parameters(raw: Mapping[str, JsonValue]) -> Parameters:
     """
     violations: list[Violation] = []
     nested = _nested(raw, violations)
+    values: JsonObject = {}
+    paths: dict[str, str] = {}
+    if len(raw) > ("model.name" in raw):
+        merged = _given_anywhere(raw, nested)
+        for name, (path, value) in merged.items():
+            _read(name, path, value, values, violations)
+        paths = {name: path for name, (path, _) in merged.items()}
+    model = _model(raw, violations)
+    if violations:
+        raise RequestInvalid(f"{violations[0].field}: {violations[0].description}", violations=violations)
+    return Parameters(model, MappingProxyType(values), frozenset(nested), MappingProxyType(paths))
+
+
+def _given_anywhere(raw: Mapping[str, JsonValue], nested: JsonObject) -> dict[str, tuple[str, JsonValue]]:
     bare = {key: (f'{PATH}["{key}"]', value) for key, value in raw.items() if not key.startswith("model.")}
     dotted = {
         key.removeprefix("model."): (f'{PATH}["{key}"]', value)
@@ -232,15 +246,7 @@ def merge_parameters(raw: Mapping[str, JsonValue]) -> Parameters:
         if key.startswith("model.") and key not in ("model.id", "model.name", NESTED)
     }
     inner = {key: (f'{PATH}["{NESTED}"]["{key}"]', value) for key, value in nested.items()}
-    values: JsonObject = {}
-    merged = _given(bare) | _given(dotted) | _given(inner)
-    for name, (path, value) in merged.items():
-        _read(name, path, value, values, violations)
-    model = _model(raw, violations)
-    if violations:
-        raise RequestInvalid(f"{violations[0].field}: {violations[0].description}", violations=violations)
-    paths = {name: path for name, (path, _) in merged.items()}
-    return Parameters(model, MappingProxyType(values), frozenset(nested), MappingProxyType(paths))
+    return _given(bare) | _given(dotted) | _given(inner)
 
 
 def _given(place: Mapping[str, tuple[str, JsonValue]]) -> dict[str, tuple[str, JsonValue]]:

@@ -33,6 +33,17 @@ class ResolvedCall:
     returns_state: bool = True
     demands: Mapping[str, str] = field(default_factory=dict)
 
+    def without_conversation(self) -> "ResolvedCall":
+        """The call as decoders read it."""
+        return ResolvedCall(
+            self.credential,
+            self.parameters,
+            (),
+            parse_think_tags=self.parse_think_tags,
+            returns_state=self.returns_state,
+            demands=self.demands,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:

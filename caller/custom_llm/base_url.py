@@ -15,8 +15,13 @@ answers 200 to anything would be taken for a success.
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
+# How many joined URLs are remembered; those with a query, where keys can be, are not.
+_MEMORY = 512
+# A URL that can be shown as it is.
+_SHOWN = re.compile(r"https?://[a-z0-9.:-]+/[A-Za-z0-9._~/:-]*")
 _SLASHES = re.compile(r"/{2,}")
 # One digit and then anything: with `\d+` every way to split the digits would be tried where the rest does not match.
 _VERSION = re.compile(r"/v\d[a-z0-9]*(?=/|$)", re.IGNORECASE)
@@ -45,15 +50,28 @@ class Operation:
 
 def join(base_url: str, operation: Operation, *, exact: bool = False) -> str:
     """The URL of an operation. `exact` returns the base as it is, without its fragment."""
+    if not exact and "?" not in base_url:
+        return _joined(base_url, operation)
     parts = urlsplit(base_url.strip())
     if exact:
         return urlunsplit(parts._replace(fragment=""))
+    return _joined_parts(parts, operation)
+
+
+@lru_cache(maxsize=_MEMORY)
+def _joined(base_url: str, operation: Operation) -> str:
+    return _joined_parts(urlsplit(base_url.strip()), operation)
+
+
+def _joined_parts(parts: SplitResult, operation: Operation) -> str:
     root = _root(_SLASHES.sub("/", parts.path).rstrip("/"), operation)
     return _unsplit(parts, f"{_versioned(root, operation)}/{operation.path}", operation)
 
 
 def without_query(url: str) -> str:
     """A URL as errors and logs may show it: without query and fragment, where keys can be."""
+    if _SHOWN.fullmatch(url):
+        return url
     parts = urlsplit(url)
     return urlunsplit(parts._replace(query="", fragment="", netloc=parts.netloc.rpartition("@")[2]))
 

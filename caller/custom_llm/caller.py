@@ -206,7 +206,7 @@ class PreparedCall:
     def _without_conversation(self) -> ResolvedCall:
         """The call as decoders read it; made once."""
         if self._bare is None:
-            self._bare = replace(self._call, messages=(), tools=())
+            self._bare = self._call.without_conversation()
         return self._bare
 
     def _built(self) -> HttpRequest:

@@ -16,8 +16,6 @@ import asyncio
 import random
 import sys
 from collections import OrderedDict
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from caller.errors import ServiceOverloaded
@@ -75,6 +73,24 @@ class AdmissionLimits:
 _Queue = OrderedDict[asyncio.Future[None], None]
 
 
+class Slot:
+    """A slot for a block. It is an object, not a generator: it stands in every call."""
+
+    __slots__ = ("_admission", "_client", "_endpoint", "_within")
+
+    def __init__(self, admission: "Admission", client: str, endpoint: str, within: float | None) -> None:
+        self._admission = admission
+        self._client = client
+        self._endpoint = endpoint
+        self._within = within
+
+    async def __aenter__(self) -> None:
+        await self._admission.take(self._client, self._endpoint, self._within)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._admission.give_back(self._client, self._endpoint)
+
+
 class Admission:
     """Gives out slots."""
 
@@ -96,23 +112,22 @@ class Admission:
         """How many calls wait for one."""
         return self._places.total
 
-    @asynccontextmanager
-    async def admit(self, client: str, endpoint: str, within: float | None = None) -> AsyncGenerator[None, None]:
+    def admit(self, client: str, endpoint: str, within: float | None = None) -> "Slot":
         """Hold a slot for the block. `client` is the key under which the client shares, `endpoint` the host and port
         that will be called, empty where none is; `within` bounds the wait further, in seconds.
 
         Raises:
-            ServiceOverloaded: there is none, and none came free in time.
+            ServiceOverloaded: on entering: there is none, and none came free in time.
         """
+        return Slot(self, client, endpoint, within)
+
+    async def take(self, client: str, endpoint: str, within: float | None) -> None:
+        """Take a slot, which has to be given back."""
         full = self._full(client, endpoint)
         if full:
             await self._wait(client, endpoint, full, within)
         else:
             self._take(client, endpoint)
-        try:
-            yield
-        finally:
-            self._give_back(client, endpoint)
 
     def _full(self, client: str, endpoint: str) -> str:
         """Which limit stands in the way, in words; empty when none does."""
@@ -146,7 +161,8 @@ class Admission:
                 known = self._endpoints[endpoint] = Shares(self._limits.per_endpoint, self._limits.share)
             known.take(client)
 
-    def _give_back(self, client: str, endpoint: str) -> None:
+    def give_back(self, client: str, endpoint: str) -> None:
+        """Give a slot back: whoever waits may have it."""
         self._slots.give_back(client)
         known = self._endpoints.get(endpoint)
         if known is not None:
@@ -190,7 +206,7 @@ class Admission:
                 await asyncio.shield(granted)
         except BaseException as error:
             if granted.done():  # in the moment in which the wait ended: the slot must go back
-                self._give_back(client, endpoint)
+                self.give_back(client, endpoint)
             else:
                 del self._queues[client][endpoint][granted]
                 self._left(client, endpoint)

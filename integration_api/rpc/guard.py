@@ -132,7 +132,8 @@ class Guard:
         """A guarded method of one request and one answer. `authenticate` takes the place of the native way."""
 
         async def work(rpc: Rpc) -> None:
-            with self._counted(rpc):
+            task = self._begun(rpc, stopping=self._draining)
+            try:
                 raw = await self._receiver.receive(rpc)
                 if in_body is not None:
                     rpc.raw = raw
@@ -140,6 +141,8 @@ class Guard:
                 del raw
                 answer = await handler(message, rpc)
                 await rpc.write(_NOTHING if answer is None else answer)
+            finally:
+                del self._running[task]
 
         return self._guarded(method, work, authenticate, in_body)
 
@@ -147,8 +150,11 @@ class Guard:
         """A guarded method of one request and many answers; the handler writes its frames through the `Rpc`."""
 
         async def work(rpc: Rpc) -> None:
-            with self._counted(rpc):
+            task = self._begun(rpc, stopping=self._draining)
+            try:
                 await handler(parsed(request, await self._receiver.receive(rpc)), rpc)
+            finally:
+                del self._running[task]
 
         return self._guarded(method, work)
 
@@ -246,19 +252,17 @@ class Guard:
             rpc.identity = identify(rpc.context)
         rpc.client = rpc.identity or address_key(rpc.context.peer())
 
-    @contextmanager
-    def _counted(self, rpc: Rpc) -> Iterator[None]:
-        """Count the current task as a running call, if it is admitted."""
-        self._admit(self._draining)
-        with self._turn(rpc):
-            yield
+    def _begun(self, rpc: Rpc, *, stopping: bool) -> asyncio.Task[object]:
+        """Count the current task as a running call, if it is admitted; who calls this takes it out again."""
+        self._admit(stopping)
+        task = this_task()
+        self._running[task] = rpc
+        return task
 
     @contextmanager
     def _turn(self, rpc: Rpc) -> Iterator[None]:
         """Count the current task as a running call of an open stream: new ones are taken until the grace is over."""
-        task = this_task()
-        self._admit(self._cutting)
-        self._running[task] = rpc
+        task = self._begun(rpc, stopping=self._cutting)
         try:
             yield
         finally:

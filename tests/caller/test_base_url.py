@@ -1,7 +1,11 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from caller.credentials import parse_credential
 from caller.custom_llm.apis.chat_completions.request import CHAT, MODELS
 from caller.custom_llm.base_url import Operation, join, without_query
+from caller.errors import CredentialInvalid
 
 V1 = "/v1/chat/completions"
 SPELLINGS = [
@@ -117,3 +121,29 @@ def test_a_query_of_the_operation_is_added_once() -> None:
 def test_a_shown_url_has_no_secrets() -> None:
     """Query, fragment, user and password never reach an error or a log."""
     assert without_query("https://user:pass@h:1/v1/chat?key=secret#frag") == "https://h:1/v1/chat"
+
+
+PIECES = st.text(st.sampled_from("abz09.-_~/:@%AZ#é\\"), max_size=12)
+
+
+@given(
+    st.sampled_from(["http", "https", "ftp", "HTTP"]),
+    PIECES,
+    st.sampled_from(["", ":0", ":8", ":65535", ":65536", ":"]),
+    PIECES,
+)
+def test_a_plain_url_needs_no_parser_and_means_the_same(scheme: str, host: str, port: str, path: str) -> None:
+    """A query makes every URL take the full way: both ways find the same endpoint, the same URL and the same faults."""
+    url = f"{scheme}://{host}{port}/{path}"
+    if "#" in url:
+        return  # what stands behind it is no query
+    found = []
+    for written in (url, f"{url}?alt=1"):
+        try:
+            credential = parse_credential({"baseUrl": written})
+        except CredentialInvalid as error:
+            found.append(error.violations[0].description)
+            continue
+        joined = join(credential.base_url, CHAT)
+        found.append((credential.endpoint, joined.removesuffix("?alt=1"), without_query(joined)))
+    assert found[0] == found[1]

@@ -12,6 +12,7 @@ import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -196,13 +197,26 @@ def split_data_url(url: str) -> tuple[str, str] | None:
     return (media_type, payload) if comma and encoding.endswith("base64") else None
 
 
-def post_json(url: str, headers: Mapping[str, str], body: JsonObject, *, stream: bool) -> HttpRequest:
+class Told(NamedTuple):
+    """What an adapter did by itself, see `HttpRequest`."""
+
+    added: frozenset[str] = frozenset()
+    left_out: frozenset[str] = frozenset()
+    adapted: frozenset[str] = frozenset()
+
+
+NOTHING_TOLD: Final = Told()
+
+
+def post_json(
+    url: str, headers: Mapping[str, str], body: JsonObject, *, stream: bool, told: Told = NOTHING_TOLD
+) -> HttpRequest:
     """A POST of JSON. The credential's headers win over ours, in any case of their names."""
     ours = {
         "Content-Type": "application/json",
         "Accept": "text/event-stream, application/json" if stream else "application/json",
     }
-    return HttpRequest("POST", url, with_headers(headers, ours), msgspec.json.encode(body))
+    return HttpRequest("POST", url, with_headers(headers, ours), msgspec.json.encode(body), *told)
 
 
 def with_headers(given: Mapping[str, str], ours: Mapping[str, str]) -> dict[str, str]:

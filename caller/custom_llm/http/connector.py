@@ -100,16 +100,17 @@ class EndpointConnector(TCPConnector):
         self._factory = cast("partial[ResponseHandler]", partial(EndpointProtocol, self._loop))
 
     async def connect(self, req: ClientRequest, traces: list[Trace], timeout: ClientTimeout) -> Connection:  # noqa: ASYNC109 -- aiohttp's signature
-        """A clean kept connection, or a new one."""
+        """A clean kept connection, or a new one. A kept one was allowed when it was made: its key has all that the
+        policy asks for."""
         route = req.connection_key
-        try:
-            check_request(self._policy, req, proxied=self._proxied)
-        except EgressDenied as refused:
-            raise ClientConnectorError(route, refused) from refused
         exchange = CURRENT.get() or Exchange()
         key = PoolKey(route, exchange.partition, (route.host, route.port, route.is_ssl), exchange.client)
         protocol = self._idle.take(key)
         if protocol is None:
+            try:
+                check_request(self._policy, req, proxied=self._proxied)
+            except EgressDenied as refused:
+                raise ClientConnectorError(route, refused) from refused
             protocol = await self._connected(req, traces, timeout, exchange)
         else:
             exchange.reused = True

@@ -15,6 +15,7 @@ from caller.custom_llm.apis.anthropic.content import Conversation, system_of
 from caller.custom_llm.apis.anthropic.media import API
 from caller.custom_llm.apis.shared import (
     NO_ARGUMENTS,
+    Told,
     ToolChoiceKind,
     hosted,
     json_schema_of,
@@ -81,8 +82,8 @@ def messages_request(call: ResolvedCall, stream: bool) -> HttpRequest:
         body["stream"] = True
     credential = call.credential
     url = join(credential.base_url, MESSAGES, exact=credential.exact_url)
-    request = post_json(url, with_headers(credential.headers, VERSION_HEADER), body, stream=stream)
-    return replace(request, adapted=frozenset(adapted))
+    headers = with_headers(credential.headers, VERSION_HEADER)
+    return post_json(url, headers, body, stream=stream, told=Told(adapted=frozenset(adapted)))
 
 
 def models_request(credential: Credential, page: str) -> HttpRequest:

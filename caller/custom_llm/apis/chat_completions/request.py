@@ -4,7 +4,7 @@ Source of the wire facts: OpenAI's API reference; deviations name the server.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from caller.credentials import ApiCompatibility, Credential
 from caller.custom_llm.adapter import HttpRequest, ResolvedCall
@@ -12,6 +12,7 @@ from caller.custom_llm.apis.chat_completions.changes import changed
 from caller.custom_llm.apis.chat_completions.state import STATE_SHAPE
 from caller.custom_llm.apis.shared import (
     NO_ARGUMENTS,
+    Told,
     arguments_json,
     data_url,
     hosted,
@@ -94,13 +95,8 @@ def chat_request(call: ResolvedCall, stream: bool, api: ApiCompatibility) -> Htt
         ours.adapted |= changed(body, call)
     credential = call.credential
     url = join(credential.base_url, CHAT, exact=credential.exact_url)
-    request = post_json(url, credential.headers, body, stream=stream)
-    return replace(
-        request,
-        added=frozenset(ours.added),
-        left_out=frozenset(ours.left_out),
-        adapted=frozenset(ours.adapted),
-    )
+    told = Told(frozenset(ours.added), frozenset(ours.left_out), frozenset(ours.adapted))
+    return post_json(url, credential.headers, body, stream=stream, told=told)
 
 
 def models_request(credential: Credential, page: str) -> HttpRequest:

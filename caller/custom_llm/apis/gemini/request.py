@@ -4,13 +4,13 @@ Source of the wire facts: Gemini API reference; deviations name the server.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from types import MappingProxyType
 
 from caller.custom_llm.adapter import HttpRequest, ResolvedCall
 from caller.custom_llm.apis.gemini.contents import Conversation
 from caller.custom_llm.apis.gemini.model import API, before_gemini_3, chat_operation, wants_signatures
 from caller.custom_llm.apis.shared import (
+    Told,
     ToolChoiceKind,
     hosted,
     json_schema_of,
@@ -87,8 +87,8 @@ def gemini_request(call: ResolvedCall, stream: bool) -> HttpRequest:
     merged(body, _sorted(placed.rest))
     credential = call.credential
     url = join(credential.base_url, operation, exact=credential.exact_url)
-    request = post_json(url, credential.headers, body, stream=stream)
-    return replace(request, adapted=frozenset(conversation.adapted))
+    told = Told(adapted=frozenset(conversation.adapted))
+    return post_json(url, credential.headers, body, stream=stream, told=told)
 
 
 def _parameter(body: JsonObject, name: str, value: JsonValue, parameters: Parameters) -> None:

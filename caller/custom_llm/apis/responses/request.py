@@ -12,7 +12,6 @@ Source of the wire facts: OpenAI's API reference; deviations name the server.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from caller.credentials import ApiCompatibility, Credential
 from caller.custom_llm.adapter import HttpRequest, ResolvedCall
@@ -20,6 +19,7 @@ from caller.custom_llm.apis.responses.changes import changed
 from caller.custom_llm.apis.responses.input import input_items, replays_encrypted
 from caller.custom_llm.apis.shared import (
     NO_ARGUMENTS,
+    Told,
     ToolChoiceKind,
     hosted,
     json_schema_of,
@@ -73,13 +73,8 @@ def responses_request(call: ResolvedCall, stream: bool) -> HttpRequest:
     adapted |= changed(body, call)
     credential = call.credential
     url = join(credential.base_url, RESPONSES, exact=credential.exact_url)
-    request = post_json(url, credential.headers, body, stream=stream)
-    return replace(
-        request,
-        added=frozenset(ours - call.demands.keys()),
-        left_out=frozenset(ours & call.demands.keys()),
-        adapted=frozenset(adapted),
-    )
+    told = Told(frozenset(ours - call.demands.keys()), frozenset(ours & call.demands.keys()), frozenset(adapted))
+    return post_json(url, credential.headers, body, stream=stream, told=told)
 
 
 def models_request(credential: Credential, page: str) -> HttpRequest:
