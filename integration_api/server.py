@@ -6,7 +6,7 @@ It wires the parts together and knows their order; it decides nothing about chat
 import asyncio
 import gc
 import signal
-from collections.abc import Awaitable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Self
 
@@ -132,7 +132,9 @@ class Server:
         self.memory.start()
         self._access.files.start()
         self._log.info("server.started", host=settings.host, port=self.port)
-        self._log.info("server.settings", **effective(settings))
+        told = effective(settings, defaults=settings.log_level == "debug")
+        if told:
+            self._log.info("server.settings", **told)
         if clear_text(settings):
             advice = "callers' tokens arrive in clear text: set tls_cert_file and tls_key_file, or end TLS in front"
             self._log.warning("server.no_tls", advice=advice)
@@ -262,8 +264,8 @@ def tune_process() -> None:
     gc.set_threshold(2_000, 10, 1_000)
 
 
-async def serve(settings: Settings) -> None:
-    """Run a server until SIGTERM or SIGINT; a second signal ends at once.
+async def serve(settings: Settings, on_started: Callable[[int], None] = lambda _: None) -> None:
+    """Run a server until SIGTERM or SIGINT; a second signal ends at once. `on_started` is given the port.
 
     Raises:
         asyncio.CancelledError: there was a second signal.
@@ -282,6 +284,7 @@ async def serve(settings: Settings) -> None:
         loop.add_signal_handler(number, on_signal)
     tune_process()
     async with server:
+        on_started(server.port)
         await stopping.wait()
     if server.stop_forced:
         raise asyncio.CancelledError

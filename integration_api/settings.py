@@ -175,13 +175,14 @@ class Settings:
     reflection: bool = _setting(True, "Serve gRPC reflection, so that grpcurl needs no proto files.")
 
 
-def effective(settings: Settings) -> dict[str, object]:
-    """Every setting with its value, as a log may show it: of a secret only whether it is set."""
+def effective(settings: Settings, *, defaults: bool = True) -> dict[str, object]:
+    """Settings with their values, as a log may show them: of a secret only whether it is set. Without `defaults` those
+    only that differ from them."""
+    values = {entry.name: getattr(settings, entry.name) for entry in fields(settings)}
     return {
-        entry.name: _redacted(getattr(settings, entry.name))
-        if entry.metadata["secret"]
-        else getattr(settings, entry.name)
+        entry.name: _redacted(values[entry.name]) if entry.metadata["secret"] else values[entry.name]
         for entry in fields(settings)
+        if defaults or values[entry.name] != entry.default
     }
 
 

@@ -3,11 +3,6 @@
 Rule: nothing is pretended. It builds the very server that `serve` runs and asks it as `chat` does.
 """
 
-import os
-import shutil
-import sys
-from pathlib import Path
-
 import click
 import grpc
 
@@ -19,6 +14,7 @@ from integration_api.commands.connection import Connection
 from integration_api.commands.failures import explained
 from integration_api.commands.loop import run
 from integration_api.commands.printing import IncompleteError, Printer
+from integration_api.commands.program import program
 from integration_api.sandbox import Sandbox
 from integration_api.server import Server
 from integration_api.settings import Settings
@@ -41,16 +37,14 @@ _CALLS = (
     ("StreamChat: the model calls a tool", False, "tool-call:gap=20ms", "What is the weather in Rome?"),
 )
 _NEXT = """
-Next, in three terminals:
+Next, in two terminals (`{program} sandbox --help` lists the models, which are scripts):
 
-  {program} sandbox
-  {program} serve
-  {program} chat --base-url http://127.0.0.1:8000/v1 --model tokens:n=20,gap=100ms hi
+  {program} serve --sandbox
+  {program} chat --base-url http://127.0.0.1:8000/v1 --model echo:gap=50ms
 
-`{program} sandbox --help` lists the scripts. With an endpoint of your own:
+With an endpoint of your own:
 
-  {program} chat --base-url https://llm.example.com/v1 --header 'Authorization=Bearer env:LLM_KEY' \\
-      --model NAME 'Why is the sky blue?'
+  {program} chat --base-url https://llm.example.com/v1 --key env:LLM_KEY --model NAME
 """
 
 
@@ -64,17 +58,7 @@ def command() -> None:
         raise click.ClickException(explained(error)) from None
     except (IncompleteError, OSError) as error:
         raise click.ClickException(str(error)) from None
-    click.echo(_NEXT.format(program=_program()))
-
-
-def _program() -> str:
-    """How this program is called from where the user is: by its name where the shell finds it, else by its path."""
-    if shutil.which("integration-api"):
-        return "integration-api"
-    own = Path(sys.argv[0])
-    if own.name == "integration-api" and own.exists():
-        return os.path.relpath(own)
-    return f"{os.path.relpath(sys.executable)} -m integration_api"
+    click.echo(_NEXT.format(program=program()))
 
 
 async def _demo() -> None:

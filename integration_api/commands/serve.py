@@ -9,7 +9,9 @@ import os
 import ssl
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import Field, fields
+from functools import partial
 from typing import Any, TypeVar, get_args
 from urllib.parse import urlsplit
 
@@ -22,7 +24,9 @@ from caller.registry import nearest
 from integration_api import log
 from integration_api.auth.access import exposed, fault_of, is_loopback
 from integration_api.auth.authenticator import is_authenticated_setup
+from integration_api.commands.banner import banner
 from integration_api.commands.loop import run
+from integration_api.sandbox import Sandbox
 from integration_api.server import check_upstream, serve, transport_settings
 from integration_api.settings import Settings, env_name, flag, unknown_names
 
@@ -84,10 +88,19 @@ def _every_setting(function: _Decorated) -> _Decorated:
 
 
 @click.command(
-    epilog="\b\nExample:\n  integration-api serve --port 9004 --log-format json --egress-policy public-only",
+    epilog="\b\nExamples:\n  integration-api serve --sandbox"
+    "\n  integration-api serve --port 9004 --log-format json --egress-policy public-only",
 )
 @_every_setting
-def command(**values: Any) -> None:
+@click.option("--sandbox", is_flag=True, help="Run the embedded chat endpoint beside it, for a first try.")
+@click.option(
+    "--sandbox-port",
+    default=8000,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Where that listens on 127.0.0.1; 0 takes a free one.",
+)
+def command(*, sandbox: bool, sandbox_port: int, **values: Any) -> None:
     """Run the gRPC service until SIGTERM or SIGINT.
 
     Every setting is an option and an environment name; the option wins. Times are in seconds, sizes in bytes.
@@ -97,15 +110,44 @@ def command(**values: Any) -> None:
     fault = unusable(settings) or (_EXPOSED.format(host=settings.host) if exposed(settings) else "")
     if fault:
         raise click.UsageError(fault)
+    if sandbox and settings.egress_policy == "public-only":
+        raise click.UsageError("--sandbox listens on loopback, where --egress-policy public-only lets nobody call")
     for event, fields_of_it in doubtful(settings, os.environ):
         structlog.get_logger("integration_api.settings").warning(event, **fields_of_it)
     _raise_descriptor_limit()
     try:
-        run(serve(settings))
+        run(_serve(settings, sandbox_port if sandbox else None))
     except OSError as error:
         raise click.ClickException(f"{error}. Another service may use the port: choose one with --port.") from None
     except asyncio.CancelledError:
         raise click.ClickException("ended at once by a second signal; running calls were cut") from None
+
+
+async def _serve(settings: Settings, sandbox_port: int | None) -> None:
+    """The service, and beside it the sandbox where it has a port.
+
+    Raises:
+        OSError: see `serve`.
+        click.ClickException: the sandbox's port is taken.
+    """
+    if sandbox_port is None:
+        await serve(settings, partial(_greet, settings, ""))
+        return
+    async with AsyncExitStack() as stack:
+        sandbox = Sandbox(port=sandbox_port, remember=0)
+        try:
+            await stack.enter_async_context(sandbox)
+        except OSError:
+            taken = f"the sandbox cannot listen on 127.0.0.1 port {sandbox_port}: choose another with --sandbox-port"
+            raise click.ClickException(taken) from None
+        structlog.get_logger("integration_api.sandbox").info("sandbox.started", url=sandbox.url)
+        await serve(settings, partial(_greet, settings, sandbox.url))
+
+
+def _greet(settings: Settings, sandbox_url: str, port: int) -> None:
+    """The banner, unless machines read what is written, or only warnings are wanted."""
+    if settings.log_format == "console" and settings.log_level in {"debug", "info"}:
+        click.echo(f"\n{banner(settings, port, sandbox_url)}\n", err=True)
 
 
 def unusable(settings: Settings) -> str:
