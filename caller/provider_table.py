@@ -5,7 +5,7 @@ teach it at run time. Those on one's own machine stand at the port that they lis
 """
 
 from caller.credentials import ApiCompatibility, CredentialDefaults
-from caller.providers import Provider, Providers, by_id
+from caller.providers import KEY_HEADERS, Provider, Providers, by_id
 
 _CHAT = ApiCompatibility.OPENAI_CHAT_COMPLETIONS
 _COMPATIBLE = ApiCompatibility.OPENAI_COMPATIBLE
@@ -16,9 +16,9 @@ _GEMINI = ApiCompatibility.GEMINI_GENERATE_CONTENT
 def _row(
     provider_id: str, api: ApiCompatibility, base_url: str, documentation_url: str, key_header: str = "", **demands: str
 ) -> Provider:
-    """`key_header`: where the key goes as it is; empty: behind `Bearer` into `Authorization`."""
-    defaults = CredentialDefaults(api, base_url, key_header, "") if key_header else CredentialDefaults(api, base_url)
-    return Provider(provider_id, defaults, documentation_url, demands)
+    """`key_header`: where the key goes as it is; empty: where the API's own provider has it."""
+    header = (key_header, "") if key_header else KEY_HEADERS[api]
+    return Provider(provider_id, CredentialDefaults(api, base_url, *header), documentation_url, demands)
 
 
 PROVIDERS: Providers = by_id(
@@ -35,14 +35,12 @@ PROVIDERS: Providers = by_id(
             _ANTHROPIC,
             "https://api.anthropic.com/v1",
             "https://docs.anthropic.com/en/api/messages",
-            "x-api-key",
         ),
         _row(
             "gemini",
             _GEMINI,
             "https://generativelanguage.googleapis.com/v1beta",
             "https://ai.google.dev/api/generate-content",
-            "x-goog-api-key",
         ),
         _row(
             "azure-openai",  # every customer has a host of its own: the credential's baseUrl is required

@@ -43,7 +43,11 @@ def _provider(*names: str, packages: tuple[str, ...] = ("msgspec",), banned: fro
 ORDER = (
     _edge("__main__", banned=frozenset()),
     _edge("cli", packages=("click",), banned=frozenset()),
-    _edge("commands", packages=("click", "uvloop", "cryptography", "structlog", *_GRPC), banned=frozenset()),
+    _edge(
+        "commands",
+        packages=("click", "prompt_toolkit", "uvloop", "cryptography", "structlog", *_GRPC),
+        banned=frozenset(),
+    ),
     _edge("server", packages=(*_GRPC, "structlog")),
     _edge("admin", packages=("aiohttp",)),
     _edge("chat", "rapida", packages=("msgspec", "structlog", "jwt", "cryptography", *_GRPC)),

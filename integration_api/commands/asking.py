@@ -3,6 +3,7 @@
 import grpc
 
 from integration_api.commands.printing import Printer
+from integration_api.commands.spinner import Spinner
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1 import chat_service_pb2_grpc as stubs
 
@@ -25,11 +26,15 @@ async def ask(
     stub = stubs.ChatServiceStub(channel)
     metadata = (("authorization", f"Bearer {token}"),) if token else ()
     try:
-        if unary:
-            printer.response(await stub.Chat(request, timeout=timeout, metadata=metadata))
-        else:
-            async for frame in stub.StreamChat(request, timeout=timeout, metadata=metadata):
-                printer.frame(frame)
+        with Spinner() as spinner:
+            if unary:
+                answer = await stub.Chat(request, timeout=timeout, metadata=metadata)
+                spinner.stop()
+                printer.response(answer)
+            else:
+                async for frame in stub.StreamChat(request, timeout=timeout, metadata=metadata):
+                    spinner.stop()
+                    printer.frame(frame)
     finally:
         printer.end()
     printer.summary()

@@ -11,28 +11,24 @@ import click
 import grpc
 from google.protobuf import json_format
 
+from caller.credentials import ApiCompatibility
 from caller.json_types import JsonObject, JsonValue
-from caller.providers import CUSTOM
+from caller.providers import CUSTOM, KEY_HEADERS
 from integration_api.commands.asking import ask
 from integration_api.commands.connection import Connection, connection_options
 from integration_api.commands.failures import explained
 from integration_api.commands.loop import run
 from integration_api.commands.printing import IncompleteError, Printer
+from integration_api.commands.talk import Talk
 from integration_api.commands.values import HEADER, OBJECT, PARAMETER, SECRET
 from integration_api.v1 import chat_service_pb2 as pb
 
-_COMPATIBILITIES = (
-    "openai_chat_completions",
-    "openai_compatible",
-    "openai_responses",
-    "anthropic_messages",
-    "gemini_generate_content",
-)
+_COMPATIBILITIES = [api.value for api in ApiCompatibility]
 _DEFAULT = "openai_compatible"
 _EXAMPLES = """\b
 Examples:
   integration-api chat --base-url http://127.0.0.1:8000/v1 --model tokens:n=20,gap=100ms hi
-  integration-api chat --base-url https://llm.example.com/v1 --header 'Authorization=Bearer env:LLM_KEY' \\
+  integration-api chat --base-url https://llm.example.com/v1 --key env:LLM_KEY \\
       --model llama3.1 --param temperature=0.4 --system 'Be brief.' 'Why is the sky blue?'
   integration-api chat --provider groq --key env:GROQ_API_KEY --model llama-3.1-8b-instant hi
 """
@@ -42,7 +38,10 @@ Examples:
 @connection_options
 @click.option("--provider", default="custom-llm", show_default=True, help="The provider's id.")
 @click.option(
-    "--key", type=SECRET, default="", help="The key of a --provider that is known by name: text, env:NAME or @FILE."
+    "--key",
+    type=SECRET,
+    default="",
+    help="The endpoint's key, for the header in which its API wants it: text, env:NAME or @FILE.",
 )
 @click.option("--base-url", default="", help="Where the chat endpoint is, as the service reaches it.")
 @click.option("--credential", "held", default="", help="A credential that the service holds, by its name.")
@@ -105,31 +104,40 @@ def command(
 ) -> None:
     """Ask a chat endpoint through the service, and print the answer as it comes.
 
-    MESSAGE is what the user says; without it, standard input is. The answer goes to standard output; reasoning, usage
-    and the time to the first output go to standard error. Ends with 1 when the call fails.
+    MESSAGE is what the user says; without it, standard input is, and at a terminal a conversation begins. The answer
+    goes to standard output; reasoning, usage and the time to the first output go to standard error. Ends with 1 when
+    the call fails.
     """
     custom = provider.lower() == CUSTOM
     if (held and base_url) or (custom and not (held or base_url)):
         raise click.UsageError("say which endpoint is asked: --base-url, --credential, or --provider with --key")
-    if key and (custom or held):
-        raise click.UsageError("--key is for a --provider that is known by name; others take --header")
+    if key and held:
+        raise click.UsageError("a stored credential has its own key: leave --key out")
+    api = compatibility or (_DEFAULT if custom else "")
+    if key and custom:
+        name, scheme = KEY_HEADERS[ApiCompatibility(api)]
+        headers, key = [*headers, (name, f"{scheme} {key}".strip())], ""
     given: JsonObject = {
-        "apiCompatibility": compatibility or (_DEFAULT if custom else ""),
+        "apiCompatibility": api,
         "baseUrl": base_url,
         "headers": dict(headers),
         "exactUrl": exact_url,
         "key": key,
     }
     value: JsonObject = {name: each for name, each in given.items() if each}
+    interactive = message is None and sys.stdin.isatty() and sys.stdout.isatty()
     request = build_request(
         provider=provider,
         credential={"name": held} if held else {"value": value},
         parameters={**parameters, **dict(params), "model.name": model},
         tools=tools,
-        system=system,
-        message=message if message is not None else _from_stdin(),
+        system="" if interactive else system,
+        message="" if interactive else _from_stdin() if message is None else message,
     )
-    run(_chat(connection, request, Printer(raw=raw), unary=unary, timeout=timeout, token=token))
+    if interactive:
+        run(_talk(connection, request, system, unary=unary, timeout=timeout, token=token, raw=raw))
+    else:
+        run(_chat(connection, request, Printer(raw=raw), unary=unary, timeout=timeout, token=token))
 
 
 def build_request(
@@ -166,6 +174,23 @@ def _from_stdin() -> str:
     if sys.stdin.isatty():
         raise click.UsageError("say what to ask: as the MESSAGE, or on standard input")
     return sys.stdin.read().strip()
+
+
+async def _talk(
+    connection: Connection,
+    first: pb.ChatRequest,
+    system: str,
+    *,
+    unary: bool,
+    timeout: float | None,  # noqa: ASYNC109 -- a gRPC deadline, which the server sees too
+    token: str,
+    raw: bool,
+) -> None:
+    from integration_api.commands.repl import Repl  # noqa: PLC0415 -- slow to load, and for terminals only
+
+    first.ClearField("messages")
+    async with connection.aio_channel() as channel:
+        await Repl(Talk(first, system), channel, unary=unary, timeout=timeout, token=token, raw=raw).run()
 
 
 async def _chat(

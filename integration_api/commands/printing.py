@@ -13,6 +13,8 @@ from google.protobuf.message import Message
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1 import messages_pb2 as msg
 
+_LEAST_TO_RATE = 0.05  # seconds: what comes in one piece has no rate
+
 
 class IncompleteError(Exception):
     """A stream ended well, but without its `completed`: what answered does not keep the contract."""
@@ -30,13 +32,28 @@ class Printer:
         self._started = time.monotonic()
         self._first: float | None = None
         self._section: tuple[str, int] | None = None
+        self._last = self._started
+        self._texts: list[str] = []
         self._answer: pb.ChatResponse | None = None
+
+    @property
+    def text(self) -> str:
+        """The text of the first choice, as far as it came."""
+        return "".join(self._texts)
+
+    def message(self) -> msg.AssistantMessage:
+        """What the first choice of the whole answer says."""
+        choices = self._answer.choices if self._answer is not None else ()
+        return choices[0].message if choices else msg.AssistantMessage()
 
     def frame(self, frame: pb.StreamChatResponse) -> None:
         """Shows the next event of a stream."""
         kind = frame.WhichOneof("event")
         if self._first is None and kind not in ("started", "completed"):
             self._first = time.monotonic()
+        self._last = time.monotonic()
+        if kind == "text_delta" and frame.text_delta.choice_index == 0:
+            self._texts.append(frame.text_delta.text)
         if self._raw:
             self._json(frame)
         elif kind == "reasoning_delta":
@@ -109,6 +126,7 @@ class Printer:
         if self._first is not None:
             service = answer.timing.time_to_first_output.ToTimedelta().total_seconds()
             facts.append(f"first output {_duration(self._first - self._started)} (service {_duration(service)})")
+            facts += _rate(answer.usage, self._last - self._first)
         facts.append(f"total {_duration(time.monotonic() - self._started)}")
         if answer.timing.attempts > 1:
             facts.append(f"{answer.timing.attempts} attempts")
@@ -133,6 +151,13 @@ def _usage(usage: msg.Usage) -> str:
         return "tokens: not reported"
     partial = " (partial)" if usage.source == msg.USAGE_SOURCE_PARTIAL else ""
     return f"tokens: {', '.join(known)}{partial}"
+
+
+def _rate(usage: msg.Usage, seconds: float) -> list[str]:
+    """Tokens per second from the first output to the end, where that was long enough to tell."""
+    if not usage.output_tokens or seconds < _LEAST_TO_RATE:
+        return []
+    return [f"{usage.output_tokens / seconds:.0f} tokens/s"]
 
 
 def _duration(seconds: float) -> str:

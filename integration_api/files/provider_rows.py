@@ -7,7 +7,7 @@
                    "documentationUrl": "https://wiki.internal/llm"}}
 
 All but `baseUrl` may be left out; that may be "" where every credential brings its own. Without `keyHeader` a key goes
-into `Authorization`, behind `Bearer`. A row replaces ours of the same id. It knows files and domain values, no gRPC.
+where the API's own provider has it. A row replaces ours of the same id. It knows files and domain values, no gRPC.
 """
 
 import re
@@ -20,7 +20,7 @@ from caller.credentials import DEFAULT_API, ApiCompatibility, CredentialDefaults
 from caller.custom_llm.demand_table import POINTS
 from caller.errors import CredentialInvalid
 from caller.provider_table import PROVIDERS
-from caller.providers import CUSTOM, Provider, Providers, by_id
+from caller.providers import CUSTOM, KEY_HEADERS, Provider, Providers, by_id
 from integration_api.files.reload import FileWatcher, Found, Watched, readable
 
 MAX_ROWS = 1000
@@ -32,8 +32,8 @@ class _Row(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
 
     base_url: str
     api_compatibility: ApiCompatibility = DEFAULT_API
-    key_header: str = "Authorization"
-    key_scheme: str | None = None
+    key_header: str = ""
+    key_scheme: str = ""
     demands: dict[str, str] = {}
     documentation_url: str = ""
 
@@ -78,10 +78,8 @@ def _provider(provider_id: str, row: _Row) -> Provider:
         raise ValueError(
             f"{provider_id}: nothing is known of demands.{unknown[0][:64]}; known: {', '.join(sorted(POINTS))}"
         )
-    scheme = row.key_scheme
-    if scheme is None:
-        scheme = "Bearer" if row.key_header.lower() == "authorization" else ""
-    defaults = CredentialDefaults(row.api_compatibility, row.base_url, row.key_header, scheme)
+    header = (row.key_header, row.key_scheme) if row.key_header else KEY_HEADERS[row.api_compatibility]
+    defaults = CredentialDefaults(row.api_compatibility, row.base_url, *header)
     try:  # as a client's credential would be read
         parse_credential({"key": "k", "baseUrl": row.base_url or "http://localhost"}, defaults)
     except CredentialInvalid as error:

@@ -184,13 +184,23 @@ def test_chat_names_a_provider(tmp_path: Path, endpoint: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [[], ["--key", "k", "--base-url", "http://h"], ["--base-url", "http://h", "--credential", "c"]]
+    "options",
+    [[], ["--key", "k"], ["--key", "k", "--credential", "c"], ["--base-url", "http://h", "--credential", "c"]],
 )
 def test_chat_wants_to_know_the_endpoint(options: list[str]) -> None:
-    """One way to name it, and no key that nothing knows a header for."""
+    """One way to name it, and one key."""
     ended = run("chat", "--model", "m", *options, "hi")
     assert ended.returncode == 2
-    assert "--provider" in ended.stderr
+    assert "--provider" in ended.stderr or "leave --key out" in ended.stderr
+
+
+@pytest.mark.parametrize("compatibility", ["openai_compatible", "anthropic_messages", "gemini_generate_content"])
+def test_a_key_goes_where_the_api_wants_it(server: Running, compatibility: str) -> None:
+    """Of any endpoint, without the name of a header."""
+    with sandbox("--require-key", "k") as url:
+        base = url if compatibility != "gemini_generate_content" else url.replace("/v1", "/v1beta")
+        ended = chat(server, base, "--compatibility", compatibility, "--key", "k", "--model", "echo", "hi")
+    assert ended.stdout == "hi\n", ended.stderr
 
 
 def test_providers_are_shown_without_a_service() -> None:
