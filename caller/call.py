@@ -13,6 +13,7 @@ from caller.events import Event, FinishReason, TokenLogprob, Usage, UsageSource
 from caller.json_types import JsonObject
 from caller.messages import AssistantMessage
 from caller.target import Ask, Target
+from caller.warming import Warming
 
 # How much of a provider's id and of a model's name a record keeps: clients make them up.
 MAX_PROVIDER = 64
@@ -331,6 +332,14 @@ class Caller(Protocol):
 
     def inspect(self, target: Target) -> Inspection:
         """The target's credential, ready to be tried.
+
+        Raises:
+            ClientError: what is wrong with it.
+        """
+        ...
+
+    def warming(self, target: Target) -> Warming:
+        """The target's connections, ready to be opened ahead; its parameters are not read.
 
         Raises:
             ClientError: what is wrong with it.

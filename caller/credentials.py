@@ -83,6 +83,11 @@ FORBIDDEN_HEADERS = frozenset(
 _PUBLIC_IN_QUERY = frozenset({"alt", "api-version", "version"})
 
 
+def is_public_in_query(name: str) -> bool:
+    """Whether a parameter of a URL is no secret, and says nothing of who asks."""
+    return name in _PUBLIC_IN_QUERY
+
+
 # Headers that say how to answer, not who asks: their values are words of our own texts, too.
 _PUBLIC_HEADERS = frozenset(
     {"accept", "content-type", "user-agent", "anthropic-version", "anthropic-beta", "openai-beta", "x-portkey-provider"}

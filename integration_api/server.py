@@ -95,7 +95,12 @@ class Server:
         if self._audit is not None:
             observers = (self._audit, *observers)
         self._calls = Calls(
-            registry, self.admission, (LogLines(), *observers), settings.max_answer_bytes, target_history(settings)
+            registry,
+            self.admission,
+            (LogLines(), *observers),
+            settings.max_answer_bytes,
+            target_history(settings),
+            settings.max_client_share,
         )
         self._unified_provider = UnifiedProviderService(self._calls, settings)
         self._server = grpc.aio.server(options=_options(settings))
@@ -243,6 +248,7 @@ class Server:
             ),
             "ListModels": guard.unary(f"{chat.NAME}/ListModels", pb.ListModelsRequest, service.list_models),
             "ListProviders": guard.unary(f"{chat.NAME}/ListProviders", pb.ListProvidersRequest, service.list_providers),
+            "Prewarm": guard.unary(f"{chat.NAME}/Prewarm", pb.PrewarmRequest, service.prewarm),
         }
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(chat.NAME, handlers),))
 

@@ -70,7 +70,7 @@ ORDER = (
         ("grpc", *_PROTOBUF),
     ),
     _provider("caller", banned=_IO - {"asyncio"}),
-    _provider("check", banned=_IO - {"asyncio"}),
+    _provider("check", "warming", banned=_IO - {"asyncio"}),
     _provider("attempt", banned=_IO - {"asyncio"}),
     _provider("answer"),
     _provider("http", packages=("aiohttp", "yarl", "multidict"), banned=frozenset({"importlib"})),

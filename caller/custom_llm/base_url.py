@@ -52,10 +52,9 @@ def join(base_url: str, operation: Operation, *, exact: bool = False) -> str:
     """The URL of an operation. `exact` returns the base as it is, without its fragment."""
     if not exact and "?" not in base_url:
         return _joined(base_url, operation)
-    parts = urlsplit(base_url.strip())
     if exact:
-        return urlunsplit(parts._replace(fragment=""))
-    return _joined_parts(parts, operation)
+        return without_fragment(base_url)
+    return _joined_parts(urlsplit(base_url.strip()), operation)
 
 
 @lru_cache(maxsize=_MEMORY)
@@ -66,6 +65,11 @@ def _joined(base_url: str, operation: Operation) -> str:
 def _joined_parts(parts: SplitResult, operation: Operation) -> str:
     root = _root(_SLASHES.sub("/", parts.path).rstrip("/"), operation)
     return _unsplit(parts, f"{_versioned(root, operation)}/{operation.path}", operation)
+
+
+def without_fragment(base_url: str) -> str:
+    """A base URL as it is called, whatever operation is added to it: its origin and its query stand in it."""
+    return urlunsplit(urlsplit(base_url.strip())._replace(fragment=""))
 
 
 def without_query(url: str) -> str:

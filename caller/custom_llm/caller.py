@@ -17,6 +17,7 @@ from caller.custom_llm.body.silence import DEFAULT_SILENCE, SilenceLimits
 from caller.custom_llm.check.inspection import EndpointCheck
 from caller.custom_llm.demands import MAX_LESSONS, Demands, taught
 from caller.custom_llm.http.transport import Transport
+from caller.custom_llm.warming import EndpointWarming
 from caller.deadline import DeadlineTimer
 from caller.errors import CallerError
 from caller.events import Event
@@ -105,6 +106,16 @@ class CustomLLMCaller:
             known=row.demands_of(credential.api) if row else NO_DEMANDS,
             max_bytes=self._limits.max_event_bytes,
         )
+
+    def warming(self, target: Target) -> EndpointWarming:
+        """The connections to a target's endpoint.
+
+        Raises:
+            CredentialInvalid: its credential is malformed.
+        """
+        row = self._providers().get(target.provider.lower())
+        credential = parse_credential(target.credential, row.defaults if row else None)
+        return EndpointWarming(self._transport, credential, target.timeouts.connect)
 
 
 class PreparedCall:

@@ -24,6 +24,7 @@ from caller.registry import Registry
 from caller.target import Ask, Fallbacks, Target
 from integration_api.calls.admission import Admission
 from integration_api.calls.observer import Observer
+from integration_api.calls.prewarm import Prewarming, Warmth
 from integration_api.rpc.rpc import ClientGoneError
 from integration_api.rpc.status import reason_of
 
@@ -75,10 +76,13 @@ class Calls:
         observers: Sequence[Observer],
         max_answer_chars: int,
         history: TargetHistory,
+        client_share: float = 0.5,
     ) -> None:
-        """`history`: what is known of targets from earlier calls."""
+        """`history`: what is known of targets from earlier calls; `client_share`: the part of the connections that are
+        being opened ahead that one client may have while others have some."""
         self._history = history
         self._registry = registry
+        self._prewarming = Prewarming(registry, client_share)
         self._admission = admission
         self._observers = tuple(observers)
         self._max_answer_chars = max_answer_chars
@@ -170,6 +174,27 @@ class Calls:
     def providers(self) -> tuple[Provider, ...]:
         """The providers that are known by name."""
         return self._registry.rows()
+
+    async def prewarm(
+        self, client: Client, report: CallReport, read: Callable[[], tuple[Sequence[Target | CallerError], int]]
+    ) -> tuple[Warmth, ...]:
+        """Have connections ready for later calls: `read` gives the targets, or what is wrong with one, and how many
+        for each.
+
+        Raises:
+            CallerError: the request as a whole cannot be read.
+        """
+        with _Observed(client, report, self._observers):
+            targets, connections = read()
+            async with asyncio.TaskGroup() as group:
+                warming = [group.create_task(self.warm(report.client, target, connections)) for target in targets]
+            return tuple([task.result() for task in warming])
+
+    async def warm(self, client: str, target: Target | CallerError, connections: int = 1) -> Warmth:
+        """Have connections ready for a target's calls by `client`; no call of its own for observers. Raises nothing."""
+        if isinstance(target, CallerError):
+            return Warmth(error=target)
+        return await self._prewarming.warm(client, target, connections)
 
     def require(self, provider: str, report: CallReport | None = None) -> None:
         """Refuse a provider that nothing answers to; `report` is told who was asked for. The first thing that a `read`

@@ -20,6 +20,8 @@ from integration_api.codec.bounds import (
     MAX_LABEL_CHARS,
     MAX_LABEL_NAME_CHARS,
     MAX_LABELS,
+    MAX_PREWARM_CONNECTIONS,
+    MAX_PREWARM_TARGETS,
     Violations,
     check_size,
     refuse,
@@ -56,6 +58,21 @@ def chat_call(
     refuse(violations)
     ask = Ask(messages, tools, parse_think_tags=request.options.parse_think_tags, labels=dict(request.labels))
     return ask, Target(request.provider_id, credential, bounded, parameters, attempts)
+
+
+def prewarm_connections(request: pb.PrewarmRequest) -> int:
+    """How many connections are asked for, for each target.
+
+    Raises:
+        RequestInvalid: with one violation per field.
+    """
+    violations = Violations()
+    if not 0 < len(request.targets) <= MAX_PREWARM_TARGETS:
+        violations.append(Violation("targets", f"must be 1 to {MAX_PREWARM_TARGETS}"))
+    if request.connections > MAX_PREWARM_CONNECTIONS:
+        violations.append(Violation("connections", f"must be at most {MAX_PREWARM_CONNECTIONS}"))
+    refuse(violations)
+    return request.connections or 1
 
 
 def credential_value(credential: msg.Credential) -> JsonObject:

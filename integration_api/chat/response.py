@@ -20,9 +20,11 @@ from caller.events import (
     UsageReported,
 )
 from caller.providers import Provider
+from caller.remedies import remedy_of
+from integration_api.calls.prewarm import Warmth
 from integration_api.codec.common import seconds, usage
 from integration_api.codec.structs import fill_struct
-from integration_api.rpc.status import attempts_made
+from integration_api.rpc.status import attempts_made, reason_of
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1 import messages_pb2 as msg
 
@@ -144,6 +146,22 @@ def providers(rows: Iterable[Provider]) -> pb.ListProvidersResponse:
             for row in sorted(rows, key=lambda row: row.id)
         ]
     )
+
+
+def prewarmed(found: Iterable[Warmth]) -> pb.PrewarmResponse:
+    """How the targets of a Prewarm stand."""
+    response = pb.PrewarmResponse()
+    for number, warmth in enumerate(found):
+        wire = response.results.add(target=number, ok=warmth.error is None)
+        wire.message = f"{warmth.ready} ready, {warmth.opened} opened now"
+        if warmth.error is not None:
+            wire.reason = reason_of(warmth.error)[1]
+            wire.message += f": {warmth.error.message} ({remedy_of(warmth.error)})"
+        if warmth.times is not None:
+            wire.resolve.CopyFrom(seconds(warmth.times.resolve))
+            wire.connect.CopyFrom(seconds(warmth.times.connect))
+            wire.tls.CopyFrom(seconds(warmth.times.tls))
+    return response
 
 
 def _choice(choice: Choice) -> msg.Choice:

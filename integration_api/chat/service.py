@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Sequence
 from functools import partial
 
 from caller.call import CallReport, Completion
-from caller.errors import ResponseTooLarge
+from caller.errors import CallerError, ResponseTooLarge
 from caller.events import OUTPUT, Event
 from caller.fold import Folder
 from caller.json_types import JsonObject
@@ -71,6 +71,22 @@ class ChatService:
         """The providers that are known by name."""
         del request, rpc
         return v1_response.providers(self._calls.providers())
+
+    async def prewarm(self, request: pb.PrewarmRequest, rpc: Rpc) -> pb.PrewarmResponse:
+        """Connections that are ready for later calls."""
+        read = partial(self._targets, request, rpc)
+        found = await self._calls.prewarm(rpc, rpc.new_report(), read)
+        return v1_response.prewarmed(found)
+
+    def _targets(self, request: pb.PrewarmRequest, rpc: Rpc) -> tuple[list[Target | CallerError], int]:
+        connections = v1_request.prewarm_connections(request)
+        return [self._target_or_error(target, rpc) for target in request.targets], connections
+
+    def _target_or_error(self, wire: msg.Target, rpc: Rpc) -> Target | CallerError:
+        try:
+            return self._target(wire.provider_id, wire.credential, rpc)
+        except CallerError as error:
+            return error.with_traceback(None)  # it holds the credential
 
     def _read(self, request: ChatRequest, rpc: Rpc) -> Question:
         self._calls.require(request.provider_id, rpc.report)

@@ -14,6 +14,8 @@ MAX_TOOLS = 1_024
 MAX_PARTS = 1_024
 # Parts and tool calls of all messages together.
 MAX_PIECES = 20_000
+MAX_PREWARM_TARGETS = 8
+MAX_PREWARM_CONNECTIONS = 16  # for each target
 MAX_TOOL_NAME_CHARS = 256
 MAX_SCHEMA_BYTES = 1024 * 1024
 MAX_LABELS = 64

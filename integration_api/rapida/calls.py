@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from google.protobuf.message import Message
 
 from caller.call import CallReport
-from caller.errors import RequestInvalid, ResponseTooLarge, UnknownProvider, clipped
+from caller.errors import CallerError, RequestInvalid, ResponseTooLarge, UnknownProvider, clipped
 from caller.events import Usage
 from caller.json_types import JsonObject
 from caller.target import Target, Timeouts
@@ -88,6 +88,11 @@ class RapidaCalls:
         credential = credential_value(wire.credential, wire.connectionOptions, provider)
         self.calls.check(self._target(provider, credential, {}))
         return Configuration(provider.lower(), credential, turns_wait(wire.connectionOptions))
+
+    async def warm(self, client: str, configuration: Configuration) -> CallerError | None:
+        """Have a connection ready for a stream's turns; what stands in the way. Raises nothing."""
+        target = self._target(configuration.provider, configuration.credential, {})
+        return (await self.calls.warm(client, target)).error
 
     def _target(self, provider: str, credential: JsonObject, parameters: JsonObject) -> Target:
         return Target(provider, credential, self._timeouts, parameters, self._max_attempts)

@@ -70,9 +70,11 @@ class Conversation:
         self._configuration: Configuration | None = None
         self._refused: CallerError | None = None  # what was wrong with the last configuration
         self._options_noted = False
+        self._prewarming: asyncio.Task[None] | None = None
         self._turn: _Turn | None = None  # the one that is being answered
         self._waiting: deque[_Turn] = deque()
-        self._tasks: set[asyncio.Task[None]] = set()  # of turns, those that still let go of their endpoint included
+        # Of turns, those that still let go of their endpoint included, and of connections that are opened ahead.
+        self._tasks: set[asyncio.Task[None]] = set()
         self._outbox: deque[tuple[_Turn | None, pb.StreamChatResponse]] = deque()
         self._room = asyncio.Event()
         self._news = asyncio.Event()
@@ -179,6 +181,20 @@ class Conversation:
             self._enqueue(None, unified_response.configured(provider, error))
         else:
             self._enqueue(None, unified_response.configured(provider))
+            self._prewarm(self._configuration)
+
+    def _prewarm(self, configuration: Configuration) -> None:
+        """Open a connection for the turns to come, while nobody waits for one; the newest configuration's only."""
+        if self._prewarming is not None:
+            self._prewarming.cancel()
+        task = self._prewarming = asyncio.create_task(self._warm(configuration))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _warm(self, configuration: Configuration) -> None:
+        error = await self._calls.warm(self._stream.rpc.client, configuration)
+        if error is not None:  # the turns will say so
+            self._log.info("stream.not_prewarmed", kind=type(error).__name__, identity=self._stream.rpc.identity)
 
     def _hand_over(self, raw: bytes) -> None:
         """End what runs here with a word: from this frame on the stream is the original's."""

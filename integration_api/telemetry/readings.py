@@ -31,6 +31,7 @@ def readings(
             "counter",
             lambda: {
                 "opened": counts.opened,
+                "prewarmed": counts.prewarmed,
                 "reused": counts.reused,
                 "lost": counts.lost,
                 "refused": counts.refused,

@@ -274,3 +274,35 @@ class Provider(_message.Message):
     compatibility: str
     documentation_url: str
     def __init__(self, id: _Optional[str] = ..., base_url: _Optional[str] = ..., compatibility: _Optional[str] = ..., documentation_url: _Optional[str] = ...) -> None: ...
+
+class PrewarmRequest(_message.Message):
+    __slots__ = ("targets", "connections")
+    TARGETS_FIELD_NUMBER: _ClassVar[int]
+    CONNECTIONS_FIELD_NUMBER: _ClassVar[int]
+    targets: _containers.RepeatedCompositeFieldContainer[_messages_pb2.Target]
+    connections: int
+    def __init__(self, targets: _Optional[_Iterable[_Union[_messages_pb2.Target, _Mapping]]] = ..., connections: _Optional[int] = ...) -> None: ...
+
+class PrewarmResponse(_message.Message):
+    __slots__ = ("results",)
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[PrewarmResult]
+    def __init__(self, results: _Optional[_Iterable[_Union[PrewarmResult, _Mapping]]] = ...) -> None: ...
+
+class PrewarmResult(_message.Message):
+    __slots__ = ("target", "ok", "reason", "message", "resolve", "connect", "tls")
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    OK_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    RESOLVE_FIELD_NUMBER: _ClassVar[int]
+    CONNECT_FIELD_NUMBER: _ClassVar[int]
+    TLS_FIELD_NUMBER: _ClassVar[int]
+    target: int
+    ok: bool
+    reason: str
+    message: str
+    resolve: _duration_pb2.Duration
+    connect: _duration_pb2.Duration
+    tls: _duration_pb2.Duration
+    def __init__(self, target: _Optional[int] = ..., ok: bool = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., resolve: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., connect: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., tls: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...

@@ -65,6 +65,11 @@ class ChatServiceStub(object):
                 request_serializer=integration__api_dot_v1_dot_chat__service__pb2.ListProvidersRequest.SerializeToString,
                 response_deserializer=integration__api_dot_v1_dot_chat__service__pb2.ListProvidersResponse.FromString,
                 _registered_method=True)
+        self.Prewarm = channel.unary_unary(
+                '/integration_api.v1.ChatService/Prewarm',
+                request_serializer=integration__api_dot_v1_dot_chat__service__pb2.PrewarmRequest.SerializeToString,
+                response_deserializer=integration__api_dot_v1_dot_chat__service__pb2.PrewarmResponse.FromString,
+                _registered_method=True)
 
 
 class ChatServiceServicer(object):
@@ -113,6 +118,14 @@ class ChatServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Prewarm(self, request, context):
+        """Opens connections to endpoints before a call needs them, so that the first turn of a conversation does not wait for
+        DNS, TCP and TLS. No request is sent. A target that cannot be reached is an OK answer that says so.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ChatServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -140,6 +153,11 @@ def add_ChatServiceServicer_to_server(servicer, server):
                     servicer.ListProviders,
                     request_deserializer=integration__api_dot_v1_dot_chat__service__pb2.ListProvidersRequest.FromString,
                     response_serializer=integration__api_dot_v1_dot_chat__service__pb2.ListProvidersResponse.SerializeToString,
+            ),
+            'Prewarm': grpc.unary_unary_rpc_method_handler(
+                    servicer.Prewarm,
+                    request_deserializer=integration__api_dot_v1_dot_chat__service__pb2.PrewarmRequest.FromString,
+                    response_serializer=integration__api_dot_v1_dot_chat__service__pb2.PrewarmResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -283,6 +301,33 @@ class ChatService(object):
             '/integration_api.v1.ChatService/ListProviders',
             integration__api_dot_v1_dot_chat__service__pb2.ListProvidersRequest.SerializeToString,
             integration__api_dot_v1_dot_chat__service__pb2.ListProvidersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Prewarm(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/integration_api.v1.ChatService/Prewarm',
+            integration__api_dot_v1_dot_chat__service__pb2.PrewarmRequest.SerializeToString,
+            integration__api_dot_v1_dot_chat__service__pb2.PrewarmResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -143,7 +143,7 @@ async def test_without_authentication_a_header_means_nothing(sandbox: Sandbox) -
         await Asker(stub, sandbox).ask("whatever")
 
 
-@pytest.mark.parametrize("method", ["Chat", "StreamChat", "VerifyCredential", "ListModels"])
+@pytest.mark.parametrize("method", ["Chat", "StreamChat", "VerifyCredential", "ListModels", "Prewarm"])
 async def test_every_method_asks_before_it_reads(tokens_file: Path, method: str) -> None:
     """Bytes that are no message at all are refused for the missing token: nothing of a stranger's is parsed."""
     async with (

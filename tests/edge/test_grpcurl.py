@@ -105,7 +105,7 @@ def test_list_shows_the_services(server: Running, service_name: str) -> None:
 def test_describe_shows_the_contract(server: Running) -> None:
     """`grpcurl describe` shows the methods of the service and the fields of a message."""
     described = grpcurl(server.address, "describe", "integration_api.v1.ChatService")
-    for method in ("Chat", "StreamChat", "VerifyCredential", "ListModels"):
+    for method in ("Chat", "StreamChat", "VerifyCredential", "ListModels", "Prewarm"):
         assert f"rpc {method} (" in described.stdout
     described = grpcurl(server.address, "describe", "integration_api.v1.ChatRequest")
     assert "credential = 3" in described.stdout
@@ -147,6 +147,21 @@ def test_stream_chat_streams(server: Running, endpoint: str) -> None:
     assert 1 < len(kinds[1:-1]) <= 5  # a busy machine reads two at once
     text = "".join(frame["textDelta"]["text"] for frame in frames[1:-1])
     assert text == frames[-1]["completed"]["choices"][0]["message"]["text"] == "word1 word2 word3 word4 word5"
+
+
+def test_prewarm_tells_of_each_target(server: Running, endpoint: str) -> None:
+    """`Prewarm` opens connections, and says what it took or what is wrong, as docs/reliability.md shows."""
+    targets = [
+        {"providerId": "custom-llm", "credential": {"value": {"baseUrl": endpoint}}},
+        {"providerId": "custom-llm", "credential": {"name": "spare"}},
+    ]
+    ended = grpcurl(server.address, "integration_api.v1.ChatService/Prewarm", data={"targets": targets})
+    assert ended.returncode == 0, ended.stderr
+    (answer,) = messages(ended.stdout)
+    ready, missing = answer["results"]
+    assert (ready["ok"], ready["message"]) == (True, "1 ready, 1 opened now")
+    assert {"resolve", "connect", "tls"} <= ready.keys()
+    assert (missing["target"], missing["reason"]) == (1, "CREDENTIAL_NOT_FOUND")
 
 
 def test_a_tool_is_called(server: Running, endpoint: str) -> None:

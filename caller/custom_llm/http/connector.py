@@ -12,6 +12,7 @@ import errno
 import ssl
 from collections.abc import Awaitable, Sequence
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, Final, cast
 
 from aiohttp import (
@@ -37,6 +38,7 @@ from caller.custom_llm.http.idle_times import announced_seconds
 from caller.custom_llm.http.lookups import result
 from caller.custom_llm.http.names import LONGEST_TTL, Names
 from caller.custom_llm.http.protocol import EndpointProtocol
+from caller.warming import ConnectionTimes
 
 if TYPE_CHECKING:
     from aiohttp.client_reqrep import ConnectionKey
@@ -102,15 +104,11 @@ class EndpointConnector(TCPConnector):
     async def connect(self, req: ClientRequest, traces: list[Trace], timeout: ClientTimeout) -> Connection:  # noqa: ASYNC109 -- aiohttp's signature
         """A clean kept connection, or a new one. A kept one was allowed when it was made: its key has all that the
         policy asks for."""
-        route = req.connection_key
         exchange = CURRENT.get() or Exchange()
-        key = PoolKey(route, exchange.partition, (route.host, route.port, route.is_ssl), exchange.client)
+        key = _pool_key(req, exchange)
         protocol = self._idle.take(key)
         if protocol is None:
-            try:
-                check_request(self._policy, req, proxied=self._proxied)
-            except EgressDenied as refused:
-                raise ClientConnectorError(route, refused) from refused
+            self._check(req)
             protocol = await self._connected(req, traces, timeout, exchange)
         else:
             exchange.reused = True
@@ -118,7 +116,36 @@ class EndpointConnector(TCPConnector):
                 self._update_proxy_auth_header_and_build_proxy_req(req)  # writes the proxy's header into the request
         self._keys[protocol] = key
         self._acquired.add(protocol)
-        return Connection(self, route, protocol, self._loop)
+        return Connection(self, req.connection_key, protocol, self._loop)
+
+    async def open_ahead(
+        self,
+        req: ClientRequest,
+        timeout: ClientTimeout,  # noqa: ASYNC109 -- aiohttp's value
+        exchange: Exchange,
+        number: int,
+    ) -> ConnectionTimes | None:
+        """Make a connection for later requests like this one, which is not sent, and keep it idle; None where `number`
+        of them are ready."""
+        key = _pool_key(req, exchange)
+        if self._idle.ready(key) >= number:
+            return None
+        self._check(req)
+        began = monotonic()
+        made = await self._connected(req, [], timeout, exchange)
+        self._idle.put_unused(key, made)
+        resolved = exchange.resolved or began
+        return ConnectionTimes(resolved - began, made.connected_at - resolved, made.made_at - made.connected_at)
+
+    def ready(self, req: ClientRequest, exchange: Exchange) -> int:
+        """How many idle connections are kept for requests like this one, those apart that end soon."""
+        return self._idle.ready(_pool_key(req, exchange))
+
+    def _check(self, req: ClientRequest) -> None:
+        try:
+            check_request(self._policy, req, proxied=self._proxied)
+        except EgressDenied as refused:
+            raise ClientConnectorError(req.connection_key, refused) from refused
 
     async def _connected(
         self,
@@ -135,7 +162,7 @@ class EndpointConnector(TCPConnector):
                 try:
                     made = await self._create_connection(req, traces, timeout)
                 except OSError as error:
-                    if _errno(error) not in OUT_OF_DESCRIPTORS or not self._idle:
+                    if _errno(error) not in OUT_OF_DESCRIPTORS or exchange.ahead or not self._idle:
                         raise
                     self._idle.drop_all()  # an idle connection is worth less than a call
                     await asyncio.sleep(0)
@@ -179,7 +206,10 @@ class EndpointConnector(TCPConnector):
         del traces
         if literal(host) is not None:
             return [result(host, port, host)]
-        return await self._names.addresses(host, port, (CURRENT.get() or Exchange()).client)
+        exchange = CURRENT.get() or Exchange()
+        found = await self._names.addresses(host, port, exchange.client)
+        exchange.resolved = monotonic()
+        return found
 
     def clear_dns_cache(self, host: str | None = None, port: int | None = None) -> None:
         """Forget what names lead to; all of them, whatever is given."""
@@ -224,6 +254,13 @@ def make_connector(
         ssl_context=ssl_context,
         proxy=proxy,
     )
+
+
+def _pool_key(req: ClientRequest, exchange: Exchange) -> PoolKey:
+    """Of aiohttp's own key, what differs among our requests."""
+    route = req.connection_key
+    origin = (route.host, route.port, route.is_ssl)
+    return PoolKey((*origin, route.proxy), exchange.partition, origin, exchange.client)
 
 
 def _errno(error: OSError) -> int | None:

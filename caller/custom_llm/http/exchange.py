@@ -15,7 +15,9 @@ class Exchange:
 
     `client` is who asked for it, `partition` says with whom its connection may be shared. The connector fills in the
     rest: `host`, which the running attempt is for, `attempted`, the addresses tried for it in their order,
-    `reused`, whether the connection was a kept one, and `opened`, whether one was made.
+    `reused`, whether the connection was a kept one, `opened`, whether one was made, and `resolved`, when the host's
+    addresses were there, in `time.monotonic()`; 0 for no lookup. `ahead`: no request follows, the connection is for
+    later ones.
     """
 
     client: str = ""
@@ -24,6 +26,8 @@ class Exchange:
     attempted: list[str] = field(default_factory=list)
     reused: bool = False
     opened: bool = False
+    resolved: float = 0.0
+    ahead: bool = False
 
 
 _NOBODY: Final = Exchange()

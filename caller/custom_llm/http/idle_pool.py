@@ -146,6 +146,16 @@ class IdlePool(Generic[ConnectionT]):
             self._times.announced(key.origin, announced)
         self._keep(key, connection, used=True)
 
+    def put_unused(self, key: PoolKey, connection: ConnectionT) -> None:
+        """Keep a connection on which nothing was asked yet."""
+        self._keep(key, connection, used=False)
+
+    def ready(self, key: PoolKey) -> int:
+        """How many idle connections there are for a key that have at least half of their time left."""
+        now = self._loop.time()
+        kept = map(self._kept.__getitem__, self._by_key.get(key, ()))
+        return sum(one.until - now >= now - one.since for one in kept)
+
     def lost(self, key: PoolKey, idled: float) -> None:
         """One that was taken was lost before a byte came: others of its key may be lost, too, and so may those that are
         idle for as long as it was."""
@@ -164,8 +174,11 @@ class IdlePool(Generic[ConnectionT]):
             self._timer = None
 
     def _keep(self, key: PoolKey, connection: ConnectionT, *, used: bool) -> None:
-        now = self._loop.time()
-        self._kept[connection] = _Kept(key, now, now + self._times.of(key.origin), used)
+        now, seconds = self._loop.time(), self._times.of(key.origin)
+        if seconds <= 0:
+            connection.close()
+            return
+        self._kept[connection] = _Kept(key, now, now + seconds, used)
         self._by_key.setdefault(key, []).append(connection)
         origin = self._origins.get(key.origin)
         if origin is None:

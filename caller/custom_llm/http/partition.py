@@ -12,6 +12,8 @@ import secrets
 from collections.abc import Mapping
 from typing import Final
 
+from caller.credentials import is_public_in_query
+
 # `authorization` and `proxy-authorization` have `auth` in them.
 _SECRET: Final = re.compile(r"auth|cookie|key|token|secret|pass|session", re.IGNORECASE)
 _DIGEST_BYTES: Final = 16
@@ -24,12 +26,12 @@ class Partitions:
         self._key = secrets.token_bytes(32)
 
     def of(self, client: str, headers: Mapping[str, str], url: str) -> bytes:
-        """The partition of a request: of its client, of its headers that may hold secrets, and of its URL's query."""
-        parts = [
-            str(len(client)),
-            client,
-            url.partition("#")[0].partition("?")[2],
-        ]  # no text but the client's has a NUL
+        """The partition of a request: of its client, of its headers that may hold secrets, and of its URL's query, but
+        for what only says which operation is meant: streams and whole answers of Gemini's share connections."""
+        query = url.partition("#")[0].partition("?")[2]
+        if query:
+            query = "&".join(each for each in query.split("&") if not is_public_in_query(each.partition("=")[0]))
+        parts = [str(len(client)), client, query]  # no text but the client's has a NUL
         for name in sorted(filter(_SECRET.search, headers)):
             parts += (name.lower(), headers[name])
         text = "\0".join(parts).encode("utf-8", "surrogatepass")

@@ -15,6 +15,7 @@ import re
 import select
 import socket
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol, cast
@@ -70,13 +71,17 @@ class _Parser(Protocol):
 
 class EndpointProtocol(ResponseHandler):
     """One connection. `reused`: it was kept idle before the running request; `idled`: for how long, in seconds;
-    `keep_alive`: what the last answer's header of that name says."""
+    `keep_alive`: what the last answer's header of that name says; `connected_at` and `made_at`: when TCP stood and when
+    it could be used, in `time.monotonic()`."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self.reused = False
         self.idled = 0.0
         self.keep_alive = ""
+        self.connected_at = self.made_at = (
+            time.monotonic()
+        )  # asyncio asks for its protocol when the socket is connected
         self._written = False
         self._answered = False
         self._on_gone: Callable[[], None] | None = None
@@ -214,6 +219,7 @@ class EndpointProtocol(ResponseHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        self.made_at = time.monotonic()
         self._socket = transport.get_extra_info("socket")
         if self._socket is not None:
             _probe(self._socket)

@@ -39,6 +39,7 @@ from caller.errors import (
     ResponseTooLarge,
     StreamInterrupted,
 )
+from caller.warming import ConnectionTimes
 
 # How long the last bytes behind an answer's end are waited for, so that its connection can be used again.
 _DRAIN_SECONDS = 0.25
@@ -79,10 +80,11 @@ class TransportSettings:
 
 @dataclass(slots=True)
 class ConnectionCounts:
-    """Connections to endpoints so far: made, used again, found lost when used again; and requests that the guard of
-    egress refused."""
+    """Connections to endpoints so far: made, made ahead of a request, used again, found lost when used again; and
+    requests that the guard of egress refused."""
 
     opened: int = 0
+    prewarmed: int = 0
     reused: int = 0
     lost: int = 0
     refused: int = 0
@@ -229,14 +231,15 @@ class Response:
 class Transport:
     """One HTTP client for the whole process. Make it inside the running event loop; close it last."""
 
-    def __init__(self, settings: TransportSettings, connector: aiohttp.BaseConnector | None = None) -> None:
+    def __init__(self, settings: TransportSettings, connector: EndpointConnector | None = None) -> None:
         """`connector` stands in for the guarded one in tests with their own name lookup."""
         self._settings = settings
+        self._connector = connector or settings.connector()
         self._proxy = URL(settings.proxy) if settings.proxy else None
         self._partitions = Partitions()
         self.counts = ConnectionCounts()
         self._session = aiohttp.ClientSession(
-            connector=connector or settings.connector(),
+            connector=self._connector,
             request_class=EndpointRequest,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
@@ -286,6 +289,44 @@ class Transport:
             response.close()
             raise proxy_refusal(response.status, request.url)
         return Response(self, response, exchange.reused, self._settings.max_body_bytes, waits)
+
+    async def open_ahead(
+        self, like: HttpRequest, connect_timeout: float, client: str, number: int
+    ) -> ConnectionTimes | None:
+        """Open a connection for a client's later requests like this one, which is not sent; None where `number` of them
+        are ready.
+
+        Raises:
+            ConnectTimeout, EndpointUnreachable, EndpointTls, EgressDenied: there is none.
+            ServiceOverloaded: this machine has no descriptor left.
+        """
+        exchange = Exchange(client, self._partitions.of(client, like.headers, like.url), ahead=True)
+        timeout = aiohttp.ClientTimeout(total=None, connect=connect_timeout)
+        try:
+            times = await self._connector.open_ahead(self._unsent(like), timeout, exchange, number)
+        except THEIRS as error:
+            raise self.counts.noted(
+                translated(error, like.url, connect_timeout, reused=False, proxied=self._proxy is not None)
+            ) from error.with_traceback(None)
+        finally:
+            self.counts.opened += exchange.opened
+            self.counts.prewarmed += exchange.opened
+        return times
+
+    def ready(self, like: HttpRequest, client: str) -> int:
+        """How many idle connections are kept for a client's requests like this one, those apart that end soon."""
+        exchange = Exchange(client, self._partitions.of(client, like.headers, like.url))
+        return self._connector.ready(self._unsent(like), exchange)
+
+    def _unsent(self, like: HttpRequest) -> EndpointRequest:
+        return EndpointRequest(
+            like.method,
+            URL(like.url),
+            loop=asyncio.get_running_loop(),
+            session=self._session,
+            proxy=self._proxy,
+            proxy_headers=None if self._proxy is None else self._session.headers,
+        )
 
     def drain(self, response: aiohttp.ClientResponse) -> None:
         """Release a response, reading the few bytes behind its end where they have not come yet."""

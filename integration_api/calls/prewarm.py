@@ -1,0 +1,66 @@
+"""Connections to endpoints that are opened before a call needs them.
+
+It takes no slot of the running calls: nobody's call is refused for it. How many connections are being opened at once is
+bounded and shared among clients by itself; how many are kept idle is the pool's business, where they may go the egress
+policy's. What goes wrong is said per target, and stops no other.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+from caller.errors import CallerError, ServiceOverloaded
+from caller.registry import Registry
+from caller.target import Target
+from caller.warming import ConnectionTimes, Warming
+from integration_api.rpc.shares import Shares
+
+MAX_OPENING = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Warmth:
+    """How one target stands: connections that are `ready`, those of them that were `opened` now, and what the slowest
+    took. `error` says why there are fewer than asked for."""
+
+    ready: int = 0
+    opened: int = 0
+    times: ConnectionTimes | None = None
+    error: CallerError | None = None
+
+
+class Prewarming:
+    """Opens connections. `share` is the part of those being opened at once that one client may have while others have
+    some."""
+
+    def __init__(self, registry: Registry, share: float) -> None:
+        self._registry = registry
+        self._opening = Shares(MAX_OPENING, share)
+
+    async def warm(self, client: str, target: Target, connections: int) -> Warmth:
+        """Have so many idle connections ready for a target's calls by this client. Raises nothing."""
+        try:
+            warming = self._registry.resolve(target.provider).warming(target)
+        except CallerError as error:
+            return Warmth(error=error.with_traceback(None))  # it holds the credential
+        async with asyncio.TaskGroup() as group:
+            numbers = range(1, connections + 1)
+            opening = [group.create_task(self._open(warming, client, number)) for number in numbers]
+        ended = [task.result() for task in opening]
+        opened = [end for end in ended if isinstance(end, ConnectionTimes)]
+        failed = next((end for end in ended if isinstance(end, CallerError)), None)
+        ready = warming.ready(client)
+        if failed is None and ready < connections:
+            kept = "max_idle_connections, max_idle_per_endpoint, endpoint_keepalive"
+            failed = ServiceOverloaded(f"the service keeps no more idle connections ({kept})")
+        return Warmth(ready, len(opened), max(opened, key=lambda times: times.total, default=None), failed)
+
+    async def _open(self, warming: Warming, client: str, number: int) -> ConnectionTimes | CallerError | None:
+        if not self._opening.allows(client):
+            return ServiceOverloaded("too many connections are being opened ahead, by this client or by all")
+        self._opening.take(client)
+        try:
+            return await warming.open(client, number)
+        except CallerError as error:
+            return error.with_traceback(None)
+        finally:
+            self._opening.give_back(client)
