@@ -100,7 +100,7 @@ class Server:
             (LogLines(), *observers),
             settings.max_answer_bytes,
             target_history(settings),
-            settings.max_client_share,
+            client_share=settings.max_client_share,
         )
         self._unified_provider = UnifiedProviderService(self._calls, settings)
         self._server = grpc.aio.server(options=_options(settings))

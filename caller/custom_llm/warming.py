@@ -7,7 +7,7 @@ All of that stands in the credential; what adapters add to a request keeps none 
 from caller.credentials import Credential
 from caller.custom_llm.adapter import HttpRequest
 from caller.custom_llm.base_url import without_fragment
-from caller.custom_llm.errors.redaction import redacted
+from caller.custom_llm.errors.redaction import Redactor
 from caller.custom_llm.http.transport import Transport
 from caller.errors import CallerError
 from caller.warming import ConnectionTimes
@@ -35,5 +35,5 @@ class EndpointWarming:
         try:
             return await self._transport.open_ahead(self._like, self._connect_timeout, client, number)
         except CallerError as error:
-            error.args = (redacted(error.message, self._credential.secrets),)
+            error.conceal(Redactor(self._credential.secrets))
             raise

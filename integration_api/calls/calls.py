@@ -76,6 +76,7 @@ class Calls:
         observers: Sequence[Observer],
         max_answer_chars: int,
         history: TargetHistory,
+        *,
         client_share: float = 0.5,
     ) -> None:
         """`history`: what is known of targets from earlier calls; `client_share`: the part of the connections that are

@@ -11,6 +11,7 @@ import pytest
 from caller.call import CallReport, Model, Verification
 from caller.errors import CallerError, EndpointError
 from caller.events import Event, Finished, FinishReason, RefusalDelta, TextDelta, ToolCallDelta, Usage, UsageReported
+from caller.history import TargetHistory
 from caller.registry import Registry
 from caller.target import Ask, Target
 from integration_api import unified_provider_pb2 as pb
@@ -35,10 +36,13 @@ class Played:
     def inspect(self, target: Target) -> "PlayedCall":
         return PlayedCall(target, stream=False)
 
+    def warming(self, target: Target) -> "PlayedCall":
+        return PlayedCall(target, stream=False)
+
 
 @dataclass
 class PlayedCall:
-    """A call that is played, and the inspection of its credential."""
+    """A call that is played, the inspection of its credential, and its connections."""
 
     target: Target
     stream: bool
@@ -85,6 +89,13 @@ class PlayedCall:
             case _:
                 yield [TextDelta("hello"), Finished(FinishReason.STOP)]
 
+    def ready(self, client: str) -> int:
+        del client
+        return 1
+
+    async def open(self, client: str, number: int) -> None:
+        del client, number
+
     async def verify(self, report: CallReport, checks: frozenset[str] = frozenset()) -> Verification:
         del report, checks
         raise RuntimeError(f"a bug with {_SECRET}")
@@ -99,7 +110,8 @@ async def channel() -> AsyncIterator[grpc.aio.Channel]:
     """A channel to a real server with the service and the guard, before the played caller."""
     settings = Settings()
     guard = Guard(5.0)
-    calls = Calls(Registry({"custom-llm": Played()}), Admission(AdmissionLimits.of(settings)), (LogLines(),), 1 << 20)
+    admission = Admission(AdmissionLimits.of(settings))
+    calls = Calls(Registry({"custom-llm": Played()}), admission, (LogLines(),), 1 << 20, TargetHistory())
     service = UnifiedProviderService(calls, settings)
     server = grpc.aio.server()
     server.add_generic_rpc_handlers(service.generic_handlers(guard))
