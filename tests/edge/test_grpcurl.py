@@ -152,7 +152,10 @@ def test_stream_chat_streams(server: Running, endpoint: str) -> None:
 def test_prewarm_tells_of_each_target(server: Running, endpoint: str) -> None:
     """`Prewarm` opens connections, and says what it took or what is wrong, as docs/reliability.md shows."""
     targets = [
-        {"providerId": "custom-llm", "credential": {"value": {"baseUrl": endpoint}}},
+        {
+            "providerId": "custom-llm",
+            "credential": {"value": {"baseUrl": endpoint, "headers": {"Authorization": "Bearer of its own"}}},
+        },
         {"providerId": "custom-llm", "credential": {"name": "spare"}},
     ]
     ended = grpcurl(server.address, "integration_api.v1.ChatService/Prewarm", data={"targets": targets})
