@@ -257,10 +257,10 @@ def make_connector(
 
 
 def _pool_key(req: ClientRequest, exchange: Exchange) -> PoolKey:
-    """Of aiohttp's own key, what differs among our requests."""
+    """Of aiohttp's own key what differs among our requests: TLS and the proxy are the same for all."""
     route = req.connection_key
     origin = (route.host, route.port, route.is_ssl)
-    return PoolKey((*origin, route.proxy), exchange.partition, origin, exchange.client)
+    return PoolKey(origin, exchange.partition, origin, exchange.client)
 
 
 def _errno(error: OSError) -> int | None:
