@@ -26,7 +26,7 @@ class Warming(Protocol):
         ...
 
     async def open(self, client: str, number: int) -> ConnectionTimes | None:
-        """Open one connection, unless `number` of them are ready: None then. No request is sent.
+        """Open one connection, unless `number` of them are ready, or none would be kept: None then. No request is sent.
 
         Raises:
             CallerError: there is none.

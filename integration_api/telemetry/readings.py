@@ -26,6 +26,12 @@ def readings(
             lambda: {"": custom_llm.demands_learned},
         ),
         Reading(
+            "integration_api_idle_connections",
+            "Connections to endpoints that wait for a request.",
+            "gauge",
+            lambda: {"": transport.idle},
+        ),
+        Reading(
             "integration_api_connections",
             "Connections to endpoints, by what became of them.",
             "counter",

@@ -1,6 +1,8 @@
 """`Prewarm`: connections are ready before a call needs them, for whom they are, within bounds; what fails is told."""
 
 import asyncio
+import errno
+import socket
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -9,10 +11,11 @@ from typing import Any, Self
 
 import grpc
 import pytest
-from aiohttp import ClientSession
+from aiohttp import AddrInfoType, ClientSession
 from google.protobuf.json_format import ParseDict
 
 from caller.credentials import ApiCompatibility
+from caller.custom_llm.http.egress import open_socket
 from caller.custom_llm.http.transport import Transport
 from integration_api.server import Server, transport_settings
 from integration_api.settings import Settings
@@ -23,7 +26,7 @@ from tests.asking import chat_request
 from tests.edge.certificates import Authority
 from tests.edge.door_world import UNKNOWN_CALLER, bearer, serving, token_line
 from tests.edge.leaping import LeapingLoop, leaping
-from tests.edge.loopback import Handmade, answer, free_port, until
+from tests.edge.loopback import Handmade, answer, free_port, server_with, until
 from tests.edge.reading import fail, listen
 from tests.edge.test_warm_connections import Kept, asking, endpoint_context, turn
 from tests.rapida.talk import talk, text_of
@@ -188,7 +191,30 @@ async def test_the_bounds_of_what_is_kept_hold(settings: dict[str, Any], kept: i
         assert (result.ok, result.reason) == (False, "SERVICE_OVERLOADED")
         assert result.message.startswith(f"{kept} ready")
         assert next(iter(settings)) in result.message
+        assert endpoint.accepted == (4 if kept else 0)  # what would not stay is not opened
         await until(lambda: endpoint.connections == kept)
+
+
+async def test_no_idle_connection_makes_way_for_one_that_nobody_needs_yet() -> None:
+    """Where the process has no descriptor left: the service says so."""
+    lacking = False
+
+    def factory(info: AddrInfoType) -> socket.socket:
+        if lacking:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return open_socket(info)
+
+    async with Kept() as endpoint, Kept() as other:
+        settings = Settings(port=0, shutdown_grace=1.0)
+        server = server_with(settings, factory=factory)
+        async with server, grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+            stub = ChatServiceStub(channel)
+            await prewarm(stub, target(endpoint.url))
+            lacking = True
+            (result,) = await prewarm(stub, target(other.url))
+            assert (result.ok, result.reason) == (False, "SERVICE_OVERLOADED")
+            assert "descriptor" in result.message
+            assert await turn(stub, endpoint) == "1"
 
 
 @asynccontextmanager

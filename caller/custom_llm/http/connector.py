@@ -126,9 +126,9 @@ class EndpointConnector(TCPConnector):
         number: int,
     ) -> ConnectionTimes | None:
         """Make a connection for later requests like this one, which is not sent, and keep it idle; None where `number`
-        of them are ready."""
+        of them are ready, or none would be kept."""
         key = _pool_key(req, exchange)
-        if self._idle.ready(key) >= number:
+        if self._idle.ready(key) >= number or not self._idle.keeps(key):
             return None
         self._check(req)
         began = monotonic()
@@ -136,6 +136,11 @@ class EndpointConnector(TCPConnector):
         self._idle.put_unused(key, made)
         resolved = exchange.resolved or began
         return ConnectionTimes(resolved - began, made.connected_at - resolved, made.made_at - made.connected_at)
+
+    @property
+    def idle(self) -> int:
+        """How many connections are kept idle."""
+        return len(self._idle)
 
     def ready(self, req: ClientRequest, exchange: Exchange) -> int:
         """How many idle connections are kept for requests like this one, those apart that end soon."""

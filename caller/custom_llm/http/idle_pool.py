@@ -156,6 +156,11 @@ class IdlePool(Generic[ConnectionT]):
         kept = map(self._kept.__getitem__, self._by_key.get(key, ()))
         return sum(one.until - now >= now - one.since for one in kept)
 
+    def keeps(self, key: PoolKey) -> bool:
+        """Whether anything put under a key would stay."""
+        limits = self._limits
+        return limits.total > 0 and limits.per_origin > 0 and self._times.of(key.origin) > 0
+
     def lost(self, key: PoolKey, idled: float) -> None:
         """One that was taken was lost before a byte came: others of its key may be lost, too, and so may those that are
         idle for as long as it was."""

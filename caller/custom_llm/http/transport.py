@@ -294,7 +294,7 @@ class Transport:
         self, like: HttpRequest, connect_timeout: float, client: str, number: int
     ) -> ConnectionTimes | None:
         """Open a connection for a client's later requests like this one, which is not sent; None where `number` of them
-        are ready.
+        are ready, or none would be kept.
 
         Raises:
             ConnectTimeout, EndpointUnreachable, EndpointTls, EgressDenied: there is none.
@@ -312,6 +312,11 @@ class Transport:
             self.counts.opened += exchange.opened
             self.counts.prewarmed += exchange.opened
         return times
+
+    @property
+    def idle(self) -> int:
+        """How many connections are kept idle."""
+        return self._connector.idle
 
     def ready(self, like: HttpRequest, client: str) -> int:
         """How many idle connections are kept for a client's requests like this one, those apart that end soon."""
