@@ -12,8 +12,8 @@ from pathlib import Path
 
 import grpc
 from google.protobuf import json_format
-from google.rpc import error_details_pb2, status_pb2
 
+from integration_api.client import service_error
 from integration_api.v1 import chat_service_pb2 as pb
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -95,11 +95,4 @@ def channels(port: int, number: int) -> list[grpc.aio.Channel]:
 
 def reason_of(error: grpc.aio.AioRpcError) -> str:
     """The reason in the details of an error of ours; empty when there is none."""
-    packed = dict(tuple(error.trailing_metadata() or ())).get("grpc-status-details-bin")
-    if packed is None:
-        return ""
-    for detail in status_pb2.Status.FromString(packed).details:
-        info = error_details_pb2.ErrorInfo()
-        if detail.Unpack(info):
-            return str(info.reason)
-    return ""
+    return service_error(error).reason

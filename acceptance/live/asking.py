@@ -9,15 +9,14 @@ from dataclasses import dataclass
 
 import grpc
 from google.protobuf import json_format
-from google.rpc import error_details_pb2, status_pb2
 
 from acceptance.live.targets import Json, Target
+from integration_api.client import service_error
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1 import chat_service_pb2_grpc as stubs
 
 # Small models on few cores are slow, but not slower than this, in seconds.
 DEADLINE = 300.0
-_DETAILS = "grpc-status-details-bin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +125,5 @@ class Client:
 
 def refusal(error: grpc.aio.AioRpcError) -> Refusal:
     """What an error of gRPC says."""
-    info = error_details_pb2.ErrorInfo()
-    for key, value in error.trailing_metadata() or ():
-        if key == _DETAILS:
-            any(detail.Unpack(info) for detail in status_pb2.Status.FromString(value).details)
-    return Refusal(error.code(), info.reason, error.details() or "", dict(info.metadata))
+    said = service_error(error)
+    return Refusal(said.code, said.reason, said.message, said.metadata)

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import grpc
-from google.rpc import status_pb2
 
 from bench.barge_in import chat, configuration, open_stream
 from bench.processes import chat_request, reason_of
+from integration_api.client.errors import status_of
 from integration_api.sandbox import Sandbox
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 
@@ -87,10 +87,7 @@ async def _ending(address: str, port: int, script: str, *, stream: bool) -> tupl
                 await stub.Chat(request, timeout=_DEADLINE)
         except grpc.aio.AioRpcError as error:
             trailers = dict(tuple(error.trailing_metadata() or ()))
-            kinds = [
-                detail.type_url
-                for detail in status_pb2.Status.FromString(trailers.get("grpc-status-details-bin", b"")).details
-            ]
+            kinds = [detail.type_url for detail in status_of(trailers).details]
             told = [trailers.get(name) for name in ("grpc-retry-pushback-ms", "x-request-id", "x-attempts")]
             return error.code().name, error.details(), reason_of(error), *kinds, *told
     return ("OK",)

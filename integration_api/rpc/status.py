@@ -11,6 +11,7 @@ from google.rpc import error_details_pb2, status_pb2
 from caller import errors
 from caller.call import AttemptMade, CallReport, Passed
 from caller.errors import CallerError, Retry
+from caller.remedies import remedy_of
 from integration_api.codec.common import seconds, usage
 from integration_api.v1 import messages_pb2 as msg
 
@@ -98,6 +99,7 @@ def status_details(error: CallerError, report: CallReport, request_id: str) -> S
     details: list[Message] = [
         error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=_metadata(error, report)),
         error_details_pb2.RequestInfo(request_id=request_id),
+        error_details_pb2.Help(links=[error_details_pb2.Help.Link(description=remedy_of(error))]),
     ]
     if delay is not None:
         details.append(error_details_pb2.RetryInfo(retry_delay=seconds(delay)))

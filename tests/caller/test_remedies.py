@@ -1,12 +1,14 @@
 """Every error says what to do."""
 
 import pytest
+from google.rpc import error_details_pb2, status_pb2
 
 from caller import errors
+from caller.call import CallReport
 from caller.errors import CallerError
 from caller.remedies import REMEDIES, remedy_for
-from integration_api.commands.failures import remedy_of_reason
-from integration_api.rpc.status import TABLE
+from integration_api.client.errors import detail
+from integration_api.rpc.status import TABLE, status_details
 from integration_api.v1 import error_reason_pb2
 
 
@@ -20,13 +22,21 @@ def test_every_kind_of_error_has_a_remedy_of_its_own_family(kind: type[CallerErr
     assert remedy_for(kind) != REMEDIES[CallerError]
 
 
-def test_every_reason_has_a_remedy_at_the_command_line() -> None:
+def test_every_reason_has_a_remedy() -> None:
     """Each word of the contract leads to something to do."""
-    reasons = [name.removeprefix("ERROR_REASON_") for name in error_reason_pb2.ErrorReason.DESCRIPTOR.values_by_name]
-    missing = [reason for reason in reasons if reason != "UNSPECIFIED" and not remedy_of_reason(reason)]
+    reasons = {name.removeprefix("ERROR_REASON_") for name in error_reason_pb2.ErrorReason.DESCRIPTOR.values_by_name}
 
-    assert missing == []
-    assert remedy_of_reason("NO_SUCH_REASON") == ""
+    assert reasons - {"UNSPECIFIED"} == {word for _, word in TABLE.values()}
+
+
+@pytest.mark.parametrize("kind", TABLE, ids=lambda kind: kind.__name__)
+def test_the_remedy_is_among_the_details(kind: type[CallerError]) -> None:
+    """As the description of google.rpc.Help's one link, where every language finds it."""
+    packed = dict(status_details(kind("text"), CallReport(0.0), "r").trailers)["grpc-status-details-bin"]
+    assert isinstance(packed, bytes)
+    found = detail(status_pb2.Status.FromString(packed), error_details_pb2.Help())
+
+    assert [link.description for link in found.links] == [remedy_for(kind)]
 
 
 def test_the_nearest_parents_remedy_holds() -> None:

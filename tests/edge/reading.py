@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 
 import grpc
 from google.protobuf.message import Message
-from google.rpc import error_details_pb2, status_pb2
+from google.rpc import error_details_pb2
 
+from integration_api.client.errors import detail, status_of
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1 import messages_pb2 as msg
 
@@ -81,14 +82,11 @@ class Heard:
 def failure_of(error: grpc.aio.AioRpcError) -> Failure:
     """The failure that an RpcError tells of."""
     trailers = dict(tuple(error.trailing_metadata() or ()))
-    details: dict[str, Message] = {}
-    packed = trailers.get("grpc-status-details-bin")
-    if packed:
-        for detail in status_pb2.Status.FromString(packed).details:
-            for kind in _KNOWN:
-                message = kind()
-                if detail.Unpack(message):
-                    details[kind.DESCRIPTOR.name] = message
+    status = status_of(trailers)
+    given = {packed.TypeName() for packed in status.details}
+    details: dict[str, Message] = {
+        kind.DESCRIPTOR.name: detail(status, kind()) for kind in _KNOWN if kind.DESCRIPTOR.full_name in given
+    }
     return Failure(
         error.code(), error.details() or "", details, {k: v for k, v in trailers.items() if isinstance(v, str)}
     )

@@ -9,6 +9,7 @@ from google.protobuf.json_format import ParseDict
 from google.rpc import error_details_pb2, status_pb2
 
 from caller.errors import clipped, trailer_size
+from integration_api.client.errors import detail, status_of
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
@@ -41,9 +42,7 @@ async def error_of(stub: ChatServiceStub, request: pb.ChatRequest) -> grpc.aio.A
 
 
 def details(error: grpc.aio.AioRpcError) -> status_pb2.Status:
-    packed = dict(tuple(error.trailing_metadata() or ()))["grpc-status-details-bin"]
-    assert isinstance(packed, bytes)
-    return status_pb2.Status.FromString(packed)
+    return status_of(dict(tuple(error.trailing_metadata() or ())))
 
 
 @pytest.mark.parametrize("words", TEXTS.values(), ids=TEXTS)
@@ -79,8 +78,7 @@ async def test_violations_share_the_room(stub: ChatServiceStub) -> None:
     request.request_id = "i" * 128
     error = await error_of(stub, request)
 
-    bad = error_details_pb2.BadRequest()
-    assert any(detail.Unpack(bad) for detail in details(error).details)
+    bad = detail(details(error), error_details_pb2.BadRequest())
     assert bad.field_violations
     assert encoded_size(error) < ROOM
 

@@ -1,0 +1,254 @@
+"""The calls: Chat, StreamChat and what helps with credentials, over one or several connections.
+
+Rule: a call has one deadline, which its retries share. A retry is made where the service invites one (its trailer
+`grpc-retry-pushback-ms`) and never after output. Whoever stops reading a stream ends it: the service lets go of the
+endpoint at once.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from types import TracebackType
+from typing import Self, TypeVar
+
+import grpc
+
+from integration_api.client.errors import IncompleteAnswer, ServiceError, service_error
+from integration_api.v1 import chat_service_pb2 as pb
+from integration_api.v1 import messages_pb2 as msg
+from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
+
+Event = (
+    pb.Started | pb.TextDelta | pb.ReasoningDelta | pb.ToolCallDelta | pb.RefusalDelta | pb.ChatResponse
+)  # the last one is always the whole answer
+_Answer = TypeVar("_Answer")
+# gRPC's own retries would come on top of ours. Pings keep addresses alive in NATs that forget after 30 s.
+_OPTIONS: tuple[tuple[str, str | int], ...] = (
+    ("grpc.enable_retries", 0),
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.max_receive_message_length", -1),
+)
+
+
+class Client:
+    """A client of one address.
+
+    Args:
+        address: `host:port`, or any name that gRPC resolves, such as `dns:///service:9004`.
+        token: the bearer token that says who calls, or a function that gives it for each call.
+        tls: the channel's credentials, as `grpc.ssl_channel_credentials()` makes them; None speaks plain text.
+        timeout: the deadline of a call in seconds, where it gives none of its own; None waits as long as the service.
+        max_attempts: how often a call is sent at most, the first time included.
+        connections: how many connections share the calls. A connection stays with one worker of the service, so
+            several spread over its workers.
+        options: further channel arguments of gRPC; they win over ours.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        token: str | Callable[[], str] = "",
+        tls: grpc.ChannelCredentials | None = None,
+        timeout: float | None = None,
+        max_attempts: int = 3,
+        connections: int = 1,
+        options: Sequence[tuple[str, str | int]] = (),
+    ) -> None:
+        made = [
+            grpc.aio.secure_channel(address, tls, options=(*_OPTIONS, *options))
+            if tls is not None
+            else grpc.aio.insecure_channel(address, options=(*_OPTIONS, *options))
+            for _ in range(max(1, connections))
+        ]
+        self._lines = [_Line(channel) for channel in made]
+        self._token = token
+        self._timeout = timeout
+        self._max_attempts = max_attempts
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections; what still runs on them is cancelled."""
+        await asyncio.gather(*(line.channel.close() for line in self._lines))
+
+    async def chat(self, request: pb.ChatRequest, *, timeout: float | None = None) -> pb.ChatResponse:  # noqa: ASYNC109 -- a gRPC deadline, which the service sees
+        """The whole answer.
+
+        Raises:
+            ServiceError: the call failed.
+        """
+        return await self._unary(lambda stub: stub.Chat, request, timeout)
+
+    def stream_chat(self, request: pb.ChatRequest, *, timeout: float | None = None) -> "ChatStream":
+        """The answer as it comes: `async for event in client.stream_chat(request)`.
+
+        Iterating raises ServiceError when the call fails. Leaving the loop, cancelling the task or `async with` ends
+        the call, and the service closes its connection to the endpoint.
+        """
+        return ChatStream(self._events(request, self._deadline(timeout)))
+
+    async def verify_credential(
+        self,
+        credential: msg.Credential,
+        *,
+        model: str = "",
+        provider: str = "custom-llm",
+        checks: Sequence[str] = (),
+        timeout: float | None = None,  # noqa: ASYNC109 -- a gRPC deadline, which the service sees
+    ) -> pb.VerifyCredentialResponse:
+        """Whether an endpoint can be used with a credential, check by check.
+
+        Raises:
+            ServiceError: the call failed; a credential that does not work is an answer, not a failure.
+        """
+        request = pb.VerifyCredentialRequest(provider_id=provider, credential=credential, model=model, checks=checks)
+        return await self._unary(lambda stub: stub.VerifyCredential, request, timeout)
+
+    async def list_models(
+        self,
+        credential: msg.Credential,
+        *,
+        provider: str = "custom-llm",
+        timeout: float | None = None,  # noqa: ASYNC109 -- a gRPC deadline, which the service sees
+    ) -> Sequence[pb.Model]:
+        """The models that an endpoint offers.
+
+        Raises:
+            ServiceError: the call failed.
+        """
+        request = pb.ListModelsRequest(provider_id=provider, credential=credential)
+        answer: pb.ListModelsResponse = await self._unary(lambda stub: stub.ListModels, request, timeout)
+        return answer.models
+
+    async def list_providers(self, *, timeout: float | None = None) -> Sequence[pb.Provider]:  # noqa: ASYNC109 -- as above
+        """The providers that the service knows by name.
+
+        Raises:
+            ServiceError: the call failed.
+        """
+        answer: pb.ListProvidersResponse = await self._unary(
+            lambda stub: stub.ListProviders, pb.ListProvidersRequest(), timeout
+        )
+        return answer.providers
+
+    async def _unary(
+        self,
+        method: Callable[[ChatServiceStub], Callable[..., Awaitable[_Answer]]],
+        request: object,
+        timeout: float | None,  # noqa: ASYNC109 -- a gRPC deadline, which the service sees
+    ) -> _Answer:
+        deadline = self._deadline(timeout)
+        attempt = 0
+        while True:
+            attempt += 1
+            with self._line() as line:
+                try:
+                    return await method(line.stub)(request, timeout=_left(deadline), metadata=self._metadata())
+                except grpc.aio.AioRpcError as error:
+                    delay = self._again(service_error(error), attempt, deadline)
+            await asyncio.sleep(delay)
+
+    async def _events(self, request: pb.ChatRequest, deadline: float | None) -> AsyncIterator[Event]:
+        attempt = 0
+        begun = False
+        while True:
+            attempt += 1
+            with self._line() as line:
+                call = line.stub.StreamChat(request, timeout=_left(deadline), metadata=self._metadata())
+                try:
+                    async for frame in call:
+                        begun = True
+                        if (event := _event(frame)) is not None:
+                            yield event
+                            if isinstance(event, pb.ChatResponse):
+                                return
+                    raise IncompleteAnswer(grpc.StatusCode.UNKNOWN, "the stream ended without its `completed` frame")
+                except grpc.aio.AioRpcError as error:
+                    failed = service_error(error)
+                    if begun:
+                        raise failed from None
+                    delay = self._again(failed, attempt, deadline)
+                finally:
+                    call.cancel()  # does nothing to a call that is over
+            await asyncio.sleep(delay)
+
+    def _again(self, error: ServiceError, attempt: int, deadline: float | None) -> float:
+        """Seconds to the next attempt; raises the error where none is invited, or would come too late."""
+        delay = error.retry_delay
+        if delay is None or attempt >= self._max_attempts:
+            raise error
+        if deadline is not None and asyncio.get_running_loop().time() + delay >= deadline:
+            raise error
+        return delay
+
+    def _deadline(self, timeout: float | None) -> float | None:
+        seconds = self._timeout if timeout is None else timeout
+        return None if seconds is None else asyncio.get_running_loop().time() + seconds
+
+    def _metadata(self) -> tuple[tuple[str, str], ...]:
+        token = self._token if isinstance(self._token, str) else self._token()
+        return (("authorization", f"Bearer {token}"),) if token else ()
+
+    def _line(self) -> "_Line":
+        return min(self._lines, key=lambda line: line.running)
+
+
+class ChatStream:
+    """The events of one answer; an async iterator, and a context manager that ends the call when it is left."""
+
+    def __init__(self, events: AsyncIterator[Event]) -> None:
+        self._events = events
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        return self._events
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """End the call, if it still runs."""
+        close = getattr(self._events, "aclose", None)
+        if close is not None:
+            await close()
+
+
+class _Line:
+    """A connection, and how many calls run on it."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self.channel = channel
+        self.stub = ChatServiceStub(channel)
+        self.running = 0
+
+    def __enter__(self) -> Self:
+        self.running += 1
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.running -= 1
+
+
+def _event(frame: pb.StreamChatResponse) -> Event | None:
+    """What a frame holds; None for a kind that this client does not know yet."""
+    kind = frame.WhichOneof("event")
+    event: Event | None = None if kind is None else getattr(frame, kind)
+    return event
+
+
+def _left(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline - asyncio.get_running_loop().time())
