@@ -155,10 +155,28 @@ drain: $(STAMP) ## Two thousand streams on one process, and SIGTERM in the middl
 fuzz: $(STAMP) ## A hundred thousand broken streams per API shape (STREAMS=…) through framing, decoders and fold
 	@$(BIN)/python -m acceptance.fuzz $(STREAMS)
 
-.PHONY: bench-floor
+.PHONY: bench bench-floor profile
 
-bench-floor: $(STAMP) ## Measure the cost above a bare pipe: CPU per call and per token (ARGS='--quick')
+bench-floor: $(STAMP) ## Measure the cost above a bare pipe: CPU and Python calls per call and token (ARGS='--quick')
 	@$(BIN)/python bench/floor.py $(ARGS)
+
+# What draws and samples, beside what developers need.
+BENCH := .venv/.bench
+
+$(BENCH): $(STAMP)
+	$(BIN)/pip install --quiet --editable '.[bench]'
+	@touch $@
+
+# A bound that is passed, or a case that is void, does not keep the rest from being measured and drawn.
+bench: $(BENCH) ## Measure cost, slow streams and the start, and draw the plots in docs/bench (some ten minutes)
+	@mkdir -p docs/bench
+	-@$(BIN)/python bench/floor.py --json docs/bench/floor.json
+	-@$(BIN)/python bench/streams.py --json docs/bench/streams.json
+	-@$(BIN)/python bench/startup.py --json docs/bench/startup.json
+	@$(BIN)/python bench/plots.py docs/bench
+
+profile: $(BENCH) ## Write flame graphs of the service at its four works into .cache/flames
+	@$(BIN)/python bench/flames.py --folder $(CACHE)/flames $(ARGS)
 
 .PHONY: hostile
 

@@ -1,214 +1,178 @@
-"""How much does our service cost above the bare pipe? CPU per call and per token, calls per second, latency.
+"""How much does our service cost above the bare pipe? CPU and Python calls per call and per token, latency.
 
 The bare pipe and our service do the same work against the same raw endpoint, round by round in turn. CPU is the
 server process's own time (user and system, all threads) from /proc, so other load disturbs it little. Frames per token
-of both sides are printed and must be alike, or the round is void: who writes fewer frames does less.
+of both sides are printed and must be alike, or the round is void: who writes fewer frames does less. A real turn is
+compared with our own short Chat: no bare pipe speaks of tools. Python calls are counted in processes of their own,
+exactly, but for paced tokens, which join where the machine is busy.
 
-    python bench/floor.py                 the whole measurement, about five minutes
-    python bench/floor.py --quick         a look, under a minute
-    python bench/floor.py --only paced    one case: unary, burst or paced
+    python bench/floor.py                 the whole measurement, about six minutes
+    python bench/floor.py --quick         a look, about a minute
+    python bench/floor.py --only paced    one case: unary, turn, burst or paced
+    python bench/floor.py --json FILE     keeps the result
 """
 
 import argparse
 import asyncio
-import os
 import statistics
-import subprocess
 import sys
-import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
 
 import grpc
 import uvloop
+from work import Program, Round, measured, percentile, program, real_turns, request, streams, unary, write
 
-from integration_api.v1 import chat_service_pb2 as pb
-from integration_api.v1 import messages_pb2 as msg
-
-HERE = Path(__file__).parent
-TICKS = os.sysconf("SC_CLK_TCK")
-UNARY = "/integration_api.v1.ChatService/Chat"
-STREAM = "/integration_api.v1.ChatService/StreamChat"
 ALIKE = 0.95
+CASES = ("unary", "turn", "burst", "paced")
+# The turns of a conversation that are asked ahead of those that are measured.
+_FIRST_TURNS = 20
 
 
-@dataclass
-class Round:
-    """What one round of one side gave."""
+@dataclass(frozen=True)
+class Case:
+    """One kind of work, for the base that it is compared with and for ours: `aim` is the ratio of CPU, `most` how many
+    Python calls ours may take."""
 
-    cpu: float
-    wall: float
-    calls: int
-    tokens: int = 0
-    frames: int = 0
-    latencies: list[float] = field(default_factory=list)
-
-
-@contextmanager
-def program(name: str) -> Iterator[tuple[int, int]]:
-    """Run one of the programs beside this one; gives its process id and port."""
-    process = subprocess.Popen([sys.executable, HERE / name], stdout=subprocess.PIPE, text=True, cwd=HERE.parent)  # noqa: S603 -- our own programs
-    assert process.stdout is not None
-    try:
-        yield process.pid, int(process.stdout.readline())
-    finally:
-        process.kill()
-        process.wait()
+    name: str
+    aim: float
+    most: int
+    base: Callable[[list[grpc.aio.Channel]], Awaitable[Round]]
+    ours: Callable[[list[grpc.aio.Channel]], Awaitable[Round]]
+    against_ours: bool = False
 
 
-def cpu_of(pid: int) -> float:
-    """User and system seconds of a process, all its threads."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+def cases(endpoint: int, size: int, at_once: int, paced: int) -> dict[str, Case]:
+    """The four works; `size` multiplies the calls."""
+    short, turns = [request(endpoint, "unary")], real_turns(endpoint, _FIRST_TURNS + 100)
+    burst, slow = request(endpoint, "burst-1000"), request(endpoint, f"paced-{paced}-20")
+
+    def chat(channels: list[grpc.aio.Channel]) -> Awaitable[Round]:
+        return unary(channels[0], short, 640 * size, 32)
+
+    def turn(channels: list[grpc.aio.Channel]) -> Awaitable[Round]:
+        return unary(channels[0], turns[_FIRST_TURNS:], 320 * size, 32)
+
+    def bursts(channels: list[grpc.aio.Channel]) -> Awaitable[Round]:
+        return streams(channels, burst, 80 * size, 1000, 8)
+
+    def tokens(channels: list[grpc.aio.Channel]) -> Awaitable[Round]:
+        return streams(channels, slow, at_once, paced, at_once)
+
+    return {
+        "unary": Case("Chat, one short message", 1.5, 620, chat, chat),
+        "turn": Case("a real turn, against our own short Chat", 1.4, 1200, chat, turn, against_ours=True),
+        "burst": Case("burst token: streams of 1000, 8 at a time", 1.0, 10, bursts, bursts),
+        "paced": Case(f"paced token: {at_once} streams, 20 tokens/s", 1.2, 100, tokens, tokens),
+    }
 
 
-def request(endpoint: int, model: str) -> bytes:
-    """What is asked, as bytes: the client must not be the limit."""
-    asked = pb.ChatRequest(
-        provider_id="custom-llm", messages=[msg.Message(user=msg.UserMessage(content=[msg.ContentPart(text="Hello")]))]
-    )
-    asked.credential.value["apiCompatibility"] = "openai_compatible"
-    asked.credential.value["baseUrl"] = f"http://127.0.0.1:{endpoint}/v1"
-    asked.model_parameters["model.name"] = model
-    return asked.SerializeToString()
-
-
-async def unary(channel: grpc.aio.Channel, endpoint: int, calls: int, at_once: int) -> Round:
-    """`calls` Chat calls, `at_once` of them at a time."""
-    call = channel.unary_unary(UNARY)
-    asked = request(endpoint, "unary")
-    latencies: list[float] = []
-
-    async def worker(share: int) -> None:
-        for _ in range(share):
-            started = time.perf_counter()
-            await call(asked)
-            latencies.append(time.perf_counter() - started)
-
-    await asyncio.gather(*(worker(calls // at_once) for _ in range(at_once)))
-    return Round(0, 0, len(latencies), latencies=latencies)
-
-
-async def streams(
-    channels: list[grpc.aio.Channel], endpoint: int, model: str, count: int, tokens: int, at_once: int
-) -> Round:
-    """`count` StreamChat calls of `tokens` tokens, `at_once` at a time."""
-    asked = request(endpoint, model)
-    result = Round(0, 0, 0)
-
-    async def worker(number: int, share: int) -> None:
-        call = channels[number % len(channels)].unary_stream(STREAM)
-        for _ in range(share):
-            started = time.perf_counter()
-            frames = 0
-            async for _ in call(asked):
-                frames += 1
-                if frames == 1:
-                    result.latencies.append(time.perf_counter() - started)
-            result.calls += 1
-            result.tokens += tokens
-            result.frames += frames
-
-    await asyncio.gather(*(worker(number, count // at_once) for number in range(at_once)))
-    return result
-
-
-async def measured(pid: int, work: Callable[[], Awaitable[Round]]) -> Round:
-    """The round with the server's CPU and the time it took."""
-    cpu, wall = cpu_of(pid), time.perf_counter()
-    result = await work()
-    result.wall = time.perf_counter() - wall
-    result.cpu = cpu_of(pid) - cpu
-    return result
-
-
-def percentile(values: list[float], share: float) -> float:
-    """A percentile in milliseconds."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000
-
-
-def show(case: str, bare: list[Round], ours: list[Round], aim: float) -> bool:
-    """Print one case; False when it is void."""
-    per_token = bool(bare[0].tokens)
+def shown(case: Case, base: list[Round], ours: list[Round]) -> dict[str, Any]:
+    """Print one case; what is kept of it."""
+    per_token = bool(base[0].tokens)
     unit = "token" if per_token else "call"
-    print(f"\n{case}: {len(bare)} rounds each, in turn")
-    rows = {}
-    for name, rounds in (("bare", bare), ("ours", ours)):
-        costs = [1e6 * r.cpu / (r.tokens or r.calls) for r in rounds]
-        rate = statistics.median((r.tokens or r.calls) / r.wall for r in rounds)
-        latencies = [value for r in rounds for value in r.latencies]
-        frames = sum(r.frames for r in rounds) / (sum(r.tokens for r in rounds) or 1)
-        rows[name] = (statistics.median(costs), frames)
-        what = "first frame" if per_token else "latency"
-        print(
-            f"  {name}  CPU {statistics.median(costs):7.1f} us/{unit} (min {min(costs):.1f}, max {max(costs):.1f})"
-            f"  {rate:8.0f} {unit}s/s"
-            f"  {what} p50 {percentile(latencies, 0.5):.2f} ms p99 {percentile(latencies, 0.99):.2f} ms"
-            + (f"  frames/token {frames:.3f}" if per_token else "")
-        )
-    ratios = [
-        (o.cpu / (o.tokens or o.calls)) / (b.cpu / (b.tokens or b.calls))
-        for b, o in zip(bare, ours, strict=True)
-        if b.cpu
-    ]
-    print(
-        f"  ours / bare: {statistics.median(ratios):.2f} (min {min(ratios):.2f}, max {max(ratios):.2f}); aim {aim:.2f}"
-    )
-    if not per_token:
-        return True
-    alike = min(rows["bare"][1], rows["ours"][1]) / max(rows["bare"][1], rows["ours"][1])
-    if alike < ALIKE or ("paced" in case and min(rows["bare"][1], rows["ours"][1]) < ALIKE):
-        print(f"  VOID: frames per token differ or are too few ({alike:.3f}); the machine was too busy")
-        return False
-    return True
-
-
-async def main(only: str, quick: bool, at_once: int) -> int:
-    """Every case, both sides in turn."""
-    good = True
-    rounds = 2 if quick else 5
-    paced = 80 if quick else 200  # tokens of a paced stream
-    with program("endpoint.py") as (_, endpoint), program("bare.py") as bare, program("ours.py") as ours:
-        sides = []
-        for pid, port in (bare, ours):
-            options = [("grpc.use_local_subchannel_pool", 1)]
-            sides.append((pid, [grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) for _ in range(4)]))
-        cases: dict[str, tuple[str, float, Callable[[list[grpc.aio.Channel]], Awaitable[Round]]]] = {
-            "unary": ("Chat calls, 32 at a time", 1.5, lambda c: unary(c[0], endpoint, 640 if quick else 3200, 32)),
-            "burst": (
-                "burst streams of 1000 tokens, 8 at a time",
-                1.25,
-                lambda c: streams(c, endpoint, "burst-1000", 80 if quick else 240, 1000, 8),
-            ),
-            "paced": (
-                f"paced streams: {at_once} at once, 20 tokens/s",
-                1.25,
-                lambda c: streams(c, endpoint, f"paced-{paced}-20", at_once, paced, at_once),
+    print(f"\n{case.name}: {len(base)} rounds each, in turn")
+    kept: dict[str, Any] = {"name": case.name, "unit": unit, "aim": case.aim}
+    for side, rounds in (("base", base), ("ours", ours)):
+        costs = [1e6 * each.cpu / each.units for each in rounds]
+        rate = statistics.median(each.units / each.wall for each in rounds)
+        waits = [value for each in rounds for value in each.latencies]
+        kept[side] = {
+            "cpu_us": [round(cost, 2) for cost in costs],
+            "per_second": round(rate),
+            "p50_ms": round(percentile(waits, 0.5), 2),
+            "p99_ms": round(percentile(waits, 0.99), 2),
+            "frames_per_token": round(
+                sum(each.frames for each in rounds) / (sum(each.tokens for each in rounds) or 1), 3
             ),
         }
-        for name, (case, aim, work) in cases.items():
+        print(
+            f"  {side}  CPU {statistics.median(costs):7.1f} us/{unit} (min {min(costs):.1f}, max {max(costs):.1f})"
+            f"  {rate:8.0f} {unit}s/s  {'first frame' if per_token else 'latency'} p50 {kept[side]['p50_ms']} ms"
+            f" p99 {kept[side]['p99_ms']} ms"
+            + (f"  frames/token {kept[side]['frames_per_token']}" if per_token else "")
+        )
+    ratios = [(o.cpu / o.units) / (b.cpu / b.units) for b, o in zip(base, ours, strict=True) if b.cpu]
+    kept["ratios"] = [round(ratio, 3) for ratio in ratios]
+    print(
+        f"  ours / base: {statistics.median(ratios):.2f} (min {min(ratios):.2f}, max {max(ratios):.2f}); aim {case.aim}"
+    )
+    frames = sorted(kept[side]["frames_per_token"] for side in ("base", "ours"))
+    kept["void"] = per_token and (frames[0] < ALIKE * frames[1] or ("paced" in case.name and frames[0] < ALIKE))
+    if kept["void"]:
+        print(f"  VOID: frames per token differ or are too few ({frames}); the machine was too busy")
+    return kept
+
+
+async def timed(endpoint: int, only: str, quick: bool, at_once: int) -> dict[str, Any]:
+    """CPU and latency of every case, both sides in turn."""
+    kept = {}
+    with program("bare.py") as bare, program("ours.py") as ours:
+        pipes, service = bare.channels(4), ours.channels(4)
+        works = cases(endpoint, 1 if quick else 5, at_once, 80 if quick else 200)
+        for name, case in works.items():
             if only not in ("", name):
                 continue
-            for _, channels in sides:
-                await unary(channels[0], endpoint, 320, 32)  # warm
+            base, channels = (ours, service) if case.against_ours else (bare, pipes)
+            warm = works["turn" if case.against_ours else "unary"]
+            await warm.ours(service)
+            await warm.base(channels)
             results: tuple[list[Round], list[Round]] = ([], [])
-            for _ in range(rounds if name != "paced" or quick else 3):
-                for result, (pid, channels) in zip(results, sides, strict=True):
-                    result.append(await measured(pid, lambda c=channels, w=work: w(c)))  # type: ignore[misc]
-            good = show(case, *results, aim) and good
-        for _, channels in sides:
-            for channel in channels:
-                await channel.close()
-    return 0 if good else 1
+            for _ in range(2 if quick else 5):
+                results[0].append(await measured(base, lambda c=channels, w=case.base: w(c)))  # type: ignore[misc]
+                results[1].append(await measured(ours, lambda w=case.ours: w(service)))  # type: ignore[misc]
+            kept[name] = shown(case, *results)
+        for channel in (*pipes, *service):
+            await channel.close()
+    return kept
+
+
+async def counted(endpoint: int, name: str) -> dict[str, float]:
+    """Python calls per call and per token of one side."""
+    short, turns = [request(endpoint, "unary")], real_turns(endpoint, _FIRST_TURNS + 100)
+    burst, slow = request(endpoint, "burst-1000"), request(endpoint, "paced-40-20")
+    found = {}
+    with program(name, counted=True) as server:
+        channels = server.channels(2)
+        await unary(channels[0], short, 64, 4)
+        found["unary"] = await _calls(server, lambda: unary(channels[0], short, 400, 4))
+        if name == "ours.py":
+            await unary(channels[0], turns, _FIRST_TURNS, 1)
+            found["turn"] = await _calls(server, lambda: unary(channels[0], turns[_FIRST_TURNS:], 100, 1))
+        found["burst"] = await _calls(server, lambda: streams(channels, burst, 20, 1000, 4))
+        found["paced"] = await _calls(server, lambda: streams(channels, slow, 40, 40, 40))
+        for channel in channels:
+            await channel.close()
+    return found
+
+
+async def _calls(server: Program, work: Callable[[], Awaitable[Round]]) -> float:
+    before = await server.calls()
+    result = await work()
+    await asyncio.sleep(0.4)  # what ends behind the last answer counts, too
+    return round((await server.calls() - before) / result.units, 1)
+
+
+async def main(only: str, quick: bool, at_once: int, file: str) -> int:
+    """Everything; 1 where a case is void."""
+    with program("endpoint.py") as endpoint:
+        kept = await timed(endpoint.port, only, quick, at_once)
+        names = {} if only else {"base": "bare.py", "ours": "ours.py"}
+        calls = {side: await counted(endpoint.port, name) for side, name in names.items()}
+        most = {name: case.most for name, case in cases(endpoint.port, 1, 1, 1).items()}
+    for name in CASES if calls else ():
+        base, ours = calls["base"].get(name, "-"), calls["ours"][name]
+        print(f"Python calls, {name}: {base} in the base, {ours} in ours; aim {most[name]}")
+    write(file, {"cases": kept, "python_calls": {**calls, "aim": most} if calls else {}})
+    return any(case["void"] for case in kept.values())
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=("unary", "burst", "paced"), default="")
+    parser.add_argument("--only", choices=CASES, default="")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--streams", type=int, default=500, help="paced streams at once (default 500)")
+    parser.add_argument("--json", default="", help="a file for the result")
     arguments = parser.parse_args()
-    sys.exit(uvloop.run(main(arguments.only, arguments.quick, arguments.streams)))
+    sys.exit(uvloop.run(main(arguments.only, arguments.quick, arguments.streams, arguments.json)))
