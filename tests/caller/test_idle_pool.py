@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from caller.custom_llm.http.idle_pool import IdlePool, PoolKey, PoolLimits
+from tests.edge.leaping import LeapingLoop, leaping
 from tests.edge.loopback import until
 
 
@@ -140,3 +141,32 @@ async def test_a_loss_takes_the_others_of_its_kind_along() -> None:
     pool.lost(key(), 0.0)
 
     assert [first.closed, second.closed, other.closed] == [True, True, False]
+
+
+def test_what_the_endpoint_closes_at_one_age_is_not_kept_so_long() -> None:
+    """Twice is enough; unused ones teach nothing: endpoints give them a time of its own, for the first request."""
+
+    async def talk(loop: LeapingLoop) -> None:
+        pool, _ = await filled(PoolLimits())
+
+        async def closes(put: Callable[[PoolKey, Kept], None]) -> None:
+            for _ in range(2):
+                kept = Kept()
+                put(key(), kept)
+                await loop.leap(60.0)
+                assert kept.gone is not None
+                kept.gone()
+
+        async def lives(seconds: float) -> bool:
+            kept = Kept()
+            pool.put(key(), kept)
+            await loop.leap(seconds)
+            return pool.take(key()) is kept
+
+        await closes(pool.put_unused)
+        assert await lives(60.0)
+        await closes(pool.put)
+        assert await lives(58.0)
+        assert not await lives(60.0)
+
+    leaping(talk)

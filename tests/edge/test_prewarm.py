@@ -272,7 +272,7 @@ class Between:
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: int) -> None:
         if self._connect:
-            self.commands.append((await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")[0])
+            self.commands.append((await reader.readuntil(b"\r\n\r\n")).decode())
             writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
         there, back = await asyncio.open_connection("127.0.0.1", self._target)
         try:
@@ -299,9 +299,13 @@ async def test_a_proxy_is_asked_for_the_way_and_for_no_more(tmp_path: Path) -> N
         (result,) = await prewarm(stub, target(endpoint.url))
         assert result.ok, result.message
         assert result.tls.ToTimedelta().total_seconds() > 0
-        assert proxy.commands == [f"CONNECT 127.0.0.1:{endpoint.port} HTTP/1.1"]
+        (command,) = proxy.commands
+        assert command.startswith(f"CONNECT 127.0.0.1:{endpoint.port} HTTP/1.1\r\n")
+        assert "\r\nUser-Agent: integration-api\r\n" in command  # as calls do it
         assert endpoint.requests == []
         assert await turn(stub, endpoint) == "1"
+        (denied,) = await prewarm(stub, target("https://metadata.google.internal"))
+        assert denied.reason == "EGRESS_DENIED"
         assert len(proxy.commands) == 1
 
 
@@ -352,13 +356,12 @@ async def test_a_configured_stream_of_rapidas_is_warm() -> None:
 
 async def test_a_stream_opens_ahead_for_its_newest_configuration_only() -> None:
     """However many frames come, one connection is being opened; it is given up with the stream."""
-    async with silent_tls() as endpoint, serving() as (server, _):
-        silent = endpoint.url.replace("http:", "https:")
+    async with silent_tls() as former, silent_tls() as newest, serving(connect_timeout=50.0) as (server, _):
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel, talk(channel) as stream:
-            for number in range(10):
-                await stream.configure(f"{silent}/{number}")
-            await until(lambda: endpoint.connections == 1)
-        await until(lambda: endpoint.connections == 0)
+            for endpoint in (former,) * 5 + (newest,):
+                await stream.configure(endpoint.url.replace("http:", "https:"))
+            await until(lambda: (former.connections, newest.connections) == (0, 1))
+        await until(lambda: newest.connections == 0)
 
 
 async def test_metrics_count_what_was_opened_ahead() -> None:
