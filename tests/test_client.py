@@ -225,6 +225,29 @@ async def test_several_connections_share_the_calls(server: Server, sandbox: Sand
         del stream, streams
 
 
+async def test_prewarm_opens_what_a_chat_will_need(client: Client, sandbox: Sandbox) -> None:
+    """Its own endpoint and its fallbacks', and sends nothing."""
+    asked = chat_request("hi", model="echo", credential=endpoint(sandbox.url))
+    asked.fallbacks.add(credential=endpoint(sandbox.url, headers={"Authorization": "Bearer of its own"}))
+    asked.fallbacks.add(credential=stored("nobody"))
+    results = await client.prewarm(asked)
+
+    assert [(result.target, result.reason) for result in results] == [(0, ""), (1, ""), (2, "CREDENTIAL_NOT_FOUND")]
+    assert sandbox.connections == 2
+    assert not sandbox.requests
+    await client.chat(asked)
+    assert sandbox.connections == 2
+
+
+async def test_every_connection_of_ours_prewarms(server: Server, sandbox: Sandbox) -> None:
+    """Each may end at another worker of the service."""
+    asked = chat_request("hi", model="echo", credential=endpoint(sandbox.url))
+    async with Cable(server.port) as cable, Client(f"127.0.0.1:{cable.port}", connections=2) as client:
+        (result,) = await client.prewarm(asked, connections=2)
+        assert result.ok
+        assert cable.accepted == 2
+
+
 async def test_a_token_says_who_calls(sandbox: Sandbox, tmp_path: Path) -> None:
     """As a text or as a function, for each call."""
     (tmp_path / "tokens").write_text(token_line("billing", "b"))

@@ -13,6 +13,7 @@ from typing import Self, TypeVar
 import grpc
 
 from integration_api.client.errors import IncompleteAnswer, ServiceError, service_error
+from integration_api.client.requests import targets_of
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1 import messages_pb2 as msg
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
@@ -139,19 +140,40 @@ class Client:
         )
         return answer.providers
 
+    async def prewarm(
+        self,
+        request: pb.ChatRequest,
+        *,
+        connections: int = 1,
+        timeout: float | None = None,  # noqa: ASYNC109 -- a gRPC deadline, which the service sees
+    ) -> Sequence[pb.PrewarmResult]:
+        """Have the service open connections for chats like this one, which is not made: to its endpoint, and to those
+        of its fallbacks. A result for each; over several connections of ours, which may end at several workers, one
+        that is not ok where there is one.
+
+        Raises:
+            ServiceError: the call failed; an endpoint that cannot be reached is a result, not a failure.
+        """
+        asked = pb.PrewarmRequest(targets=targets_of(request), connections=connections)
+        answers = await asyncio.gather(
+            *(self._unary(lambda stub: stub.Prewarm, asked, timeout, line) for line in self._lines)
+        )
+        return [min(results, key=_is_ok) for results in zip(*(answer.results for answer in answers), strict=True)]
+
     async def _unary(
         self,
         method: Callable[[ChatServiceStub], Callable[..., Awaitable[_Answer]]],
         request: object,
         timeout: float | None,  # noqa: ASYNC109 -- a gRPC deadline, which the service sees
+        line: "_Line | None" = None,
     ) -> _Answer:
         deadline = self._deadline(timeout)
         attempt = 0
         while True:
             attempt += 1
-            with self._line() as line:
+            with line or self._line() as used:
                 try:
-                    return await method(line.stub)(request, timeout=_left(deadline), metadata=self._metadata())
+                    return await method(used.stub)(request, timeout=_left(deadline), metadata=self._metadata())
                 except grpc.aio.AioRpcError as error:
                     delay = self._again(service_error(error), attempt, deadline)
             await asyncio.sleep(delay)
@@ -248,6 +270,10 @@ def _event(frame: pb.StreamChatResponse) -> Event | None:
     kind = frame.WhichOneof("event")
     event: Event | None = None if kind is None else getattr(frame, kind)
     return event
+
+
+def _is_ok(result: pb.PrewarmResult) -> bool:
+    return result.ok
 
 
 def _left(deadline: float | None) -> float | None:

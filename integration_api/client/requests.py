@@ -64,6 +64,16 @@ def _duration(seconds: float) -> Duration:
     return duration
 
 
+def targets_of(request: pb.ChatRequest) -> list[msg.Target]:
+    """Whom a request may reach: its own target and its fallbacks, each with its provider."""
+    own = msg.Target(provider_id=request.provider_id, credential=request.credential)
+    fallbacks = [
+        msg.Target(provider_id=each.provider_id or request.provider_id, credential=each.credential)
+        for each in request.fallbacks
+    ]
+    return [own, *fallbacks]
+
+
 def endpoint(
     base_url: str,
     *,
