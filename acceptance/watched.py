@@ -18,7 +18,8 @@ async def main() -> None:
     tune_process()
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
-    async with Server(Settings(port=0, shutdown_grace=5.0)) as server:
+    # What is left behind a run shall be told from connections that are kept.
+    async with Server(Settings(port=0, shutdown_grace=5.0, endpoint_keepalive=4.0)) as server:
 
         def tell() -> None:
             told = {"event": "tasks", "tasks": len(asyncio.all_tasks()), "running": server.guard.running}
