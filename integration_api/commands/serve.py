@@ -26,7 +26,6 @@ from integration_api.auth.access import exposed, fault_of, is_loopback
 from integration_api.auth.authenticator import is_authenticated_setup
 from integration_api.commands.banner import banner
 from integration_api.commands.loop import run
-from integration_api.sandbox import Sandbox
 from integration_api.server import check_upstream, serve, transport_settings
 from integration_api.settings import Settings, env_name, flag, unknown_names
 
@@ -134,6 +133,8 @@ async def _serve(settings: Settings, sandbox_port: int | None) -> None:
         await serve(settings, partial(_greet, settings, ""))
         return
     async with AsyncExitStack() as stack:
+        from integration_api.sandbox import Sandbox  # noqa: PLC0415 -- a tenth of the start, for a first try only
+
         sandbox = Sandbox(port=sandbox_port, remember=0)
         try:
             await stack.enter_async_context(sandbox)
