@@ -129,6 +129,11 @@ bench-rapida: $(STAMP) ## Measure barge-in, and a thousand idle bidirectional st
 	@$(BIN)/python bench/barge_in.py
 	@$(BIN)/python bench/idle_streams.py
 
+.PHONY: certs
+
+certs: $(RUNTIME) ## Make an authority, a server's certificate for this machine and a client's, in certs/ (ARGS='DIRECTORY CLIENT')
+	@$(BIN)/python -m scripts.certs $(ARGS)
+
 .PHONY: readme
 readme: $(STAMP) ## Make the tables of docs/ anew
 	@$(BIN)/python -m scripts.readme_tables

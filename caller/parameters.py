@@ -258,6 +258,8 @@ def _model(raw: Mapping[str, JsonValue], violations: list[Violation]) -> str:
     model = raw.get("model.name")
     name = model.strip() if isinstance(model, str) else ""
     advice = "" if name else "must be a non-empty string: the model to ask"
+    if advice and "model.id" in raw:
+        advice += "; `model.id` is a selector's value and is not sent"
     if len(name) > MAX_MODEL_CHARS:
         advice = f"must be at most {MAX_MODEL_CHARS} characters"
     if advice:

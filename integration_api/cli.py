@@ -10,7 +10,10 @@ import click
 
 # In the order of the help.
 _COMMANDS = MappingProxyType(
-    {name: f"integration_api.commands.{name}" for name in ("serve", "sandbox", "chat", "providers", "demo", "health")}
+    {
+        name: f"integration_api.commands.{name}"
+        for name in ("serve", "sandbox", "chat", "providers", "token", "demo", "health")
+    }
 )
 
 

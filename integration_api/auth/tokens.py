@@ -7,10 +7,7 @@ A line is a name and the SHA-256 of the token in hex:
 
 `sha256:` may be left out, and a colon may stand instead of the space. Several lines may have one name: a token is
 changed by adding the new one, moving the callers, and removing the old one. SHA-256 without a salt is enough because
-tokens are random; a token that a person made up is not. This makes one, and its line:
-
-    python -c "import hashlib, secrets; t = secrets.token_urlsafe(32); print(t);
-    print('billing sha256:' + hashlib.sha256(t.encode()).hexdigest())"
+tokens are random; a token that a person made up is not. `integration-api token new NAME` makes one, and its line.
 """
 
 import hashlib
@@ -20,7 +17,8 @@ import secrets
 from collections.abc import Mapping
 
 MAX_TOKENS = 10_000
-_LINE = re.compile(r"(?P<name>[^\s:]{1,256})(?:\s+|\s*:\s*)(?:sha256:)?(?P<digest>[0-9a-fA-F]{64})")
+NAME = re.compile(r"[^\s:]{1,256}")
+_LINE = re.compile(rf"(?P<name>{NAME.pattern})(?:\s+|\s*:\s*)(?:sha256:)?(?P<digest>[0-9a-fA-F]{{64}})")
 
 
 class Tokens:
@@ -60,7 +58,10 @@ def parse_tokens(raw: bytes) -> Tokens:
             continue
         found = _LINE.fullmatch(entry)
         if found is None:
-            raise ValueError(f"line {number} is not a name and a SHA-256 in hex: billing sha256:6f1d…")
+            raise ValueError(
+                f"line {number} does not have the form NAME sha256:HASH, with the 64 hex digits of a token's SHA-256; "
+                "`integration-api token new NAME` makes a token and its line"
+            )
         digest = bytes.fromhex(found["digest"])
         if digests.setdefault(digest, found["name"]) != found["name"]:
             raise ValueError(f"line {number} has the hash of an earlier line under another name")

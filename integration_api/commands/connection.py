@@ -7,6 +7,7 @@ container's health check, needs no option. Nothing but gRPC's channel options an
 import functools
 import ipaddress
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ import grpc
 from integration_api.settings import Settings, env_name
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
+# Also what gRPC resolves by itself: `dns:///name:port`, `unix:/path`.
+_ADDRESS = re.compile(r"(?:\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]]+):\d{1,5}|(?:dns|unix|ipv4|ipv6|xds):\S+")
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -95,6 +98,8 @@ def _connection(
     if not address and own and ca_file is None:
         # The service beside us shows this very certificate, whatever name it is for.
         ca_file, server_name = Path(own), server_name or _name_in(Path(own))
+    if address and not _ADDRESS.fullmatch(address):
+        raise click.UsageError("--address is HOST:PORT, without http://, for example 127.0.0.1:9004 or [::1]:9004")
     address = address or _address_beside()
     if not (tls or ca_file or server_name or certificate):
         return Connection(address)

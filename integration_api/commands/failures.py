@@ -9,17 +9,18 @@ from types import MappingProxyType
 import grpc
 
 from integration_api.client import ServiceError, service_error
+from integration_api.commands.unreachable import remedy_when_unreachable
 
 # Where what to do is said by a flag of the command. Elsewhere the service's own words hold.
 _FLAGS: Mapping[str, str] = MappingProxyType(
     {
-        "UNKNOWN_PROVIDER": "name a provider that the service has with --provider",
-        "CREDENTIAL_INVALID": "look at --base-url, --header and --compatibility",
+        "UNKNOWN_PROVIDER": "name one that the service has with --provider: `integration-api providers` lists them",
+        "CREDENTIAL_INVALID": "look at --base-url, --key, --header and --compatibility",
         "REQUEST_INVALID": "look at --param, --parameters, --tool and the message",
         "NOT_SUPPORTED_BY_API": "leave it out, or choose another --compatibility",
         "CALLER_UNAUTHENTICATED": "say who you are with --token (env:NAME and @FILE are read)",
         "CREDENTIAL_NOT_FOUND": "look at --credential: the service has none of that name",
-        "ENDPOINT_UNAUTHENTICATED": "give the key the endpoint asks for, as in --header 'Authorization=Bearer env:KEY'",
+        "ENDPOINT_UNAUTHENTICATED": "give the key that the endpoint asks for: --key env:NAME",
         "ENDPOINT_NOT_FOUND": "look at the path of --base-url: most endpoints want …/v1",
         "MODEL_NOT_FOUND": "name a model the endpoint has with --model",
         "ENDPOINT_PROTOCOL_ERROR": "look at --compatibility and --base-url: does the endpoint speak this API there?",
@@ -28,7 +29,6 @@ _FLAGS: Mapping[str, str] = MappingProxyType(
 # For statuses that the service did not make: it was not reached, or is something else.
 _WITHOUT_REASON: Mapping[grpc.StatusCode, str] = MappingProxyType(
     {
-        grpc.StatusCode.UNAVAILABLE: "no service answers at --address: is it running? (integration-api serve)",
         grpc.StatusCode.UNIMPLEMENTED: "what answers at --address is not this service, or an older one",
         grpc.StatusCode.DEADLINE_EXCEEDED: "no answer within --timeout: is the endpoint slow?",
         grpc.StatusCode.UNAUTHENTICATED: "say who you are with --token (env:NAME and @FILE are read)",
@@ -58,6 +58,8 @@ def _lines(error: ServiceError) -> Iterator[str]:
 
 
 def _remedy(error: ServiceError) -> str:
+    if not error.reason and error.code is grpc.StatusCode.UNAVAILABLE:
+        return remedy_when_unreachable(error.message)
     if not error.reason:
         return _WITHOUT_REASON.get(error.code, "")
     return _FLAGS.get(error.reason) or error.remedy

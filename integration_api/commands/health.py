@@ -11,6 +11,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from integration_api.commands.connection import Connection, connection_options
+from integration_api.commands.unreachable import remedy_when_unreachable
 from integration_api.settings import Settings, env_name
 
 
@@ -81,4 +82,5 @@ def _reason(error: grpc.RpcError, address: str, service: str) -> str:
         return f"what answers at {address} has no health service"
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return f"no answer from {address} in time"
-    return f"no service answers at {address} ({code.name})"
+    advice = remedy_when_unreachable(error.details() or "") if code is grpc.StatusCode.UNAVAILABLE else code.name
+    return f"no service answers at {address}: {advice}"

@@ -333,7 +333,7 @@ async def test_unknown_and_forbidden_names_answer_alike(world: World, policy: Eg
     world.dns.says("there.test", ["10.1.2.3"])
     world.dns.says("empty.test", [])
     told = set()
-    for host in ("there.test", "absent.test", "empty.test", "10.1.2.3"):
+    for host in ("there.test", "absent.test", "empty.test"):
         with pytest.raises(ClientConnectorError) as caught:
             await world.get(policy, host)
         told.add((type(caught.value), str(caught.value).replace(host, "HOST"), str(denied_by(caught.value))))

@@ -168,13 +168,52 @@ def test_no_list_allows_metadata(address: str) -> None:
     assert policy.refusal(address, 80, "llm.internal") is not None
 
 
-def test_the_text_says_less_than_the_reason() -> None:
-    """The address and what it is are for the log; the text is the same for every address."""
-    told = set()
-    for address in ("10.0.0.1", "127.0.0.1", "169.254.169.254"):
+@pytest.mark.parametrize(
+    ("mode", "allow", "host", "words"),
+    [
+        ("open", [], "169.254.169.254", "not allowed by any egress policy: cloud metadata address"),
+        ("public-only", [], "10.0.0.1", "by the egress policy public-only: private use address"),
+        ("public-only", [], "127.0.0.1", "by the egress policy public-only: loopback address"),
+        ("allowlist", ["10.0.0.0/8"], "192.168.0.1", "by the egress policy allowlist: private use address"),
+        (
+            "allowlist",
+            ["10.0.0.0/8"],
+            "8.8.8.8",
+            "by the egress policy allowlist: address that egress_allow does not have",
+        ),
+        (
+            "allowlist",
+            ["llm.internal"],
+            "other.internal",
+            "by the egress policy allowlist: not on the list of egress_allow",
+        ),
+    ],
+)
+def test_the_text_names_the_policy_and_the_kind_of_address(mode: str, allow: list[str], host: str, words: str) -> None:
+    """Of what was asked for; the whole reason is for the log."""
+    with pytest.raises(EgressDenied) as caught:
+        EgressPolicy.parse(mode, allow).check_url("https", host, 443)
+    assert words in str(caught.value)
+    assert host in caught.value.reason
+
+
+@pytest.mark.parametrize(
+    ("mode", "addresses"),
+    [
+        ("open", ["169.254.169.254", "fe80::1", "224.0.0.1"]),
+        ("public-only", ["10.0.0.1", "127.0.0.1", "169.254.169.254", "fe80::1"]),
+        ("allowlist", ["10.0.0.1", "127.0.0.1", "169.254.169.254", "8.8.8.8"]),
+    ],
+)
+def test_the_text_does_not_tell_what_a_name_leads_to(mode: str, addresses: list[str]) -> None:
+    """It is the same for every address, and for none: nobody learns what is on the inner network."""
+    policy = EgressPolicy.parse(mode, ["198.18.0.0/15"] if mode == "allowlist" else [])
+    told = {str(policy.unresolved("llm.example", "no address"))}
+    for address in addresses:
         with pytest.raises(EgressDenied) as caught:
-            EgressPolicy.parse("public-only").check_url("https", address, 443)
+            policy.check_address(address, 443, "llm.example")
         assert address in caught.value.reason
         told.add(str(caught.value))
 
-    assert told == {"[Errno 13] the address is not allowed by the egress policy"}
+    assert len(told) == 1
+    assert f"the egress policy {mode}" in told.pop()

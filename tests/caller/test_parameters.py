@@ -149,6 +149,7 @@ def test_a_model_is_required(value: JsonValue) -> None:
     """`model.name` is a non-empty string."""
     assert list(faults({"model.name": value})) == ['model_parameters["model.name"]']
     assert list(faults({"model.id": "m"})) == ['model_parameters["model.name"]']
+    assert "a selector's value" in faults({"model.id": "m"})['model_parameters["model.name"]']
 
 
 def test_the_id_of_the_dashboard_is_never_sent() -> None:

@@ -160,7 +160,7 @@ def test_chat_says_when_there_is_no_service(endpoint: str) -> None:
         port = taken.getsockname()[1]
     ended = run("chat", "--address", f"127.0.0.1:{port}", "--base-url", endpoint, "--model", "echo", "hi")
     assert ended.returncode == 1
-    assert "no service answers at --address" in ended.stderr
+    assert "nothing listens at --address: start it (integration-api serve)" in ended.stderr
 
 
 def test_chat_has_a_deadline(server: Running, endpoint: str) -> None:

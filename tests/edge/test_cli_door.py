@@ -79,7 +79,7 @@ def test_chat_does_not_trust_another_name(server: Running, endpoint: str, files:
     """A certificate for another name is refused before anything is sent."""
     ended = chat(server, endpoint, *trust(files), "--tls-server-name", name, "--token", TOKEN, "--model", "echo", "hi")
     assert ended.returncode == 1
-    assert "no service answers" in ended.stderr
+    assert "say one of them with --tls-server-name" in ended.stderr
     assert TOKEN not in ended.stderr
 
 
@@ -91,7 +91,7 @@ def test_chat_uses_a_credential_of_the_service(server: Running, files: Path) -> 
     neither = run(*asked)
     assert (held.returncode, held.stdout) == (0, "hi\n"), held.stderr
     assert "CREDENTIAL_NOT_FOUND" in unknown.stderr
-    assert "either --base-url or --credential" in neither.stderr
+    assert "say which endpoint is asked" in neither.stderr
     assert neither.returncode == 2
 
 

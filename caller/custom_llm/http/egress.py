@@ -50,12 +50,10 @@ class GuardedResolver(AbstractResolver):
                 raise socket.gaierror(socket.EAI_NONAME, "the name has no address")
         except OSError as error:
             if self._policy.hides_unknown(host, port):
-                raise EgressDenied(f"{host}: lookup failed, {error}") from error
+                raise self._policy.unresolved(host, error) from error
             raise
         for address in addresses:
-            reason = self._policy.refusal(address, port, host)
-            if reason is not None:
-                raise EgressDenied(f"{host} leads to {reason}")
+            self._policy.check_address(address, port, host)
         return [result(host, port, address) for address in addresses]
 
     async def close(self) -> None:
@@ -73,11 +71,9 @@ def socket_factory(policy: EgressPolicy, inner: SocketFactoryType = open_socket)
 
     def guarded(info: AddrInfoType) -> socket.socket:
         family, _, _, _, address = info
-        reason: str | None = "not an internet socket"
-        if family in (socket.AF_INET, socket.AF_INET6):
-            reason = policy.refusal(numeric(address), address[1], current_host())
-        if reason is not None:
-            raise EgressDenied(reason)
+        if family not in (socket.AF_INET, socket.AF_INET6):
+            raise EgressDenied("not an internet socket")
+        policy.check_address(numeric(address), address[1], current_host())
         exchange = CURRENT.get()
         if exchange is not None:
             exchange.attempted.append(str(address[0]))

@@ -27,6 +27,7 @@ from typing import Final, Self, assert_never
 from caller.custom_llm.http.addresses import Kind, Network, classify, literal, never_reachable, readings
 
 _NOT_ALLOWED: Final = "the address is not allowed by the egress policy"
+_NEVER: Final = "the address is not allowed by any egress policy"
 _NOT_HTTP: Final = "only http and https addresses may be called"
 _PLAIN_HTTP: Final = "plain http is not allowed by the egress policy, https is"
 _MALFORMED: Final = "the host is neither a name nor an IP address in its plain form"
@@ -66,6 +67,14 @@ class Mode(enum.StrEnum):
     OPEN = "open"
     PUBLIC_ONLY = "public-only"
     ALLOWLIST = "allowlist"
+
+
+# What is told of a name that leads elsewhere.
+_ALLOWS: Final = {
+    Mode.OPEN: "the name leads to an address that no policy allows, such as link-local or metadata ones",
+    Mode.PUBLIC_ONLY: "the name has to lead to public addresses, or be on the list of egress_allow",
+    Mode.ALLOWLIST: "the name, or all that it leads to, has to be on the list of egress_allow",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +148,37 @@ class EgressPolicy:
         except ValueError:
             raise EgressDenied("malformed host", _MALFORMED) from None
         if address is not None:
-            reason = self.refusal(str(address), port)
-        elif not _NAME.fullmatch(_plain(host)):
+            self.check_address(str(address), port)
+            return
+        if not _NAME.fullmatch(_plain(host)):
             raise EgressDenied("malformed host", _MALFORMED)
-        else:
-            reason = None if self._may_resolve(host, port) else f"{host}:{port}: not on the allowlist"
-        if reason is not None:
-            raise EgressDenied(reason)
+        if not self._may_resolve(host, port):
+            raise EgressDenied(f"{host}:{port}: not on the allowlist", self._denied("not on the list of egress_allow"))
+
+    def check_address(self, address: str, port: int, host: str | None = None) -> None:
+        """Refuse an address that must not be connected to; raises `EgressDenied`. `host`: the name that led there.
+
+        What an address is that was given as one is told; of a name only what the policy allows, whatever it led to.
+        """
+        reason = self.refusal(address, port, host)
+        if reason is None:
+            return
+        if host is not None and literal(host) is None:
+            raise EgressDenied(f"{host} leads to {reason}", self._denied(_ALLOWS[self.mode]))
+        verdict = classify(address)
+        what = (
+            f"{verdict.reason} address"
+            if verdict.kind is not Kind.PUBLIC
+            else "address that egress_allow does not have"
+        )
+        raise EgressDenied(reason, f"{_NEVER}: {what}" if verdict.kind.never else self._denied(what))
+
+    def unresolved(self, host: str, why: object) -> EgressDenied:
+        """The refusal for a name without an address, in the words for one that leads where nobody may call."""
+        return EgressDenied(f"{host}: lookup failed, {why}", self._denied(_ALLOWS[self.mode]))
+
+    def _denied(self, what: str) -> str:
+        return f"{_NOT_ALLOWED} {self.mode}: {what}"
 
     def check_proxied(self, host: str, port: int) -> None:
         """Refuse what must not reach a proxy, which resolves names by itself; raises `EgressDenied`."""
