@@ -78,7 +78,9 @@ class DeadlineTimer:
         if not self._expired or task is None or expired is None:
             return
         # As in asyncio.timeout: only our own cancellation becomes the error; one from outside goes on.
-        if task.uncancel() <= self._cancelling and kind is not None and issubclass(kind, asyncio.CancelledError):
+        ours = task.uncancel() <= self._cancelling and kind is not None and issubclass(kind, asyncio.CancelledError)
+        del task  # one that ends with the error must not be found from the error's trace
+        if ours:
             raise self._made(expired) from error
 
     def arm(self, due: float, error: Callable[[], CallerError]) -> None:

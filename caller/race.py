@@ -203,14 +203,18 @@ class Race:
             finally:
                 self._adopt(winner.report)
         finally:
-            for leg in self._legs:
-                leg.close()
-            for leg in self._legs:
-                await leg.closed()
-            # An error that is on its way holds this frame: it must not be found from here.
-            self._legs.clear()
-            self._running.clear()
-            self._failures.clear()
+            await self._close()
+
+    async def _close(self) -> None:
+        """Let go of all endpoints. An error that is on its way holds the frames that it came through: neither they nor
+        this race may lead back to it, here and in what follows."""
+        for leg in self._legs:
+            leg.close()
+        for leg in self._legs:
+            await leg.closed()
+        self._legs.clear()
+        self._running.clear()
+        self._failures.clear()
 
     @property
     def _hedges(self) -> bool:
@@ -221,19 +225,31 @@ class Race:
         while True:
             if not self._running and (self._final or not self._ask_next(observer, begun)):
                 raise self._telling()
-            due = self._hedge_due
-            done, _ = await asyncio.wait(
-                {leg.first for leg in self._running},
-                timeout=None if due is None else max(0.0, due - self._clock()),
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            if not done:
+            if not await self._next_event():
                 self._hedge(observer, begun)
-            for leg in [leg for leg in self._running if leg.first in done]:
+            winner = self._sorted_out()
+            if winner is not None:
+                return winner
+
+    async def _next_event(self) -> bool:
+        """Wait until a target has its first output, or fails; False: it is time to hedge."""
+        due = self._hedge_due
+        done, _ = await asyncio.wait(
+            {leg.first for leg in self._running},
+            timeout=None if due is None else max(0.0, due - self._clock()),
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        return bool(done)
+
+    def _sorted_out(self) -> _Leg | None:
+        """The winner, if there is one; those that failed run no longer."""
+        for leg in tuple(self._running):
+            if leg.first.done():
                 if not leg.failed:
                     self._decide(leg)
                     return leg
                 self._drop(leg)
+        return None
 
     def _ask_next(self, observer: AttemptObserver, begun: float, *, hedge: bool = False) -> bool:
         """Ask the next target; False: there is none."""

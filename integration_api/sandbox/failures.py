@@ -13,6 +13,7 @@ from integration_api.sandbox.scenario import (
     Cut,
     Delivery,
     Drop,
+    Finish,
     Garbage,
     HttpError,
     KeepAlive,
@@ -107,6 +108,23 @@ def _stall(context: Context) -> Reply:
     return scenario_of(context.request, [*before, Pause(context.request.script.seconds("for")), *rest])
 
 
+def _uneven(context: Context) -> Reply:
+    script = context.request.script
+    words = [Text(f"{script.text('word')}{number} ") for number in range(1, script.count("n") + 1)]
+    breaks = _falls_on(context.earlier, script.count("cut"))
+    said = words[: script.count("after")] if breaks else words
+    late = _falls_on(context.earlier, script.count("percent"))
+    steps: list[Step] = [Pause(script.seconds("for" if late else "first")), *paced(said, script.seconds("gap"))]
+    if breaks:
+        steps.append(Cut())
+    return scenario_of(context.request, steps, None if breaks else Finish.STOP, delivery=Delivery(headers_first=True))
+
+
+def _falls_on(earlier: int, percent: int) -> bool:
+    """Whether a share that is spread evenly over all answers falls on the one behind `earlier` others."""
+    return (earlier + 1) * percent // 100 > earlier * percent // 100
+
+
 def _keepalive(context: Context) -> Reply:
     script = context.request.script
     gap = max(script.seconds("gap"), 0.001)
@@ -168,6 +186,7 @@ BUILDERS: Final[Mapping[str, Builder]] = MappingProxyType(
         "opening": _opening,
         "dribble": _dribble,
         "stall": _stall,
+        "uneven": _uneven,
         "keepalive": _keepalive,
         "key": _key,
         "flood": _flood,

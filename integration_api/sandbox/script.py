@@ -180,6 +180,21 @@ _ROWS: Final = (
     ),
     Entry("stall", "some tokens, then silence, then the rest", "stall:after=3,for=60s", (_AFTER, _FOR)),
     Entry(
+        "uneven",
+        "numbered words; of every so many answers one has its first token late, or breaks off in the middle",
+        "uneven:first=80ms,percent=5,for=5s",
+        (
+            Option("n", Kind.COUNT, "20", "number of words"),
+            Option("word", Kind.TEXT, "word", "what the words begin with"),
+            Option("first", Kind.DURATION, "0", "time to the first token of the others"),
+            _GAP,
+            Option("percent", Kind.COUNT, "5", "share of answers whose first token is late, evenly spread"),
+            Option("for", Kind.DURATION, "5s", "how late"),
+            Option("cut", Kind.COUNT, "0", "share of answers that break off, evenly spread"),
+            _AFTER,
+        ),
+    ),
+    Entry(
         "keepalive",
         "comments or pings only, then an echo",
         "keepalive:for=30s,gap=1s",

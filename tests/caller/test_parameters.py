@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from caller.errors import CallerError, RequestInvalid
 from caller.json_types import JsonObject, JsonValue
-from caller.parameters import REFUSED, Parameters, merge_parameters, object_from_text
+from caller.parameters import REFUSED, Parameters, merge_parameters, object_from_text, overridden
 
 
 def merged(**given: Any) -> Parameters:
@@ -204,3 +204,23 @@ def test_any_object_is_read_or_refused(raw: JsonObject) -> None:
         said = error.violations
 
     assert said
+
+
+def test_a_targets_own_parameters_win_wherever_they_stand() -> None:
+    """Over the bare name, `model.*` and `model.parameters`; what they do not name stays, and null names nothing."""
+    raw = {"model.name": "a", "temperature": 0.1, "model.top_p": 0.2, "model.parameters": {"seed": 1, "top_k": 5}}
+    own = {
+        "model.name": "b",
+        "model.temperature": 0.9,
+        "seed": 2,
+        "max_tokens": None,
+        "model.parameters": '{"top_p": 0.8}',
+    }
+    merged = merge_parameters(overridden(raw, own))
+
+    assert merged.model == "b"
+    assert merged.values == {"temperature": 0.9, "seed": 2, "top_p": 0.8, "top_k": 5}
+    assert overridden(raw, {}) is raw
+    assert merge_parameters(overridden({"model.name": "a", "name": "x"}, {"name": "y"})).model == "a"
+    with pytest.raises(RequestInvalid):
+        merge_parameters(overridden(raw, {"model.parameters": "no JSON"}))

@@ -12,12 +12,15 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.json_format import ParseDict
 
 from caller.fold import Folder
 from integration_api.sandbox import Sandbox
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
+from integration_api.v1.messages_pb2 import Target
 from tests.asking import chat_request
+from tests.edge.scripted import target
 from tests.rapida import talk as rapida
 
 _CONVERSATION = "x" * 300_000
@@ -130,6 +133,23 @@ async def test_a_native_call_that_is_cancelled_or_timed_out_leaves_no_cycle(
         late.timeouts.first_output.FromMilliseconds(100)
         late.timeouts.total.FromMilliseconds(200)
         await _ended(method(late).code())
+
+    assert await cycles() == []
+
+
+@pytest.mark.parametrize("spare", ["echo", "http-error:status=503", "silence:for=60s"])
+async def test_a_call_with_fallbacks_leaves_no_cycle(
+    sandbox: Sandbox, stub: ChatServiceStub, cycles: Callable[[], Awaitable[list[str]]], spare: str
+) -> None:
+    """After a failure and after a race: answered, failed, and timed out."""
+    for script in ("http-error:status=500", "silence:for=60s"):
+        request = _request(sandbox, script)
+        request.fallbacks.add().CopyFrom(ParseDict(target(sandbox.url, spare), Target()))
+        request.options.hedge_after.FromMilliseconds(20)
+        request.options.max_attempts = 1
+        request.timeouts.total.FromMilliseconds(500)
+        await _ended(stub.Chat(request))
+        await _ended(_read_all(stub.StreamChat(request)))
 
     assert await cycles() == []
 

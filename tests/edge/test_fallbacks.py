@@ -14,6 +14,7 @@ from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
 from tests.edge.loopback import free_port
 from tests.edge.reading import Failure, fail, failure_of, listen
+from tests.edge.scripted import target
 
 NOWHERE = "nowhere"
 BROKEN_TLS = "broken TLS"
@@ -23,19 +24,6 @@ BROKEN_TLS = "broken TLS"
 async def spare() -> AsyncIterator[Sandbox]:
     async with Sandbox() as running:
         yield running
-
-
-def target(
-    url: str, model: str, /, api: str = "openai_compatible", label: str = "spare", **more: Any
-) -> dict[str, Any]:
-    """A fallback as JSON clients write it."""
-    return {
-        "providerId": "custom-llm",
-        "credential": {"value": {"apiCompatibility": api, "baseUrl": f"{url}/v1"}},
-        "modelParameters": {"model.name": model},
-        "label": label,
-        **more,
-    }
 
 
 async def ask(

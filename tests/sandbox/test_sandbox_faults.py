@@ -72,6 +72,25 @@ async def test_flaky_fails_and_then_answers(client: Client, form: str, stream: b
         assert hear(form, raw, stream=stream).text == "Say hello, world!"
 
 
+async def test_uneven_is_late_and_breaks_off_in_its_shares(client: Client, form: str) -> None:
+    """Of four answers one is late, and one breaks off; evenly spread, and all of numbered words."""
+    loop = asyncio.get_running_loop()
+    late, texts = [], []
+    for _ in range(8):
+        began = loop.time()
+        try:
+            model = "uneven:n=3,word=w,percent=25,for=0.5s,cut=50,after=1"
+            async with client.post(form, model, stream=True) as response:
+                raw = await response.read()
+        except aiohttp.ClientPayloadError:
+            raw = b""
+        late.append(loop.time() - began >= 0.5)
+        texts.append(hear(form, raw, stream=True).text if raw else "")
+
+    assert [number for number, was in enumerate(late) if was][:2] == [3, 7]
+    assert texts == ["w1 w2 w3 ", ""] * 4
+
+
 async def test_the_counts_of_flaky_are_bounded(client: Client) -> None:
     """Many keys do not fill the memory: the oldest count is forgotten."""
     sandbox = Sandbox()
