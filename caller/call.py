@@ -110,9 +110,10 @@ class CallReport:
         rate_limits: the rate-limit headers of the last attempt.
         left_out: the optional fields that were not sent, since the endpoint is known to refuse them.
         adapted: what was changed in the request for the endpoint.
-        began: when this record was made, in `time.monotonic()`: `loop.time()` may be rounded to milliseconds.
+        began: when it began, in `time.monotonic()`: `loop.time()` may be rounded to milliseconds.
         waits: what was waited for the endpoint and the client, so far.
-        first_overhead: `overhead` as it was at the first output; None for none.
+        first_overhead: `overhead` as it was when the first output had left; None for none.
+        last_overhead: the same when the last output had left.
         ended: when it ended; None while it runs.
         outcome: how it ended.
         status: the name of the gRPC status that it means; empty while it runs.
@@ -150,6 +151,7 @@ class CallReport:
     began: float = field(default_factory=monotonic)
     waits: Waits = field(default_factory=Waits)
     first_overhead: float | None = None
+    last_overhead: float | None = None
     ended: float | None = None
     outcome: Outcome = Outcome.RUNNING
     status: str = ""

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from dataclasses import replace
+from time import monotonic
 from types import TracebackType
 from typing import Protocol, Self, TypeAlias
 
@@ -120,7 +121,7 @@ class Calls:
             )
             del prepared
             folder = Folder(self._max_answer_chars)
-            told = not sink.stream
+            outputs = 0
             async with (
                 self._admitted(report),
                 aclosing(running) as batches,
@@ -130,12 +131,14 @@ class Calls:
                     for event in events:
                         folder.feed(event)
                     if sink.stream:
-                        if not told and report.first_output is not None:
-                            told = True
-                            observed.first_output(report)
                         waiting = sink.events(events, folder)
                         if waiting is not None:
                             await waiting
+                        if report.outputs > outputs:
+                            if not outputs:
+                                observed.first_output(report)
+                            outputs = report.outputs
+                            report.last_overhead = monotonic() - report.began - report.waits.seconds  # own_time()
                 waiting = sink.completed(folder.completion())
                 if waiting is not None:
                     await waiting

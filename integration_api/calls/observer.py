@@ -16,7 +16,7 @@ class Observer(AttemptObserver, Protocol):
         ...
 
     def first_output(self, report: CallReport) -> None:
-        """The first output of a stream is about to leave."""
+        """The first output of a stream has left."""
         ...
 
     def ended(self, report: CallReport, error: BaseException | None) -> None:

@@ -42,14 +42,11 @@ class ChatService:
         self._max_attempts = settings.max_attempts
         self._max_answer = settings.max_answer_bytes
 
-    async def chat(self, request: ChatRequest, rpc: Rpc) -> pb.ChatResponse:
+    def chat(self, request: ChatRequest, rpc: Rpc) -> Awaitable[None]:
         """One whole answer."""
         report = rpc.new_report(request.request_id)
         sink = _WholeAnswer(rpc, report, self._max_answer)
-        running = self._calls.run(rpc, report, partial(self._read, request, rpc), sink)
-        del request  # the call lets go of it once it is read
-        await running
-        return sink.response
+        return self._calls.run(rpc, report, partial(self._read, request, rpc), sink)
 
     def stream_chat(self, request: ChatRequest, rpc: Rpc) -> Awaitable[None]:
         """The same answer, as it comes. Nothing leaves before the first output or the good end."""
@@ -112,7 +109,7 @@ class ChatService:
 
 
 class _WholeAnswer:
-    """Makes the one answer of Chat."""
+    """Writes the one answer of Chat."""
 
     stream = False
 
@@ -120,16 +117,16 @@ class _WholeAnswer:
         self._rpc = rpc
         self._report = report
         self._max_bytes = max_bytes
-        self.response = pb.ChatResponse()
 
     def events(self, events: Sequence[Event], folder: Folder) -> None:
         """A whole answer is told at its end."""
 
-    def completed(self, completion: Completion) -> None:
+    def completed(self, completion: Completion) -> Awaitable[None]:
         """The answer and its trailers."""
         self._rpc.set_trailers(self._report)
-        self.response = v1_response.chat_response(completion, self._report, _now())
-        self._report.count_frame(_bounded(self.response, self._max_bytes))
+        response = v1_response.chat_response(completion, self._report, _now())
+        _bounded(response, self._max_bytes)
+        return self._rpc.write(response)
 
 
 class _Frames:
@@ -175,12 +172,11 @@ def _now() -> float:
     return asyncio.get_running_loop().time()
 
 
-def _bounded(response: pb.ChatResponse, max_bytes: int) -> int:
-    """The size of an answer, encoded; one that gRPC clients would refuse is refused here."""
+def _bounded(response: pb.ChatResponse, max_bytes: int) -> None:
+    """Refuse an answer whose encoded size gRPC clients would refuse."""
     size = response.ByteSize()
     if size > max_bytes:
         raise ResponseTooLarge(
             f"the answer is larger than the server's max_answer_bytes ({max_bytes}); "
             "ask for less, or raise it together with the client's own limit"
         )
-    return size

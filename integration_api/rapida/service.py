@@ -34,7 +34,7 @@ from integration_api.settings import Settings
 NAME = "integration_api.UnifiedProviderService"
 
 _Request = TypeVar("_Request", pb.ChatRequest, pb.EmbeddingRequest, pb.RerankingRequest, pb.VerifyCredentialRequest)
-_Method: TypeAlias = Callable[[_Request, Rpc], Awaitable[Frame]]
+_Method: TypeAlias = Callable[[_Request, Rpc], Awaitable[Frame | None]]
 
 
 class UnifiedProviderService:
@@ -107,7 +107,7 @@ class UnifiedProviderService:
         if upstream is None:
             return method
 
-        async def here_or_there(request: _Request, rpc: Rpc) -> Frame:
+        async def here_or_there(request: _Request, rpc: Rpc) -> Frame | None:
             if not self._calls.elsewhere(request.providerName):
                 return await method(request, rpc)
             _remember_origin(rpc)
@@ -117,7 +117,7 @@ class UnifiedProviderService:
 
         return here_or_there
 
-    async def chat(self, request: pb.ChatRequest, rpc: Rpc) -> pb.ChatResponse:
+    async def chat(self, request: pb.ChatRequest, rpc: Rpc) -> None:
         """One whole answer."""
         _remember_origin(rpc)
         report = rpc.new_report(request.requestId)
@@ -125,7 +125,6 @@ class UnifiedProviderService:
         running = self._calls.calls.run(rpc, report, partial(self._calls.chat, request, report), sink)
         del request  # the call lets go of it once it is read
         await running
-        return sink.response
 
     def chat_failed(self, error: CallerError, raw: bytes, rpc: Rpc) -> pb.ChatResponse:
         """The answer that says why there is none."""
@@ -188,7 +187,7 @@ class UnifiedProviderService:
 
 
 class _WholeAnswer:
-    """Makes the one answer of Chat."""
+    """Writes the one answer of Chat."""
 
     stream = False
 
@@ -197,17 +196,17 @@ class _WholeAnswer:
         self._rpc = rpc
         self._report = report
         self._calls = calls
-        self.response = pb.ChatResponse()
 
     def events(self, events: Sequence[Event], folder: Folder) -> None:
         """A whole answer is told at its end."""
 
-    def completed(self, completion: Completion) -> None:
+    def completed(self, completion: Completion) -> Awaitable[None]:
         """The answer and its trailers."""
         self._rpc.set_trailers(self._report)
         found = self._calls.measured(self._request_id or self._report.request_id, self._report, completion.usage)
-        self.response = unified_response.chat_response(self._request_id, completion, found)
-        self._report.count_frame(self._calls.bounded(self.response))
+        response = unified_response.chat_response(self._request_id, completion, found)
+        self._calls.bounded(response)
+        return self._rpc.write(response)
 
 
 def _report(rpc: Rpc) -> CallReport:

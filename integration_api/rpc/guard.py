@@ -140,7 +140,8 @@ class Guard:
                 message = parsed(request, raw)
                 del raw
                 answer = await handler(message, rpc)
-                await rpc.write(_NOTHING if answer is None else answer)
+                if not rpc.output_started:  # else the handler wrote it
+                    await rpc.write(_NOTHING if answer is None else answer)
             finally:
                 del self._running[task]
 

@@ -8,11 +8,12 @@ since C-core takes what comes (grpcio 1.85.3: 40 waiting messages of 15 MB are 6
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import monotonic
 
 import grpc
 
 from caller.errors import CallerError, ClientTimeout, RequestInvalid, ServiceOverloaded
-from integration_api.rpc.rpc import Rpc
+from integration_api.rpc.rpc import Rpc, waited
 from integration_api.rpc.shares import Shares
 
 
@@ -75,7 +76,9 @@ class Receiver:
         self._reading[rpc] = None
         rpc.timer.arm(self._clock() + self._seconds, self._late)
         try:
+            begun = monotonic()
             raw = await rpc.context.read()
+            rpc.waited += waited(monotonic() - begun, 0 if raw is grpc.aio.EOF else len(raw))
         finally:
             if self._reading.pop(rpc, rpc) is None:  # else it gave way
                 self._shares.give_back(client)

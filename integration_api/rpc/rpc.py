@@ -7,11 +7,12 @@ import asyncio
 import math
 import os
 import re
+from time import monotonic
 from typing import Protocol, TypeAlias
 
 import grpc
 
-from caller.call import CallReport
+from caller.call import CallReport, Waits
 from caller.deadline import DeadlineTimer
 from caller.errors import (
     CallerError,
@@ -23,8 +24,11 @@ from caller.errors import (
 )
 from integration_api.rpc.shares import Shares
 
-# A write that took longer waited for its client to read: what gRPC needs itself is less.
+# What passes between us and a client takes its time where the client, or the way to it, does not take or give more: on
+# a busy machine gRPC itself needs milliseconds for it, too. So much fits into what HTTP/2 and TCP let pass at once.
+_FREE_BYTES = 32 * 1024
 _PROMPT = 0.002
+_PROMPT_WHERE_FREE = 0.25
 # Frames up to this size are not counted among what waits to be read: few bytes, and most of all frames.
 _UNCOUNTED_BYTES = 64 * 1024
 _REQUEST_ID_KEY = "x-request-id"
@@ -42,6 +46,12 @@ class Frame(Protocol):
         ...
 
 
+def waited(took: float, size: int) -> float:
+    """The seconds that a write or read was waiting for the client, of those that it took; `size`: bytes of the call
+    that went that way by now."""
+    return took if took > _PROMPT and (size > _FREE_BYTES or took > _PROMPT_WHERE_FREE) else 0.0
+
+
 class ClientGoneError(Exception):
     """The client hung up or reset the stream while a frame was written to it."""
 
@@ -53,12 +63,14 @@ class Rpc:
 
     `writing` is the size of the frame that was given to gRPC and has not left it, of which `counted` bytes are counted
     in `unread`, and `left_behind` that the call ended in front of it; `output_started` turns True with the first frame;
-    `deadline` is the end of the call's total time, in `loop.time()`; `report` is the record of the call that it makes,
-    once it makes one; `cutting` turns True when this instance stops and waits no longer."""
+    `waited` is in seconds, for the client to send its request; `deadline` is the end of the call's total time, in
+    `loop.time()`; `report` is the record of the call that it makes, once it makes one; `cutting` turns True when this
+    instance stops and waits no longer."""
 
     __slots__ = (
         "_clock",
         "_write_timeout",
+        "began",
         "client",
         "context",
         "counted",
@@ -76,6 +88,7 @@ class Rpc:
         "started",
         "timer",
         "unread",
+        "waited",
         "writing",
     )
 
@@ -103,6 +116,8 @@ class Rpc:
         self.unread = unread
         self._clock = asyncio.get_running_loop().time
         self.started = self._clock()
+        self.began = monotonic()
+        self.waited = 0.0
         self.deadline = math.inf
         self.report: CallReport | None = None
         self.timer = timer
@@ -131,6 +146,8 @@ class Rpc:
             method=self.method,
             request_id=self.name(request_id),
             client=self.client,
+            began=self.began,
+            waits=Waits(self.waited),
         )
         return self.report
 
@@ -179,8 +196,7 @@ class Rpc:
             if report is not None and report.ended is None:
                 report.frames += 1
                 report.sent_bytes += size
-                if took > _PROMPT:
-                    report.waits.seconds += took
+                report.waits.seconds += waited(took, report.sent_bytes)
         self.output_started = True
         self.timer.disarm()
         self.writing = 0

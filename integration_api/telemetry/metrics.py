@@ -188,10 +188,10 @@ class Metrics(Observer):
             gaps > 0
             and report.outcome is Outcome.COMPLETED
             and report.ended is not None
-            and report.overhead is not None
+            and report.last_overhead is not None
         ):
             method.between.observe((report.ended - report.first_output) / gaps)
-            method.added_between.observe((report.overhead - report.first_overhead) / gaps)
+            method.added_between.observe((report.last_overhead - report.first_overhead) / gaps)
 
     def _target(self, report: CallReport) -> tuple[str, str, str, str]:
         """Provider, API shape, endpoint and model; empty for a call that was refused before all was known of it."""

@@ -173,7 +173,7 @@ class Torrent(Handmade):
     def __init__(self, size: int = 4096, patience: float = 0.15) -> None:
         super().__init__(self._pour)
         self._token = token("x" * size)
-        self._patience = patience
+        self.patience = patience
         self.stuck = asyncio.Event()
 
     async def _pour(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: int) -> None:
@@ -186,7 +186,7 @@ class Torrent(Handmade):
                 writer.write(self._token)
                 drained = asyncio.ensure_future(writer.drain())
                 done, _pending = await asyncio.wait(
-                    {drained, gone}, timeout=self._patience, return_when=asyncio.FIRST_COMPLETED
+                    {drained, gone}, timeout=self.patience, return_when=asyncio.FIRST_COMPLETED
                 )
                 if not done:
                     self.stuck.set()

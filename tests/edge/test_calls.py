@@ -115,7 +115,16 @@ FACES: dict[str, Face] = {
 # Fields that no two calls share: that they are there is what is compared. All others have to be equal.
 OWN = ("started", "ended", "deadline", "endpoint_request_id", "began", "waits", "overhead")
 # What is known of streams only, the name of the RPC, and what its frames are.
-OF_THE_FACE = ("first_output", "first_overhead", "outputs", "service", "method", "frames", "sent_bytes")
+OF_THE_FACE = (
+    "first_output",
+    "first_overhead",
+    "last_overhead",
+    "outputs",
+    "service",
+    "method",
+    "frames",
+    "sent_bytes",
+)
 
 
 def comparable(record: CallReport) -> dict[str, object]:

@@ -47,13 +47,17 @@ if TYPE_CHECKING:
 OUT_OF_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE})
 
 
+# A request's body of so many bytes waits for its endpoint to read; smaller ones fit into the socket.
+_LARGE_BODY: Final = 64 * 1024
+
+
 class EndpointRequest(ClientRequest):
     """A request that tells its connection when it begins and when it has been written."""
 
     async def send(self, conn: Connection) -> ClientResponse:
         protocol = conn.protocol
         if isinstance(protocol, EndpointProtocol):
-            protocol.begin()
+            protocol.begin(CURRENT.get() or Exchange())
         response = await super().send(conn)
         if not self._body and isinstance(protocol, EndpointProtocol):
             protocol.note_written()
@@ -62,9 +66,11 @@ class EndpointRequest(ClientRequest):
     async def write_bytes(
         self, writer: AbstractStreamWriter, conn: Connection, content_length: int | None = None
     ) -> None:
+        begun = monotonic()
         await super().write_bytes(writer, conn, content_length)
         if isinstance(conn.protocol, EndpointProtocol):
-            conn.protocol.note_written()
+            large = (content_length or 0) > _LARGE_BODY
+            conn.protocol.note_written(monotonic() - begun if large else 0.0)
 
 
 class EndpointConnector(TCPConnector):
@@ -109,7 +115,11 @@ class EndpointConnector(TCPConnector):
         protocol = self._idle.take(key)
         if protocol is None:
             self._check(req)
-            protocol = await self._connected(req, traces, timeout, exchange)
+            begun = monotonic()
+            try:
+                protocol = await self._connected(req, traces, timeout, exchange)
+            finally:
+                exchange.blocked += monotonic() - begun
         else:
             exchange.reused = True
             if req.proxy:

@@ -6,6 +6,7 @@ it, so it also names the host that a socket is for. Nothing is remembered betwee
 
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Final
 
 
@@ -17,7 +18,9 @@ class Exchange:
     rest: `host`, which the running attempt is for, `attempted`, the addresses tried for it in their order,
     `reused`, whether the connection was a kept one, `opened`, whether one was made, and `resolved`, when the host's
     addresses were there, in `time.monotonic()`; 0 for no lookup. `ahead`: no request follows, the connection is for
-    later ones.
+    later ones. `blocked` are the seconds in which a connection was made or the endpoint did not take the request. The
+    connection's own are, in `time.monotonic()`, `written`, when the request had left, 0 before, and `arrived`, when
+    something last came of the endpoint.
     """
 
     client: str = ""
@@ -28,6 +31,16 @@ class Exchange:
     opened: bool = False
     resolved: float = 0.0
     ahead: bool = False
+    blocked: float = 0.0
+    written: float = 0.0
+    arrived: float = 0.0
+
+    def waited(self, answered: bool) -> float:
+        """Seconds that were waited for the endpoint up to the head of its answer, or up to now where none came."""
+        if not self.written:
+            return self.blocked
+        end = self.arrived if answered else monotonic()
+        return self.blocked + max(0.0, end - self.written)
 
 
 _NOBODY: Final = Exchange()

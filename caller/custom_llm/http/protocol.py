@@ -26,6 +26,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawResponseMessage
 from aiohttp.streams import StreamReader
 
+from caller.custom_llm.http.exchange import Exchange
+
 if TYPE_CHECKING:
     from aiohttp.http_parser import HttpResponseParser
 
@@ -82,6 +84,7 @@ class EndpointProtocol(ResponseHandler):
         self.connected_at = self.made_at = (
             time.monotonic()
         )  # asyncio asks for its protocol when the socket is connected
+        self._exchange = Exchange()
         self._written = False
         self._answered = False
         self._on_gone: Callable[[], None] | None = None
@@ -91,16 +94,20 @@ class EndpointProtocol(ResponseHandler):
 
     # -- one request -----------------------------------------------------------------------------------------------
 
-    def begin(self) -> None:
-        """A request is about to be sent: what comes next is a head."""
+    def begin(self, exchange: Exchange) -> None:
+        """A request is about to be sent: what comes next is a head. `exchange` is noted when what left and came."""
+        self._exchange = exchange
         self._written = self._answered = False
         parser = cast("_Parser", self._parser)
         self._parser = cast("HttpResponseParser", _Head(self, parser))
 
-    def note_written(self) -> None:
+    def note_written(self, blocked: float = 0.0) -> None:
         """The request has left us. Its answer's first packet shall not wait for our delayed ACK: an endpoint with
-        Nagle's algorithm on writes the second behind it. The option does not stick, so it is set each time."""
+        Nagle's algorithm on writes the second behind it. The option does not stick, so it is set each time.
+        `blocked`: seconds in which the endpoint did not take it."""
         self._written = True
+        self._exchange.blocked += blocked
+        self._exchange.written = time.monotonic()
         if self._socket is None or _QUICKACK is None:
             return
         try:
@@ -224,7 +231,13 @@ class EndpointProtocol(ResponseHandler):
         if self._socket is not None:
             _probe(self._socket)
 
+    def data_received(self, data: bytes) -> None:
+        if data:  # aiohttp calls it with nothing where a reader has taken what there was
+            self._exchange.arrived = time.monotonic()
+        super().data_received(data)
+
     def connection_lost(self, exc: BaseException | None) -> None:
+        self._exchange.arrived = time.monotonic()
         self._gone()
         self._socket = self._poll = None
         super().connection_lost(exc)

@@ -105,36 +105,39 @@ class Response:
 
     __slots__ = (
         "_complete",
+        "_exchange",
         "_inflater",
         "_pieces",
         "_response",
         "_room",
         "_transport",
-        "_unreadable",
         "_waits",
-        "reused",
         "turn",
     )
 
     def __init__(
-        self, transport: "Transport", response: aiohttp.ClientResponse, reused: bool, max_bytes: int, waits: Waits
+        self, transport: "Transport", response: aiohttp.ClientResponse, exchange: Exchange, max_bytes: int, waits: Waits
     ) -> None:
         self._transport = transport
         self._waits = waits
+        self._exchange = exchange
         self._response = response
         self._complete = False
         self._room = max_bytes
         self._pieces: Iterator[bytes] | None = None  # of what was read and is more than one turn's
         self.turn = TurnBudget()
         self._inflater: Inflater | None = None
-        self._unreadable: ProtocolError | None = None
         encoding = response.headers.get("Content-Encoding", "").strip().lower()
         if encoding not in _PLAIN_ENCODINGS:
             try:
                 self._inflater = Inflater(encoding, max_bytes, self.turn)
             except ProtocolError as error:
-                self._unreadable = error  # the status may say enough
-        self.reused = reused
+                self._pieces = _unreadable(error)  # once it is read: the status may say enough
+
+    @property
+    def reused(self) -> bool:
+        """Whether its connection was a kept one."""
+        return self._exchange.reused
 
     @property
     def status(self) -> int:
@@ -152,23 +155,20 @@ class Response:
             ProtocolError: it is compressed in a way that was not asked for.
             ResponseTooLarge: past the bound.
         """
-        if self._unreadable is not None:
-            raise self._unreadable
         while True:
-            if self._pieces is not None:
-                await asyncio.sleep(0)  # what waits for no socket would run for as long as there is something
-                piece = next(self._pieces, b"")
-                if piece:
-                    self.turn.given = len(piece)
-                    return piece
-                self._pieces = None
+            if self._pieces is not None and (piece := await self._piece(self._pieces)):
+                return piece
             asked = time.monotonic()
             try:
                 chunk = await self._response.content.readany()
             except THEIRS as error:
                 chunk = self._before_loss(error)
-            finally:
+            except asyncio.CancelledError:
                 self._waits.seconds += time.monotonic() - asked
+                raise
+            arrived = self._exchange.arrived
+            if arrived > asked:  # else it was here before it was asked for
+                self._waits.seconds += arrived - asked
             if not chunk:
                 return self._ended()
             size = len(chunk)
@@ -182,6 +182,16 @@ class Response:
             else:
                 self.turn.given = size
                 return chunk
+
+    async def _piece(self, pieces: Iterator[bytes]) -> bytes:
+        """The next piece of what was read already; empty when there is none left."""
+        await asyncio.sleep(0)  # what waits for no socket would run for as long as there is something
+        piece = next(pieces, b"")
+        if piece:
+            self.turn.given = len(piece)
+        else:
+            self._pieces = None
+        return piece
 
     def _ended(self) -> bytes:
         if self._inflater is not None and not self._complete:
@@ -265,7 +275,7 @@ class Transport:
         exchange = Exchange(client, self._partitions.of(client, request.headers, request.url))
         token = CURRENT.set(exchange)
         waits = waits or Waits()
-        asked = time.monotonic()
+        answered = False
         try:
             response = await self._session.request(
                 request.method,
@@ -276,19 +286,20 @@ class Transport:
                 proxy=self._proxy,
                 timeout=aiohttp.ClientTimeout(total=None, connect=connect_timeout),
             )
+            answered = True
         except THEIRS as error:
             raise self.counts.noted(
                 translated(error, request.url, connect_timeout, reused=exchange.reused, proxied=self._proxy is not None)
             ) from error.with_traceback(None)
         finally:
             CURRENT.reset(token)
-            waits.seconds += time.monotonic() - asked
+            waits.seconds += exchange.waited(answered)
             self.counts.opened += exchange.opened
             self.counts.reused += exchange.reused
         if self._proxy is not None and response.status == PROXY_AUTHENTICATION:
             response.close()
             raise proxy_refusal(response.status, request.url)
-        return Response(self, response, exchange.reused, self._settings.max_body_bytes, waits)
+        return Response(self, response, exchange, self._settings.max_body_bytes, waits)
 
     async def open_ahead(
         self, like: HttpRequest, connect_timeout: float, client: str, number: int
@@ -348,6 +359,11 @@ class Transport:
             task.cancel()
         await asyncio.gather(*self._drains, return_exceptions=True)
         await self._session.close()
+
+
+def _unreadable(error: ProtocolError) -> Iterator[bytes]:
+    raise error
+    yield b""
 
 
 def _sendable(body: bytes) -> bytes | io.BytesIO | None:
