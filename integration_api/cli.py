@@ -12,7 +12,18 @@ import click
 _COMMANDS = MappingProxyType(
     {
         name: f"integration_api.commands.{name}"
-        for name in ("serve", "sandbox", "chat", "providers", "token", "demo", "health")
+        for name in (
+            "serve",
+            "sandbox",
+            "chat",
+            "check",
+            "verify",
+            "models",
+            "providers",
+            "token",
+            "demo",
+            "health",
+        )
     }
 )
 

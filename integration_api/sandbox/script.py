@@ -86,13 +86,13 @@ _CODE = Option("code", Kind.TEXT, "", "the error's code in the body")
 _RETRY = Option("retry", Kind.DURATION, "0", "Retry-After, in seconds; 0: no header")
 
 _ROWS: Final = (
-    Entry("echo", "says the last user text back, word by word", "echo:gap=20ms", (_GAP,)),
     Entry(
         "assistant",
         "a good model: calls the first tool on offer, answers with its result, fills in a schema, keeps to a limit, and"
         " says back all else",
         "assistant",
     ),
+    Entry("echo", "says the last user text back, word by word", "echo:gap=20ms", (_GAP,)),
     Entry(
         "tokens",
         "N tokens with a gap between them",

@@ -55,7 +55,7 @@ async def test_gemini_is_there_under_its_stable_version_too(client: Client) -> N
     async with client.session.post(url.replace("generateContent", "explain"), json=body) as response:
         assert (await response.json())["error"]["status"] == "NOT_FOUND"
     async with client.session.get(f"{client.sandbox.url}/v1/models", headers={"x-goog-api-key": "k"}) as response:
-        assert (await response.json())["models"][0]["name"] == "models/echo"
+        assert (await response.json())["models"][0]["name"] == "models/assistant"
 
 
 @pytest.mark.parametrize(

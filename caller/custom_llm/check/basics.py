@@ -42,7 +42,7 @@ _PLACEHOLDERS: Final = ("your_api_key", "your-api-key", "<key>", "<your", "…",
 async def credential(session: Session) -> Finding:
     """What was given, as far as it can be judged without a request."""
     headers = session.credential.headers
-    said = f"{session.api.value}, {len(headers)} headers"
+    said = f"{session.api.value}, {len(headers)} {'header' if len(headers) == 1 else 'headers'}"
     values = {name.lower(): value for name, value in headers.items() if name.lower() in KEY_HEADERS}
     if any(word in value.lower() for value in values.values() for word in _PLACEHOLDERS):
         return failed(f"{said}; the key is a placeholder", "put the real key in its place")
@@ -80,7 +80,18 @@ async def reach(session: Session) -> Finding:
     chat = await session.chat() if answer.status == 404 else None
     if answer.status == 404 and "path" not in session.asked and (chat is None or chat.error is not None):
         return warned(f"{answer.url} answered, with 404", "see `path`", took=answer.took)
-    return passed(f"{answer.url} answered: HTTP {answer.status}", took=answer.took)
+    took = answer.took + (0.0 if session.opened is None else session.opened.total)
+    return passed(f"{answer.url} answered: HTTP {answer.status}{_times(session, answer)}", took=took)
+
+
+def _times(session: Session, answer: Answer) -> str:
+    """What each step to the first answer took."""
+    opened = session.opened
+    if opened is None:
+        return ""
+    tls = [("TLS", opened.tls)] if session.credential.base_url.lower().startswith("https://") else []
+    steps = [("DNS", opened.resolve), ("TCP", opened.connect), *tls, ("HTTP", answer.took)]
+    return f" ({', '.join(f'{name} {seconds * 1000:.0f} ms' for name, seconds in steps)})"
 
 
 def _said(error: CallerError | None) -> str:
@@ -99,13 +110,16 @@ async def models(session: Session) -> Finding:
         return skipped("see `auth`") if "auth" in session.asked else failed_with(error)
     # Many good endpoints have no model list: only a chat tells whether they work.
     chat = await session.chat()
-    if chat is not None and chat.error is not None and "path" in session.asked and blamed(chat.error) == "path":
+    if "path" in session.asked and blamed(error if chat is None else chat.error or error) == "path" and not _good(chat):
         return skipped("see `path`")
-    known = chat is not None and chat.error is None
     return warned(
         error.message,
-        "nothing: the chat works; take names of models from the provider's own pages" if known else _NO_MODEL,
+        "nothing: the chat works; take names of models from the provider's own pages" if _good(chat) else _NO_MODEL,
     )
+
+
+def _good(answer: Answer | None) -> bool:
+    return answer is not None and answer.error is None
 
 
 async def _listing(session: Session, listed: Listed) -> Finding:
@@ -166,7 +180,7 @@ async def tls(session: Session) -> Finding:
     """The endpoint's certificate is trusted."""
     error = await unreached(session)
     if error is not None and blamed(error) == "tls":
-        return failed_with(error)
+        return failed(error.message, f"{remedy_of(error)}; write http:// where the endpoint has no TLS")
     if not session.credential.base_url.lower().startswith("https://"):
         return skipped("the URL is http://: nothing is encrypted")
     if error is not None:
@@ -185,10 +199,11 @@ async def path(session: Session) -> Finding:
     if blamed(error) != "path":
         return skipped("the answer does not tell")
     found = await urls.working(session) if "path" in session.asked else ""
-    remedy = f"use the base URL {found}" if found else remedy_of(error)
+    if found:
+        return failed(error.message, f"use the base URL {found}")
     if answer is None:
-        return warned(error.message, remedy if found else f"{remedy}; {_NO_MODEL}")
-    return failed(error.message, remedy)
+        return warned(error.message, f"{remedy_of(error)}; {_NO_MODEL}")
+    return failed(error.message, remedy_of(error))
 
 
 async def auth(session: Session) -> Finding:

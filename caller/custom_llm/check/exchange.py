@@ -20,6 +20,7 @@ from caller.deadline import DeadlineTimer
 from caller.errors import CallerError, LostReusedConnection, ResponseTooLarge, TotalTimeout
 from caller.fold import Folder
 from caller.target import Timeouts
+from caller.warming import ConnectionTimes
 
 # What a model that was asked for a few words may say.
 MAX_PROBE_BYTES = 1 << 20
@@ -94,6 +95,13 @@ class Exchanges:
     def shown(self, text: str, most: int) -> str:
         """The beginning of what an endpoint said, without our secrets."""
         return self.redacted(text[:_MOST_READ])[:most].strip()
+
+    async def connect(self, like: HttpRequest) -> ConnectionTimes | CallerError | None:
+        """What opening a connection for such a request took, or failed with; None: one is kept. Nothing is sent."""
+        try:
+            return await self._transport.open_ahead(like, self._timeouts.connect, self._report.client, 1)
+        except CallerError as error:
+            return self._shown(error)
 
     async def get(self, request: HttpRequest, *, apart: str = "") -> Answer:
         """The body of an answer, as it is. `apart` names a connection of its own."""

@@ -86,7 +86,8 @@ async def parameters(session: Session) -> Finding:
             f"the limit of {probes.FEW_TOKENS} tokens was ignored: {len(answer.text)} characters came",
             "try the other name: max_completion_tokens, or max_tokens",
         )
-    return passed(f"temperature is taken, {probes.FEW_TOKENS} tokens are {'the limit' if cut else 'not passed'}")
+    limit = f"the answer ends at {probes.FEW_TOKENS} tokens" if cut else f"no more than {probes.FEW_TOKENS} tokens came"
+    return passed(f"temperature is taken, {limit}")
 
 
 def _refused(error: CallerError, remedy: str) -> Finding:

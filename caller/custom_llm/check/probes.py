@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from caller.credentials import ApiCompatibility
 from caller.json_types import JsonObject, JsonValue
 from caller.messages import ImagePart, Message, TextPart, ToolDefinition, ToolMessage, UserMessage
 
@@ -64,6 +65,32 @@ STRUCTURED: Final = Probe(
     },
 )
 UNICODE: Final = Probe(_asked(f"Repeat exactly, and say nothing else: {LETTERS}"))
+
+
+# Words in the names of models that do not chat.
+_OTHER_MODELS: Final = (
+    "embed",
+    "whisper",
+    "tts",
+    "rerank",
+    "dall-e",
+    "moderation",
+    "image",
+    "transcribe",
+    "guard",
+    "ocr",
+)
+
+
+def limit_name(api: ApiCompatibility) -> str:
+    """The parameter that limits an answer. OpenAI's own API refuses the older name for its newer models."""
+    openai = api is ApiCompatibility.OPENAI_CHAT_COMPLETIONS
+    return "model.max_completion_tokens" if openai else "model.max_tokens"
+
+
+def chats(name: str) -> bool:
+    """Whether a model of this name is likely to chat."""
+    return bool(name) and not any(word in name.lower() for word in _OTHER_MODELS)
 
 
 def with_result(answered: Message, call_id: str) -> Probe:

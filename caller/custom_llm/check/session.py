@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from caller.call import Model
 from caller.credentials import ApiCompatibility, Credential
 from caller.custom_llm.adapter import Adapter, HttpRequest, ResolvedCall
+from caller.custom_llm.base_url import without_query
 from caller.custom_llm.check import probes
 from caller.custom_llm.check.exchange import Answer, Exchanges
 from caller.custom_llm.check.probes import Probe
@@ -17,11 +18,10 @@ from caller.errors import CallerError, EndpointRejected, NotSupportedByApi
 from caller.json_types import JsonValue
 from caller.parameters import merge_parameters
 from caller.target import Target
+from caller.warming import ConnectionTimes
 
 MAX_PAGES = 50
 MAX_MODELS = 10_000
-# Words in the names of models that do not chat.
-_OTHER_MODELS = ("embed", "whisper", "tts", "rerank", "dall-e", "moderation", "image", "transcribe", "guard", "ocr")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,7 @@ class Session:
         self.credential = credential
         self.asked = asked
         self.picked = False
+        self.opened: ConnectionTimes | None = None  # what opening the first connection took
         self._target = target
         self._demands = demands
         self._known = known
@@ -85,8 +86,7 @@ class Session:
             self._model = given if isinstance(given, str) else ""
             if not self._model and self._picks:
                 names = [model.id for model in (await self.models()).models if model.id]
-                chatty = [name for name in names if not any(word in name.lower() for word in _OTHER_MODELS)]
-                self._model = next(iter(chatty or names), "")
+                self._model = next(iter([*filter(probes.chats, names), *names]), "")
                 self.picked = bool(self._model)
         return self._model
 
@@ -150,7 +150,7 @@ class Session:
         parameters: dict[str, JsonValue] = {**self._target.parameters, "model.name": await self.model()}
         parameters |= probe.parameters
         if self._limited is not False:
-            parameters[self._limit] = probe.limit
+            parameters[probes.limit_name(self.api)] = probe.limit
         return ResolvedCall(
             credential=self.credential,
             parameters=merge_parameters(parameters),
@@ -159,12 +159,6 @@ class Session:
             demands={**self._known, **self._demands.known(self._memory_key()), **self._lessons},
         )
 
-    @property
-    def _limit(self) -> str:
-        """OpenAI's own API refuses the older name for its newer models."""
-        openai = self.api is ApiCompatibility.OPENAI_CHAT_COMPLETIONS
-        return "model.max_completion_tokens" if openai else "model.max_tokens"
-
     def _memory_key(self) -> bytes:
         return self._demands.key(self.credential, self._model or "")
 
@@ -172,6 +166,11 @@ class Session:
         if self.credential.exact_url:
             text = "exactUrl names the chat operation only: the model list's URL is not known"
             return Listed(error=NotSupportedByApi(text))
+        request = self.adapter.models_request(self.credential, "")
+        opened = await self.exchanges.connect(request)
+        if isinstance(opened, CallerError):
+            return Listed(error=opened, answer=Answer(without_query(request.url), error=opened))
+        self.opened = opened
         return await listed(self.exchanges, self.adapter, self.credential)
 
     def wrong_key(self, value: str) -> Credential | None:

@@ -11,11 +11,11 @@ from caller.credentials import ApiCompatibility, Credential
 from caller.custom_llm.check.session import Session, listed
 from caller.errors import EndpointForbidden, EndpointUnauthenticated
 
-# Roots of APIs, the common ones first: vLLM and most, OpenRouter, Azure and Groq, Gemini's compatible one.
-_ROOTS: Final = ("/v1", "/api/v1", "/openai/v1", "/v1beta/openai", "/api")
+# Roots of APIs, the common ones first: vLLM and most, OpenRouter, Azure and Groq.
+_ROOTS: Final = ("/v1", "/api/v1", "/openai/v1")
 _GEMINI_ROOTS: Final = ("/v1beta", "/api/v1beta", "/v1")
 _ENDING: Final = re.compile(r"/(?:v\d[a-z0-9]*(?:/openai)?|api|openai)(?:/.*)?$", re.IGNORECASE)
-_MOST: Final = 5
+_MOST: Final = 6
 
 
 def other_roots(base_url: str, api: ApiCompatibility) -> tuple[str, ...]:
@@ -24,7 +24,7 @@ def other_roots(base_url: str, api: ApiCompatibility) -> tuple[str, ...]:
     path = parts.path.rstrip("/")
     before = _ENDING.sub("", path)
     roots = _GEMINI_ROOTS if api is ApiCompatibility.GEMINI_GENERATE_CONTENT else _ROOTS
-    paths = [f"{path}/v1", *(before + root for root in roots), *(roots if before else ())]
+    paths = [path + roots[0], *(each for root in roots for each in (before + root, root))]
     return tuple(dict.fromkeys(_with(parts, each) for each in paths if each != path))[:_MOST]
 
 
