@@ -129,10 +129,21 @@ async def test_what_the_endpoint_announces_is_its_connections_time() -> None:
     """Of the one that came with the announcement, and of those behind it."""
     pool, _ = await filled(PoolLimits())
     pool.put(key(), Kept(), announced=0.0)
-    pool.put(key("other"), Kept())
+    pool.put(key(partition=b"other"), Kept())
 
     assert pool.take(key()) is None
-    assert pool.take(key("other")) is None
+    assert pool.take(key(partition=b"other")) is None
+
+
+async def test_one_clients_losses_teach_nobody_else() -> None:
+    """It may provoke them; its own connections are kept for less."""
+    pool, _ = await filled(PoolLimits(idle_seconds=90.0))
+    pool.put(key("a"), Kept(), announced=0.0)
+    pool.put(key("b"), Kept())
+
+    assert not pool.keeps(key("a"))
+    assert pool.keeps(key("b"))
+    assert pool.take(key("b")) is not None
 
 
 async def test_a_loss_takes_the_others_of_its_kind_along() -> None:

@@ -1,6 +1,7 @@
 """How long a connection to an endpoint may be idle: the operator's bound, and less where the endpoint wants less.
 
-Rule: numbers only; what an origin is, and what a connection is, is the pool's business. Three things teach less:
+Rule: numbers only; what an origin is (an endpoint, as one client meets it), and what a connection is, is the pool's
+business. Three things teach less:
 
 * what the endpoint announces (`Keep-Alive: timeout=5`) holds for it until it announces something else;
 * a kept connection that was lost when it was used again: it may have been dead for a while, so a quarter is taken off;
