@@ -141,7 +141,7 @@ class CallerError(Exception):
         usage: Usage | None = None,
     ) -> None:
         self.parts: Sequence[str | Said] = (message,) if isinstance(message, str) else message
-        super().__init__(_composed(self.parts, _as_it_is))
+        super().__init__(clipped(message) if isinstance(message, str) else _composed(message, _as_it_is))
         self.violations = tuple(violations)
         self.http_status = http_status
         self._said = endpoint_code, endpoint_request_id

@@ -62,7 +62,8 @@ class QueuedWriter:
                 return
             self._waiting.append(line)
             self._waiting_bytes += len(line)
-            self._changed.notify_all()
+            if len(self._waiting) == 1:  # else it is awake, or will look by itself
+                self._changed.notify_all()
 
     def flush(self) -> None:
         """Nothing: a line is on its way once it is taken."""

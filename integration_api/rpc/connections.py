@@ -22,10 +22,11 @@ import structlog
 _MOST_UNREAD = 64
 _MOST_UNREAD_BYTES = 16 * 1024 * 1024
 # Calls that a client resets in the moment in which it makes them, on one connection, and in which time. A client that
-# changes its mind about a hundred calls a second, each within a tenth of a second, is none.
+# changes its mind about a hundred calls a second, each within a tenth of a second, is none. The time is short, since
+# thousands of further ones have come once the first are counted.
 EARLY_SECONDS = 0.1
-_MOST_RESETS = 1_000
-_RESET_SECONDS = 10.0
+_MOST_RESETS = 250
+_RESET_SECONDS = 2.5
 _DESCRIPTORS = Path("/dev/fd")
 
 

@@ -7,6 +7,8 @@ The traps of grpc.aio that it closes (grpcio 1.85.3):
 * a client that is gone shows as CancelledError or as an error of the write: both mean the same;
 * `abort` waits behind a message that the client does not read: it gets a second here, and goes on by itself.
 
+A refusal has to cost little, since thousands of them may stand before an honest call: where nothing was written the
+status is set and grpc sends it, without an exception on its way; and of lines that say the same most are only counted.
 A log that fails changes no status: what it raises is dropped.
 """
 
@@ -21,6 +23,7 @@ from caller.errors import CallerError, InternalError
 from integration_api.rpc.connections import EARLY_SECONDS, Connections
 from integration_api.rpc.rpc import ClientGoneError, Rpc
 from integration_api.rpc.status import StatusDetails, status_details
+from integration_api.rpc.throttle import Throttle
 
 _ABORT_SECONDS = 1.0
 
@@ -33,6 +36,7 @@ class Failures:
         self._clock = asyncio.get_running_loop().time
         self._connections = connections
         self._waiting: set[asyncio.Task[None]] = set()
+        self._lines = Throttle(self._log)
 
     def failure(self, error: BaseException, rpc: Rpc) -> CallerError | None:
         """The error that the client is told; None for a cancellation from outside, which goes on."""
@@ -70,12 +74,18 @@ class Failures:
             asyncio.CancelledError: the client is gone, or does not read.
         """
         details = self.report(error, rpc)
+        context = rpc.context
+        if not (rpc.output_started or rpc.writing):
+            context.set_code(details.code)
+            context.set_details(details.message)
+            context.set_trailing_metadata(details.trailers)
+            return
         if rpc.writing:
             await self._abort_behind(details, rpc)
             return
         try:
             async with asyncio.timeout(_ABORT_SECONDS):
-                await rpc.context.abort(details.code, details.message, details.trailers)
+                await context.abort(details.code, details.message, details.trailers)
         except grpc.aio.AbortError as aborted:
             forget_traces(aborted)
         except (TimeoutError, grpc.aio.BaseError):  # it takes nothing more, or is gone
@@ -104,6 +114,8 @@ class Failures:
     def _note(self, level: str, event: str, rpc: Rpc, **fields: object) -> None:
         """What fails inside of a call is told by its observers; this is what fails outside of one."""
         if rpc.report is not None and rpc.report.outcome not in (Outcome.RUNNING, Outcome.COMPLETED):
+            return
+        if not self._lines.allow(event, str(fields.get("reason", ""))):
             return
         with suppress(Exception):
             who = {"method": rpc.method, "request_id": rpc.request_id, "identity": rpc.identity}
