@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import click
 import grpc
+from click.core import ParameterSource
 from google.protobuf import json_format
 
 from caller.credentials import ApiCompatibility
@@ -20,7 +21,7 @@ from integration_api.commands.failures import explained
 from integration_api.commands.loop import run
 from integration_api.commands.printing import IncompleteError, Printer
 from integration_api.commands.talk import Talk
-from integration_api.commands.values import HEADER, OBJECT, PARAMETER, SECRET
+from integration_api.commands.values import HEADER, KEY, KEY_VARIABLE, OBJECT, PARAMETER, SECRET
 from integration_api.v1 import chat_service_pb2 as pb
 
 _COMPATIBILITIES = [api.value for api in ApiCompatibility]
@@ -39,9 +40,11 @@ Examples:
 @click.option("--provider", default="custom-llm", show_default=True, help="The provider's id.")
 @click.option(
     "--key",
-    type=SECRET,
+    type=KEY,
     default="",
-    help="The endpoint's key, for the header in which its API wants it: text, env:NAME or @FILE.",
+    envvar=KEY_VARIABLE,
+    show_envvar=True,
+    help="The endpoint's key, for the header in which its API wants it: env:NAME, @FILE, - for a prompt, or the text.",
 )
 @click.option("--base-url", default="", help="Where the chat endpoint is, as the service reaches it.")
 @click.option("--credential", "held", default="", help="A credential that the service holds, by its name.")
@@ -81,7 +84,10 @@ Examples:
 @click.option("--token", type=SECRET, default="", help="Who you are to the service: text, env:NAME or @FILE.")
 @click.option("--json", "raw", is_flag=True, help="Print every message of the service as one line of JSON.")
 @click.argument("message", required=False)
+@click.pass_context
 def command(
+    context: click.Context,
+    /,
     *,
     connection: Connection,
     provider: str,
@@ -111,8 +117,10 @@ def command(
     custom = provider.lower() == CUSTOM
     if (held and base_url) or (custom and not (held or base_url)):
         raise click.UsageError("say which endpoint is asked: --base-url, --credential, or --provider with --key")
-    if key and held:
-        raise click.UsageError("a stored credential has its own key: leave --key out")
+    if held:
+        if key and context.get_parameter_source("key") is ParameterSource.COMMANDLINE:
+            raise click.UsageError("a stored credential has its own key: leave --key out")
+        key = ""
     api = compatibility or (_DEFAULT if custom else "")
     if key and custom:
         name, scheme = KEY_HEADERS[ApiCompatibility(api)]

@@ -6,6 +6,7 @@ Rule: text in, values out. What is wrong is click's usage error, and no secret i
 import json
 import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,19 @@ class Secret(click.ParamType[str]):
                 self.fail(f"the environment has no {found['variable']}", param, ctx)
             return scheme + os.environ[found["variable"]]
         return scheme + _read(self, found["file"], param, ctx).strip()
+
+
+class KeyType(Secret):
+    """A secret; `-` asks for it unseen at a terminal, and else reads a line."""
+
+    name = "key"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value != "-":
+            return super().convert(value, param, ctx)
+        if sys.stdin.isatty():
+            return str(click.prompt("Key", hide_input=True, err=True)).strip()
+        return sys.stdin.readline().strip()
 
 
 class HeaderType(click.ParamType[tuple[str, str]]):
@@ -98,6 +112,8 @@ def _read(kind: click.ParamType[Any], path: str, param: click.Parameter | None, 
 
 
 SECRET = Secret()
+KEY = KeyType()
+KEY_VARIABLE = "LLM_KEY"  # what the commands that call an endpoint read its key from
 HEADER = HeaderType()
 PARAMETER = ParameterType()
 OBJECT = ObjectType()

@@ -177,9 +177,11 @@ def test_chat_names_a_provider(tmp_path: Path, endpoint: str) -> None:
     with service("--providers-file", str(rows)) as server:
         options = ("--address", server.address, "--model", "echo", "Hello")
         named = run("chat", "--provider", "house", "--key", "env:KEY", *options, env={"KEY": "k"})
+        from_the_environment = run("chat", "--provider", "house", *options, env={"LLM_KEY": "k"})
         beside = run("chat", "--provider", "anthropic", "--base-url", endpoint, "--key", "k", *options)
         listed = run("providers", "--address", server.address, "--json")
     assert (named.stdout, beside.stdout) == ("Hello\n", "Hello\n"), named.stderr + beside.stderr
+    assert from_the_environment.stdout == "Hello\n"
     assert "house" in {provider["id"] for provider in json.loads(listed.stdout)["providers"]}
 
 
