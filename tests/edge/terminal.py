@@ -69,6 +69,14 @@ class Terminal:
         found, self._seen = self.shown[self._seen : end], end
         return found
 
+    def press_until(self, keys: str, text: str) -> None:
+        """Press keys again and again until a text is shown: for what gets ready without a sign, such as the history."""
+        deadline = time.monotonic() + SECONDS
+        while text not in self.shown[self._seen :]:
+            assert time.monotonic() < deadline, f"{text!r} was not shown; but: {self.shown[self._seen :]!r}"
+            self.type(keys)
+            self._read(0.5)
+
     def ended(self) -> int:
         """Its exit code, once it has ended."""
         deadline = time.monotonic() + SECONDS

@@ -149,5 +149,4 @@ def test_frames_and_mistakes_are_shown(server: Running, endpoint: str, tmp_path:
         terminal.type("/quit\r")
         assert terminal.ended() == 0
     with talking(server, endpoint, tmp_path, "--model", "echo") as terminal:
-        terminal.type("\x1b[A\x1b[A\x1b[A")  # /quit, /new, and before these
-        terminal.until("/save")
+        terminal.press_until("\x1b[A", "/")  # what was typed last were commands
