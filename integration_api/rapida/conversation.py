@@ -71,6 +71,7 @@ class Conversation:
         self._refused: CallerError | None = None  # what was wrong with the last configuration
         self._options_noted = False
         self._prewarming: asyncio.Task[None] | None = None
+        self._prewarmed: Configuration | None = None
         self._turn: _Turn | None = None  # the one that is being answered
         self._waiting: deque[_Turn] = deque()
         # Of turns, those that still let go of their endpoint included, and of connections that are opened ahead.
@@ -184,9 +185,12 @@ class Conversation:
             self._prewarm(self._configuration)
 
     def _prewarm(self, configuration: Configuration) -> None:
-        """Open a connection for the turns to come, while nobody waits for one; the newest configuration's only."""
-        if self._prewarming is not None:
+        """Have a connection ready for the next turn, while nobody waits for one; for the newest configuration only."""
+        if self._prewarming is not None and not self._prewarming.done():
+            if configuration is self._prewarmed:
+                return
             self._prewarming.cancel()
+        self._prewarmed = configuration
         task = self._prewarming = asyncio.create_task(self._warm(configuration))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -240,6 +244,7 @@ class Conversation:
         turn.task = asyncio.create_task(self._answer(turn))
         self._tasks.add(turn.task)
         turn.task.add_done_callback(partial(self._ended, turn))
+        self._prewarm(turn.configuration)  # a barge-in closes the connection that this turn takes
 
     def _ended(self, turn: _Turn, task: asyncio.Task[None]) -> None:
         """Let go of a turn's task: it holds how it was cancelled, and through that the turn with its conversation."""

@@ -26,7 +26,7 @@ from tests.asking import chat_request
 from tests.edge.certificates import Authority
 from tests.edge.door_world import UNKNOWN_CALLER, bearer, serving, token_line
 from tests.edge.leaping import LeapingLoop, leaping
-from tests.edge.loopback import Handmade, answer, free_port, server_with, until
+from tests.edge.loopback import STREAM_HEAD, Handmade, answer, free_port, server_with, token, until
 from tests.edge.reading import fail, listen
 from tests.edge.test_warm_connections import Kept, asking, endpoint_context, turn
 from tests.rapida.talk import talk, text_of
@@ -352,6 +352,39 @@ async def test_a_configured_stream_of_rapidas_is_warm() -> None:
         assert (await stream.configure(f"http://127.0.0.1:{free_port()}")).success
         await stream.chat("t2", "m")
         assert (await stream.turn("t2"))[-1].HasField("error")
+
+
+class Slow(Handmade):
+    """Streams the number of the connection, and no end."""
+
+    def __init__(self) -> None:
+        super().__init__(self._begin)
+
+    async def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
+        await self.request(reader)
+        writer.write(STREAM_HEAD + token(f"{number}"))
+        await reader.read()
+
+
+async def test_a_barge_in_finds_a_connection() -> None:
+    """It closes the one of the turn that it ends: while a turn is answered, another one is ready for the next."""
+    settings = Settings(port=0, shutdown_grace=1.0)
+    transport = Transport(transport_settings(settings))
+    async with (
+        Slow() as endpoint,
+        Server(settings, transport) as server,
+        grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+        talk(channel) as stream,
+    ):
+        await stream.configure(endpoint.url)
+        await until(lambda: transport.counts.prewarmed == 1)
+        for number in (1, 2, 3):
+            await stream.chat(f"t{number}", "m")
+            while (frame := await stream.output()).requestId != f"t{number}":
+                pass
+            assert text_of(frame) == str(number)
+            await until(lambda: transport.counts.prewarmed == number + 1)  # noqa: B023 -- at once
+        assert transport.counts.opened == transport.counts.prewarmed == 4
 
 
 async def test_a_stream_opens_ahead_for_its_newest_configuration_only() -> None:

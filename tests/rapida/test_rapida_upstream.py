@@ -491,13 +491,17 @@ async def test_nothing_is_passed_on_for_strangers(tmp_path: Path, sandbox: Sandb
 
 
 async def test_listed_providers_are_answered_here() -> None:
-    """And, while no caller has them, refused here as they always were."""
+    """And, where no caller has them, refused here as they always were."""
     async with (
         Original({}) as original,
         served(original.address, rapida_own_providers=" OpenAI ,other") as (_, channel),
     ):
         answer = await ask(channel, "Chat", foreign("Chat"), metadata=metadata())
-        assert (answer.code, answer.error.errorMessage) == (400, "unsupported chat provider: openai")
+        assert answer.code == 502  # known by name: it is called, and nobody listens
+        unknown = foreign("Chat")
+        unknown.providerName = "Other"
+        answer = await ask(channel, "Chat", unknown, metadata=metadata())
+        assert (answer.code, answer.error.errorMessage) == (400, "unsupported chat provider: other")
         own = pb.EmbeddingRequest(providerName="custom-llm")
         answer = await ask(channel, "Embedding", own, metadata=metadata())
         assert answer.error.errorMessage == "unsupported embedding provider: custom-llm"
