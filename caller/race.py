@@ -20,74 +20,23 @@ from time import monotonic
 
 from caller.attempts import AttemptObserver, attempts
 from caller.call import MAX_MODEL, MAX_PROVIDER, Caller, CallReport, Destination, Passed, Prepared, Waits
-from caller.errors import CallerError, ClientError, Fault, NotSupportedByApi, clipped
+from caller.errors import CallerError, ClientError, Fault, NotSupportedByApi, ServiceOverloaded, clipped
 from caller.events import Event
 from caller.history import TargetHistory
+from caller.leg import Candidate, Leg
 from caller.retry import most_telling, moves_on
 from caller.target import Ask, Fallbacks, Target, Unusable
 
 
-@dataclass(slots=True)
-class _Candidate:
-    """A target that can be asked. `passed_over`: its breaker is open, and it waits for all others to fail."""
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a race needs of the service: `resolve` finds the caller of a provider; `beside` counts the call for one more
+    endpoint, and returns what stands in the way, in words; `leave` takes that back."""
 
-    number: int
-    target: Target
-    caller: Caller
-    destination: Destination
-    prepared: Prepared | None = None
-    passed_over: bool = False
-
-
-class _Leg:
-    """A target that is asked: `first` is the task that ends with its first batch, None for a good answer without."""
-
-    __slots__ = ("_closing", "batches", "destination", "first", "hedge", "prepared", "report")
-
-    def __init__(
-        self,
-        candidate: _Candidate,
-        prepared: Prepared,
-        report: CallReport,
-        batches: AsyncGenerator[Sequence[Event], None],
-        *,
-        hedge: bool,
-    ) -> None:
-        self.destination = candidate.destination
-        self.prepared: Prepared | None = prepared
-        self.report = report
-        self.batches = batches
-        self.hedge = hedge
-        # Nothing that the task holds leads back to it: what it fails with would live until the next collection.
-        self.first: asyncio.Task[Sequence[Event] | None] = asyncio.create_task(_first(batches))
-        self._closing: asyncio.Task[None] | None = None
-
-    @property
-    def failed(self) -> bool:
-        """Whether it ended without output."""
-        return self.first.done() and not self.first.cancelled() and self.first.exception() is not None
-
-    def close(self) -> None:
-        """Let go of its endpoint at once, and of its conversation."""
-        self.prepared = None
-        if not self.first.done():
-            self.first.cancel()
-        elif self._closing is None:
-            self._closing = asyncio.create_task(_closed(self.batches))
-
-    async def closed(self) -> None:
-        """Wait until it has let go."""
-        await asyncio.wait({self.first} if self._closing is None else {self._closing})
-        if not self.first.cancelled():
-            self.first.exception()  # seen: what a loser fails with is nobody's error
-
-
-async def _first(batches: AsyncGenerator[Sequence[Event], None]) -> Sequence[Event] | None:
-    return await anext(batches, None)
-
-
-async def _closed(batches: AsyncGenerator[Sequence[Event], None]) -> None:
-    await batches.aclose()
+    resolve: Callable[[str], Caller]
+    history: TargetHistory
+    beside: Callable[[str], str]
+    leave: Callable[[str], None]
 
 
 class Race:
@@ -95,15 +44,14 @@ class Race:
 
     def __init__(
         self,
-        resolve: Callable[[str], Caller],
+        surroundings: Surroundings,
         ask: Ask,
         targets: tuple[Target, Fallbacks],
         report: CallReport,
-        history: TargetHistory,
         *,
         stream: bool,
     ) -> None:
-        """`resolve` finds the caller of a provider; `targets` are the call's own and its fallbacks.
+        """`targets` are the call's own and its fallbacks. The call will hold a slot for the `first`.
 
         Raises:
             ClientError: what is wrong with the call, or with one of its targets.
@@ -112,21 +60,24 @@ class Race:
         self._ask: Ask | None = ask
         self._hedging = fallbacks
         self._report = report
-        self._history = history
+        self._surroundings = surroundings
+        self._history = surroundings.history
         self._stream = stream
         self._clock = asyncio.get_running_loop().time
-        self._legs: list[_Leg] = []  # all that were asked
-        self._running: list[_Leg] = []
+        self._legs: list[Leg] = []  # all that were asked
+        self._running: list[Leg] = []
+        self._winner: Leg | None = None
         self._failures: list[tuple[CallerError, CallReport | None]] = []  # without a record: passed over
         self._final = False  # a failure is the call's own: no further target is asked
         self._hedge_due: float | None = None
-        self._queue = deque(self._candidates(resolve, (own, *fallbacks.targets)))
+        self._queue = deque(self._candidates((own, *fallbacks.targets)))
         self._prepare_first()
-        self._budget_key = (report.client, self._queue[0].destination.endpoint, stream)
+        self._slot = self._queue[0].destination.endpoint  # what the call's own slot is for; empty while it is used
+        self._budget_key = (report.client, self._slot, stream)
 
     # -- making ready ------------------------------------------------------------------------------------------------
 
-    def _candidates(self, resolve: Callable[[str], Caller], targets: Sequence[Target | Unusable]) -> list[_Candidate]:
+    def _candidates(self, targets: Sequence[Target | Unusable]) -> list[Candidate]:
         """The targets that can be asked; all of them are looked at before any is."""
         found = []
         for number, target in enumerate(targets):
@@ -134,8 +85,8 @@ class Race:
                 self._pass_over(number, target.label, "", target.error)
                 continue
             try:
-                caller = resolve(target.provider)
-                found.append(_Candidate(number, target, caller, caller.destination(target)))
+                caller = self._surroundings.resolve(target.provider)
+                found.append(Candidate(number, target, caller, caller.destination(target)))
             except ClientError as error:
                 if not number:
                     raise
@@ -157,7 +108,7 @@ class Race:
         if not self._queue:
             raise self._telling()
 
-    def _prepared(self, candidate: _Candidate) -> Prepared | None:
+    def _prepared(self, candidate: Candidate) -> Prepared | None:
         """The target, ready to be asked; None: it is passed over.
 
         Raises:
@@ -208,10 +159,16 @@ class Race:
     async def _close(self) -> None:
         """Let go of all endpoints. An error that is on its way holds the frames that it came through: neither they nor
         this race may lead back to it, here and in what follows."""
-        for leg in self._legs:
-            leg.close()
-        for leg in self._legs:
+        for leg in self._running:  # nobody will know whether they would have answered
+            self._history.breaker.given_up(leg.destination.key)
+        others = [leg for leg in self._legs if leg is not self._winner]
+        for leg in others:
+            self._let_go(leg)
+        for leg in others:
             await leg.closed()
+        if self._winner is not None:  # its generator is closed where it was read
+            self._uncount(self._winner)
+        self._winner = None
         self._legs.clear()
         self._running.clear()
         self._failures.clear()
@@ -220,7 +177,7 @@ class Race:
     def _hedges(self) -> bool:
         return self._hedging.hedge_after is not None or self._hedging.hedge_percentile is not None
 
-    async def _won(self, observer: AttemptObserver, begun: float) -> _Leg:
+    async def _won(self, observer: AttemptObserver, begun: float) -> Leg:
         """Wait for the first output, asking further targets meanwhile."""
         while True:
             if not self._running and (self._final or not self._ask_next(observer, begun)):
@@ -241,7 +198,7 @@ class Race:
         )
         return bool(done)
 
-    def _sorted_out(self) -> _Leg | None:
+    def _sorted_out(self) -> Leg | None:
         """The winner, if there is one; those that failed run no longer."""
         for leg in tuple(self._running):
             if leg.first.done():
@@ -255,12 +212,15 @@ class Race:
         """Ask the next target; False: there is none."""
         while (candidate := self._next(hedge=hedge)) is not None:
             prepared = self._prepared(candidate)
-            if prepared is None:
+            own_slot = candidate.destination.endpoint == self._slot
+            if prepared is None or not (own_slot or self._counted(candidate)):
                 continue
+            self._slot = "" if own_slot else self._slot
             report = self._record(candidate, prepared, begun)
             candidate.prepared = None
             self._history.breaker.asked(candidate.destination.key)
-            leg = _Leg(candidate, prepared, report, attempts(prepared, report, observer, self._alone), hedge=hedge)
+            batches = attempts(prepared, report, observer, self._alone)
+            leg = Leg(candidate, prepared, report, batches, hedge=hedge, own_slot=own_slot)
             self._legs.append(leg)
             self._running.append(leg)
             after = self._hedge_after(candidate.destination) if self._queue else None
@@ -268,7 +228,27 @@ class Race:
             return True
         return False
 
-    def _next(self, *, hedge: bool) -> _Candidate | None:
+    def _counted(self, candidate: Candidate) -> bool:
+        """Count the call for a further endpoint; where that has all the calls it may, the target is passed over."""
+        endpoint = candidate.destination.endpoint
+        full = self._surroundings.beside(endpoint)
+        if full:
+            self._pass_over(candidate.number, candidate.target.label, endpoint, ServiceOverloaded(full))
+        return not full
+
+    def _let_go(self, leg: Leg) -> None:
+        """Close a target's connection; the call counts for its endpoint no longer."""
+        leg.close()
+        self._uncount(leg)
+
+    def _uncount(self, leg: Leg) -> None:
+        if leg.own_slot:
+            self._slot = leg.destination.endpoint
+        elif leg.own_slot is not None:
+            self._surroundings.leave(leg.destination.endpoint)
+        leg.own_slot = None
+
+    def _next(self, *, hedge: bool) -> Candidate | None:
         """The next in the queue whose breaker lets it be asked; those that it does not go to the end. A hedge is for no
         such target."""
         breaker = self._history.breaker
@@ -290,7 +270,7 @@ class Race:
             not other.passed_over and passes(other.destination.key) for other in self._queue
         )
 
-    def _record(self, candidate: _Candidate, prepared: Prepared, begun: float) -> CallReport:
+    def _record(self, candidate: Candidate, prepared: Prepared, begun: float) -> CallReport:
         """A record of its own for a target that is asked now. Whatever the call did until now was waiting."""
         whole = self._report
         target = candidate.target
@@ -334,9 +314,10 @@ class Race:
         elif self._ask_next(observer, begun, hedge=True):
             self._history.hedges += 1
 
-    def _decide(self, winner: _Leg) -> None:
+    def _decide(self, winner: Leg) -> None:
         """A target had the first output: the others are closed, and what they were told is dropped."""
         history, now = self._history, self._clock()
+        self._winner = winner
         history.won += winner.hedge
         history.breaker.answered(winner.destination.key)
         self._ask = None
@@ -353,11 +334,12 @@ class Race:
                 history.breaker.given_up(leg.destination.key)
                 leg.report.mark_usage_partial()
                 leg.report.note_attempt(asked, Passed.RACE_LOST)
-                leg.close()
+                self._let_go(leg)
+        self._running.clear()
         if winner.prepared is not None:
             winner.prepared.continued()
 
-    def _drop(self, leg: _Leg) -> None:
+    def _drop(self, leg: Leg) -> None:
         """A target failed: whether another one is asked depends on what it failed with.
 
         Raises:
@@ -369,11 +351,11 @@ class Race:
             return
         self._count_failure(leg)
         self._running.remove(leg)
-        leg.prepared = None
+        self._let_go(leg)
         self._failures.append((error, leg.report))
         self._final = self._final or not moves_on(error)
 
-    def _count_failure(self, leg: _Leg) -> None:
+    def _count_failure(self, leg: Leg) -> None:
         error = leg.first.exception()
         breaker, key = self._history.breaker, leg.destination.key
         # The call's own time may have been used up by others.

@@ -13,6 +13,7 @@ from typing import Self
 import grpc
 import structlog
 
+from caller.breaker import Breaker, BreakerLimits
 from caller.custom_llm.body.silence import SilenceLimits
 from caller.custom_llm.caller import CustomLLMCaller, Limits
 from caller.custom_llm.http.egress_policy import EgressPolicy
@@ -86,9 +87,12 @@ class Server:
             overloaded=self.memory.overloaded,
         )
         self._health = health.Health(chat.NAME, unified_provider.NAME)
+        history = target_history(settings)
         self._metrics: Metrics | None = None
         if settings.admin_port:
-            self._metrics = Metrics(__version__, readings(self.guard, self.admission, self._transport, custom_llm))
+            self._metrics = Metrics(
+                __version__, readings(self.guard, self.admission, self._transport, custom_llm, history)
+            )
             observers = (self._metrics, *observers)
         self._admin: Admin | None = None
         self._audit = AuditFile(settings.audit_file) if settings.audit_file else None
@@ -99,7 +103,7 @@ class Server:
             self.admission,
             (LogLines(), *observers),
             settings.max_answer_bytes,
-            target_history(settings),
+            history,
             client_share=settings.max_client_share,
         )
         self._unified_provider = UnifiedProviderService(self._calls, settings)
@@ -325,7 +329,8 @@ def transport_settings(settings: Settings) -> TransportSettings:
 
 def target_history(settings: Settings) -> TargetHistory:
     """What is remembered of targets, from the settings."""
-    return TargetHistory(budget=HedgeBudget(settings.max_hedge_ratio))
+    limits = BreakerLimits(settings.breaker_failures, settings.breaker_window, settings.breaker_open)
+    return TargetHistory(Breaker(limits), HedgeBudget(settings.max_hedge_ratio))
 
 
 def guard_limits(settings: Settings) -> GuardLimits:

@@ -97,6 +97,12 @@ class Settings:
         0.1,
         "Part of a client's calls to an endpoint that may ask a further target before the first one failed; 0: none.",
     )
+    breaker_failures: int = _setting(
+        5,
+        "Failures among the last twice as many attempts that let calls with fallbacks pass a target over; 0: never.",
+    )
+    breaker_window: float = _setting(30.0, "How long a failure counts for that.")
+    breaker_open: float = _setting(10.0, "Time until one call finds out whether such a target answers again.")
     max_running_calls: int = _setting(
         0, "Most calls at once; 0: as many as the limit of open file descriptors carries."
     )

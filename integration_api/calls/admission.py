@@ -153,8 +153,25 @@ class Admission:
             return f"this endpoint has all the calls it may (max_running_per_endpoint, here {limit})"
         return f"this caller runs its share of this endpoint's calls (of max_running_per_endpoint, here {limit})"
 
+    def beside(self, client: str, endpoint: str) -> str:
+        """Count a call that holds a slot for a further endpoint, at once; returns the limit that stands in the way, in
+        words. Where it is empty, `leave` takes it back."""
+        full = self._full_at(client, endpoint)
+        if not full:
+            self._take_at(client, endpoint)
+        return full
+
+    def leave(self, client: str, endpoint: str) -> None:
+        """A call that was counted `beside` needs the endpoint no longer."""
+        self._leave(client, endpoint)
+        if self._queues:
+            self._serve_queues()
+
     def _take(self, client: str, endpoint: str) -> None:
         self._slots.take(client)
+        self._take_at(client, endpoint)
+
+    def _take_at(self, client: str, endpoint: str) -> None:
         if endpoint and self._limits.per_endpoint:
             known = self._endpoints.get(endpoint)
             if known is None:
@@ -164,13 +181,14 @@ class Admission:
     def give_back(self, client: str, endpoint: str) -> None:
         """Give a slot back: whoever waits may have it."""
         self._slots.give_back(client)
+        self.leave(client, endpoint)
+
+    def _leave(self, client: str, endpoint: str) -> None:
         known = self._endpoints.get(endpoint)
         if known is not None:
             known.give_back(client)
             if not known.total:
                 del self._endpoints[endpoint]
-        if self._queues:
-            self._serve_queues()
 
     def _serve_queues(self) -> None:
         """Give what is free to clients in turn, past those whom a limit of their own still holds."""

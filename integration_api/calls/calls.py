@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from dataclasses import replace
+from functools import partial
 from time import monotonic
 from types import TracebackType
 from typing import Protocol, Self, TypeAlias
@@ -20,7 +21,7 @@ from caller.events import Event
 from caller.fold import Folder
 from caller.history import TargetHistory
 from caller.providers import Provider
-from caller.race import Race
+from caller.race import Race, Surroundings
 from caller.registry import Registry
 from caller.target import Ask, Fallbacks, Target
 from integration_api.calls.admission import Admission
@@ -149,7 +150,13 @@ class Calls:
             replace(each, timeouts=target.timeouts) if isinstance(each, Target) else each for each in fallbacks.targets
         )
         targets = (target, replace(fallbacks, targets=timed))
-        return Race(self._registry.resolve, ask, targets, report, self._history, stream=stream)
+        surroundings = Surroundings(
+            self._registry.resolve,
+            self._history,
+            beside=partial(self._admission.beside, report.client),
+            leave=partial(self._admission.leave, report.client),
+        )
+        return Race(surroundings, ask, targets, report, stream=stream)
 
     async def verify(
         self, client: Client, report: CallReport, read: Callable[[], Target], checks: frozenset[str] = frozenset()

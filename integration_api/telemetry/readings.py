@@ -2,13 +2,14 @@
 
 from caller.custom_llm.caller import CustomLLMCaller
 from caller.custom_llm.http.transport import Transport
+from caller.history import TargetHistory
 from integration_api.calls.admission import Admission
 from integration_api.rpc.guard import Guard
 from integration_api.telemetry.metrics import Reading
 
 
 def readings(
-    guard: Guard, admission: Admission, transport: Transport, custom_llm: CustomLLMCaller
+    guard: Guard, admission: Admission, transport: Transport, custom_llm: CustomLLMCaller, history: TargetHistory
 ) -> tuple[Reading, ...]:
     """All of them."""
     counts = transport.counts
@@ -24,6 +25,20 @@ def readings(
             "What rejections taught of endpoints.",
             "counter",
             lambda: {"": custom_llm.demands_learned},
+        ),
+        Reading(
+            "integration_api_open_breakers",
+            "Targets that are passed over while another one is left.",
+            "gauge",
+            history.breaker.open_by_endpoint,
+            label="endpoint",
+        ),
+        Reading(
+            "integration_api_hedges",
+            "Targets that were asked beside others.",
+            "counter",
+            lambda: {"asked": history.hedges, "won": history.won, "refused": history.refused},
+            label="event",
         ),
         Reading(
             "integration_api_idle_connections",
