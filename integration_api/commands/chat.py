@@ -9,23 +9,19 @@ from collections.abc import Mapping, Sequence
 
 import click
 import grpc
-from click.core import ParameterSource
 from google.protobuf import json_format
 
-from caller.credentials import ApiCompatibility
 from caller.json_types import JsonObject, JsonValue
-from caller.providers import CUSTOM, KEY_HEADERS
 from integration_api.commands.asking import ask
 from integration_api.commands.connection import Connection, connection_options
+from integration_api.commands.endpoint import endpoint_options
 from integration_api.commands.failures import explained
 from integration_api.commands.loop import run
 from integration_api.commands.printing import IncompleteError, Printer
 from integration_api.commands.talk import Talk
-from integration_api.commands.values import HEADER, KEY, KEY_VARIABLE, OBJECT, PARAMETER, SECRET
+from integration_api.commands.values import OBJECT, PARAMETER, SECRET
 from integration_api.v1 import chat_service_pb2 as pb
 
-_COMPATIBILITIES = [api.value for api in ApiCompatibility]
-_DEFAULT = "openai_compatible"
 _EXAMPLES = """\b
 Examples:
   integration-api chat --base-url http://127.0.0.1:8000/v1 --model tokens:n=20,gap=100ms hi
@@ -37,31 +33,7 @@ Examples:
 
 @click.command(epilog=_EXAMPLES)
 @connection_options
-@click.option("--provider", default="custom-llm", show_default=True, help="The provider's id.")
-@click.option(
-    "--key",
-    type=KEY,
-    default="",
-    envvar=KEY_VARIABLE,
-    show_envvar=True,
-    help="The endpoint's key, for the header in which its API wants it: env:NAME, @FILE, - for a prompt, or the text.",
-)
-@click.option("--base-url", default="", help="Where the chat endpoint is, as the service reaches it.")
-@click.option("--credential", "held", default="", help="A credential that the service holds, by its name.")
-@click.option("--exact-url", is_flag=True, help="Call --base-url as it is, without the path of the API behind it.")
-@click.option(
-    "--header",
-    "headers",
-    multiple=True,
-    type=HEADER,
-    help="A header for the endpoint, any number of them. In place of the value: env:NAME (an environment variable) or"
-    " @FILE, also behind a scheme: 'Authorization=Bearer env:KEY'.",
-)
-@click.option(
-    "--compatibility",
-    type=click.Choice(_COMPATIBILITIES),
-    help=f"The API that the endpoint speaks.  [default: {_DEFAULT}, or the provider's own]",
-)
+@endpoint_options
 @click.option("--model", required=True, help="The model's name.")
 @click.option(
     "--param",
@@ -84,19 +56,11 @@ Examples:
 @click.option("--token", type=SECRET, default="", help="Who you are to the service: text, env:NAME or @FILE.")
 @click.option("--json", "raw", is_flag=True, help="Print every message of the service as one line of JSON.")
 @click.argument("message", required=False)
-@click.pass_context
 def command(
-    context: click.Context,
-    /,
     *,
     connection: Connection,
     provider: str,
-    key: str,
-    base_url: str,
-    held: str,
-    exact_url: bool,
-    headers: Sequence[tuple[str, str]],
-    compatibility: str | None,
+    credential: JsonObject,
     model: str,
     params: Sequence[tuple[str, JsonValue]],
     parameters: Mapping[str, JsonValue],
@@ -114,29 +78,10 @@ def command(
     goes to standard output; reasoning, usage and the time to the first output go to standard error. Ends with 1 when
     the call fails.
     """
-    custom = provider.lower() == CUSTOM
-    if (held and base_url) or (custom and not (held or base_url)):
-        raise click.UsageError("say which endpoint is asked: --base-url, --credential, or --provider with --key")
-    if held:
-        if key and context.get_parameter_source("key") is ParameterSource.COMMANDLINE:
-            raise click.UsageError("a stored credential has its own key: leave --key out")
-        key = ""
-    api = compatibility or (_DEFAULT if custom else "")
-    if key and custom:
-        name, scheme = KEY_HEADERS[ApiCompatibility(api)]
-        headers, key = [*headers, (name, f"{scheme} {key}".strip())], ""
-    given: JsonObject = {
-        "apiCompatibility": api,
-        "baseUrl": base_url,
-        "headers": dict(headers),
-        "exactUrl": exact_url,
-        "key": key,
-    }
-    value: JsonObject = {name: each for name, each in given.items() if each}
     interactive = message is None and sys.stdin.isatty() and sys.stdout.isatty()
     request = build_request(
         provider=provider,
-        credential={"name": held} if held else {"value": value},
+        credential=credential,
         parameters={**parameters, **dict(params), "model.name": model},
         tools=tools,
         system="" if interactive else system,

@@ -5,7 +5,6 @@ Rule: options to one target, and the engine of `VerifyCredential` over it. How f
 """
 
 import asyncio
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -27,11 +26,10 @@ from integration_api.commands.check_report import Report
 from integration_api.commands.detecting import Wanted, detect
 from integration_api.commands.loop import run
 from integration_api.commands.serve import unusable
-from integration_api.commands.values import HEADER, SECRET
+from integration_api.commands.values import HEADER, KEY, KEY_VARIABLE
 from integration_api.server import transport_settings
 from integration_api.settings import Settings, env_name
 
-KEY_VARIABLE = "LLM_KEY"
 _DEFAULT = ApiCompatibility.OPENAI_COMPATIBLE.value
 _EXAMPLES = f"""\b
 Examples:
@@ -53,19 +51,6 @@ class Endpoint:
     settings: Settings
 
 
-class _Key(click.ParamType[str]):
-    """A secret; `-` asks for it where a person can answer, and else reads one line."""
-
-    name = "key"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if value != "-":
-            return SECRET.convert(value, param, ctx)
-        if sys.stdin.isatty():
-            return str(click.prompt("Key", hide_input=True, err=True)).strip()
-        return sys.stdin.readline().strip()
-
-
 @click.command(epilog=_EXAMPLES)
 @click.argument("base_url", required=False, default="")
 @click.option(
@@ -81,7 +66,7 @@ class _Key(click.ParamType[str]):
 @click.option("--model", default="", help="The model to ask; without it, the first of the endpoint's list.")
 @click.option(
     "--key",
-    type=_Key(),
+    type=KEY,
     default="",
     envvar=KEY_VARIABLE,
     show_envvar=True,

@@ -18,11 +18,13 @@ from caller.custom_llm.check.detect import Detection, Found, Tried
 from caller.custom_llm.check.exchange import Exchanges
 from caller.custom_llm.http.transport import Transport, TransportSettings
 from caller.json_types import JsonObject
+from caller.providers import KEY_HEADERS
 from caller.target import Timeouts
+from integration_api.commands.program import program
+from integration_api.commands.values import KEY_VARIABLE
 
 _MOST_BYTES = 1 << 20
 _CONNECT_SECONDS = 5.0
-_KEY = "LLM_KEY"
 _MOST_WORDS = 100
 
 
@@ -106,19 +108,21 @@ def credential(found: Found | None, wanted: Wanted, *, has_key: bool) -> JsonObj
     name, scheme = found.header
     headers: JsonObject = {each: f"${each.upper().replace('-', '_')}" for each in wanted.headers}
     if has_key and name.lower() not in {each.lower() for each in wanted.headers}:
-        headers[name] = f"{scheme}${_KEY}"
+        headers[name] = f"{scheme}${KEY_VARIABLE}"
     given: JsonObject = {"apiCompatibility": found.api.value, "baseUrl": found.base_url}
     return {**given, "headers": headers} if headers else given
 
 
 def _next(found: Found, *, has_key: bool) -> str:
     name, scheme = found.header
-    header = f" \\\n      --header '{name}={scheme}env:{_KEY}'" if has_key else ""
+    usual = (name, scheme.strip()) == KEY_HEADERS[found.api]
+    option = f"--key env:{KEY_VARIABLE}" if usual else f"--header '{name}={scheme}env:{KEY_VARIABLE}'"
+    key = f" \\\n      {option}" if has_key else ""
     api = "" if found.api is ApiCompatibility.OPENAI_COMPATIBLE else f" --compatibility {found.api.value}"
     url, model = shlex.quote(found.base_url), shlex.quote(found.model or "MODEL")
     return (
-        "  integration-api serve\n"
-        f"  integration-api chat --base-url {url}{api}{header} \\\n      --model {model} 'Why is the sky blue?'\n"
+        f"  {program()} serve\n"
+        f"  {program()} chat --base-url {url}{api}{key} \\\n      --model {model} 'Why is the sky blue?'\n"
     )
 
 

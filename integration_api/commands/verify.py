@@ -3,7 +3,6 @@
 Rule: a real client, as `chat` is: options to one request, an answer to lines. What is checked is the service's.
 """
 
-import functools
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
@@ -13,20 +12,17 @@ import grpc
 from google.protobuf import json_format
 
 from caller.call import Check
-from caller.credentials import ApiCompatibility
 from caller.json_types import JsonObject
-from caller.providers import CUSTOM
 from integration_api.commands.check_report import Report
 from integration_api.commands.connection import Connection, connection_options
+from integration_api.commands.endpoint import endpoint_options
 from integration_api.commands.failures import explained
 from integration_api.commands.loop import run
-from integration_api.commands.values import HEADER, SECRET
+from integration_api.commands.values import SECRET
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1 import chat_service_pb2_grpc as stubs
 
-_Command = TypeVar("_Command", bound=Callable[..., object])
 _Answer = TypeVar("_Answer")
-_DEFAULT = ApiCompatibility.OPENAI_COMPATIBLE.value
 _VERIFY = """\b
 Examples:
   integration-api verify --base-url http://127.0.0.1:8000/v1 --model assistant
@@ -39,48 +35,18 @@ Examples:
 """
 
 
-def endpoint_options(function: _Command) -> _Command:
-    """Adds the options that say which endpoint; the command gets `provider` and `credential` of a request for them."""
+_Command = TypeVar("_Command", bound=Callable[..., object])
 
-    @functools.wraps(function)
-    def command(**values: Any) -> object:
-        provider, held = values.pop("provider"), values.pop("held")
-        given = {name: values.pop(name) for name in ("base_url", "key", "headers", "compatibility")}
-        custom = provider.lower() == CUSTOM
-        if (held and given["base_url"]) or (custom and not (held or given["base_url"])):
-            raise click.UsageError("say which endpoint: --base-url, --credential, or --provider with --key")
-        if given["key"] and (custom or held):
-            raise click.UsageError("--key is for a --provider that is known by name; others take --header")
-        value = {
-            "apiCompatibility": given["compatibility"] or (_DEFAULT if custom else ""),
-            "baseUrl": given["base_url"],
-            "headers": dict(given["headers"]),
-            "key": given["key"],
-        }
-        credential: JsonObject = (
-            {"name": held} if held else {"value": {name: each for name, each in value.items() if each}}
-        )
-        return function(provider=provider, credential=credential, **values)
 
-    decorated: Any = command
+def _asking_options(function: _Command) -> _Command:
+    """What both commands want to know beside the endpoint."""
+    decorated: Any = function
     for option in (
         click.option("--json", "raw", is_flag=True, help="Print the result as JSON."),
         click.option(
             "--timeout", default=60.0, show_default=True, type=click.FloatRange(min=0.001), help="In seconds."
         ),
         click.option("--token", type=SECRET, default="", help="Who you are to the service: text, env:NAME or @FILE."),
-        click.option(
-            "--compatibility",
-            type=click.Choice([api.value for api in ApiCompatibility]),
-            help=f"The API that the endpoint speaks.  [default: {_DEFAULT}, or the provider's own]",
-        ),
-        click.option(
-            "--header", "headers", multiple=True, type=HEADER, help="A header for the endpoint, as in `chat`."
-        ),
-        click.option("--credential", "held", default="", help="A credential that the service holds, by its name."),
-        click.option("--base-url", default="", help="Where the chat endpoint is, as the service reaches it."),
-        click.option("--key", type=SECRET, default="", help="The key of a --provider that is known by name."),
-        click.option("--provider", default=CUSTOM, show_default=True, help="The provider's id."),
     ):
         decorated = option(decorated)
     return decorated  # type: ignore[no-any-return] # click's decorators keep the signature
@@ -89,6 +55,7 @@ def endpoint_options(function: _Command) -> _Command:
 @click.command(epilog=_VERIFY)
 @connection_options
 @endpoint_options
+@_asking_options
 @click.option("--model", default="", help="The model that one small chat is tried with.")
 @click.option("--check", "checks", multiple=True, help="A further check by its id, any number of them, or `all`.")
 @click.pass_context
@@ -124,6 +91,7 @@ def command(
 @click.command(epilog=_MODELS)
 @connection_options
 @endpoint_options
+@_asking_options
 def models(
     *, connection: Connection, provider: str, credential: JsonObject, token: str, timeout: float, raw: bool
 ) -> None:

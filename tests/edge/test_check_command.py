@@ -123,8 +123,8 @@ def test_a_provider_by_name_needs_a_key_only(endpoint: str) -> None:
 def test_what_is_found_can_be_typed(endpoint: str, server: Running) -> None:
     """From a URL and a key to a streamed answer: the command that is printed works as it stands."""
     told = run("check", endpoint, "--detect", env={"LLM_KEY": KEY}).stdout
-    command = told[told.index("integration-api chat") :].replace("\\\n", " ")
-    words = [word.strip("'") for word in re.findall(r"'[^']*'|\S+", command)][1:]
+    command = told[told.rindex(" chat --base-url") :].replace("\\\n", " ")
+    words = [word.strip("'") for word in re.findall(r"'[^']*'|\S+", command)]
 
     ended = run(*words, "--address", server.address, env={"LLM_KEY": KEY})
 

@@ -193,7 +193,7 @@ def test_chat_wants_to_know_the_endpoint(options: list[str]) -> None:
     """One way to name it, and one key."""
     ended = run("chat", "--model", "m", *options, "hi")
     assert ended.returncode == 2
-    assert "--provider" in ended.stderr or "leave --key out" in ended.stderr
+    assert "say which endpoint" in ended.stderr or "leave --key out" in ended.stderr
 
 
 @pytest.mark.parametrize("compatibility", ["openai_compatible", "anthropic_messages", "gemini_generate_content"])
@@ -213,3 +213,14 @@ def test_providers_are_shown_without_a_service() -> None:
     assert "groq" in ended.stdout
     assert "No service answers here" in ended.stderr
     assert run("providers", "--address", "127.0.0.1:1").returncode == 1
+
+
+def test_a_key_of_the_environment_gives_way(server: Running) -> None:
+    """To a header that is typed; two keys that are typed are one too many."""
+    header = ("--header", "authorization=Bearer k")
+    with sandbox("--require-key", "k") as url:
+        typed = chat(server, url, *header, "--model", "echo", "hi", env={"LLM_KEY": "of another endpoint"})
+        twice = chat(server, url, *header, "--key", "k", "--model", "echo", "hi")
+    assert typed.stdout == "hi\n", typed.stderr
+    assert twice.returncode == 2
+    assert "both give Authorization" in twice.stderr

@@ -1,0 +1,104 @@
+"""Which endpoint a command is about: `--provider`, `--key`, `--base-url` and their like of `chat`, `verify`, `models`.
+
+Rule: options in, the provider's id and the contract's `Credential` (as JSON) out. What is wrong with their values the
+service tells.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from caller.credentials import ApiCompatibility
+from caller.json_types import JsonObject
+from caller.providers import CUSTOM, KEY_HEADERS
+from integration_api.commands.values import HEADER, KEY, KEY_VARIABLE
+
+_Command = TypeVar("_Command", bound=Callable[..., object])
+_APIS = [api.value for api in ApiCompatibility]
+DEFAULT_API = ApiCompatibility.OPENAI_COMPATIBLE
+_GIVEN = ("base_url", "key", "held", "exact_url", "headers", "compatibility")
+_OPTIONS = (
+    click.option(
+        "--provider",
+        default=CUSTOM,
+        show_default=True,
+        help="The provider's id: `integration-api providers` lists those that are known by name.",
+    ),
+    click.option(
+        "--key",
+        type=KEY,
+        default="",
+        envvar=KEY_VARIABLE,
+        show_envvar=True,
+        help="The endpoint's key: env:NAME (an environment variable), @FILE, - for a prompt, or the text. It goes into"
+        " the header in which the API wants it.",
+    ),
+    click.option("--base-url", default="", help="Where the chat endpoint is, as the service reaches it."),
+    click.option("--credential", "held", default="", help="A credential that the service holds, by its name."),
+    click.option("--exact-url", is_flag=True, help="Call --base-url as it is, without the path of the API behind it."),
+    click.option(
+        "--header",
+        "headers",
+        multiple=True,
+        type=HEADER,
+        help="A header for the endpoint, any number of them. In place of the value: env:NAME (an environment variable)"
+        " or @FILE, also behind a scheme: 'Authorization=Bearer env:KEY'.",
+    ),
+    click.option(
+        "--compatibility",
+        type=click.Choice(_APIS),
+        help=f"The API that the endpoint speaks.  [default: {DEFAULT_API.value}, or the provider's own]",
+    ),
+)
+
+
+def endpoint_options(function: _Command) -> _Command:
+    """Adds the options; the command gets `provider` and `credential` of a request for them."""
+
+    @functools.wraps(function)
+    def command(*args: Any, **values: Any) -> object:
+        context = click.get_current_context()
+        typed = context.get_parameter_source("key") is ParameterSource.COMMANDLINE
+        given = {
+            name: values.pop(name) for name in ("base_url", "key", "held", "exact_url", "headers", "compatibility")
+        }
+        credential = _credential(values["provider"], given, typed=typed)
+        return function(*args, credential=credential, **values)
+
+    decorated: Any = command
+    for option in reversed(_OPTIONS):
+        decorated = option(decorated)
+    return decorated  # type: ignore[no-any-return] # click's decorators keep the signature
+
+
+def _credential(provider: str, given: Mapping[str, Any], *, typed: bool) -> JsonObject:
+    """`typed`: the key stands on the command line; one of the environment gives way to what does."""
+    custom = provider.lower() == CUSTOM
+    base_url, key, held = given["base_url"], given["key"], given["held"]
+    if (held and base_url) or (custom and not (held or base_url)):
+        raise click.UsageError("say which endpoint: --base-url, --credential, or --provider with --key")
+    if held:
+        if key and typed:
+            raise click.UsageError("a stored credential has its own key: leave --key out")
+        return {"name": held}
+    api = given["compatibility"] or (DEFAULT_API.value if custom else "")
+    headers = dict(given["headers"])
+    if key and custom:
+        name, scheme = KEY_HEADERS[ApiCompatibility(api)]
+        twice = name.lower() in {header.lower() for header in headers}
+        if twice and typed:
+            raise click.UsageError(f"--key and --header both give {name}: leave one out")
+        if not twice:
+            headers[name] = f"{scheme} {key}".strip()
+        key = ""
+    value: JsonObject = {
+        "apiCompatibility": api,
+        "baseUrl": base_url,
+        "headers": headers,
+        "exactUrl": given["exact_url"],
+        "key": key,
+    }
+    return {"value": {name: each for name, each in value.items() if each}}
