@@ -11,6 +11,9 @@ from caller.errors import CallerError
 from caller.json_types import JsonValue
 from caller.messages import Message, ToolDefinition
 
+# How many targets a call may have beside its own.
+MAX_FALLBACKS = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:

@@ -106,7 +106,7 @@ class Server:
             history,
             client_share=settings.max_client_share,
         )
-        self._unified_provider = UnifiedProviderService(self._calls, settings)
+        self._unified_provider = UnifiedProviderService(self._calls, settings, self._access.credentials)
         self._server = grpc.aio.server(options=_options(settings))
         self._stop_forced = asyncio.Event()
         self.port = 0

@@ -90,9 +90,12 @@ class ChatService:
         credential = self._credential(request.credential, request.provider_id, rpc)
         read_tools = partial(self._tools.tools, rpc.client)
         ask, target = v1_request.chat_call(request, credential, read_tools, self._timeouts, self._max_attempts)
-        if not request.fallbacks:
-            return ask, target, None
-        return ask, target, v1_targets.fallbacks(request, target, partial(self._credential, rpc=rpc))
+        if request.fallbacks:
+            return ask, target, v1_targets.fallbacks(request, target, partial(self._credential, rpc=rpc))
+        stored = None
+        if self._credentials is not None and request.credential.WhichOneof("source") == "name":
+            stored = self._credentials.fallbacks(request.credential.name, _who(rpc), target)
+        return ask, target, None if stored is None else v1_targets.stored_fallbacks(request, stored)
 
     def _target(self, provider: str, credential: msg.Credential, rpc: Rpc, model: str = "") -> Target:
         self._calls.require(provider, rpc.report)
@@ -104,7 +107,7 @@ class ChatService:
         if credential.WhichOneof("source") == "name":
             if self._credentials is None:
                 raise not_found(credential.name)
-            return self._credentials.find(credential.name, rpc.identity, provider)
+            return self._credentials.find(credential.name, _who(rpc), provider)
         return v1_request.credential_value(credential)
 
 
@@ -166,6 +169,10 @@ class _Frames:
 
     async def _start(self, completion: Completion) -> None:
         await self._rpc.write(v1_response.started(self._report, completion))
+
+
+def _who(rpc: Rpc) -> tuple[str, ...]:
+    return (rpc.identity,) if rpc.identity else ()
 
 
 def _now() -> float:

@@ -7,14 +7,13 @@ from typing import TypeAlias
 from caller.errors import CredentialForbidden, CredentialInvalid, CredentialNotFound, Violation
 from caller.json_types import JsonObject
 from caller.parameters import overridden
-from caller.target import Fallbacks, Target, Unusable
+from caller.target import MAX_FALLBACKS, Fallbacks, Target, Unusable
 from integration_api.chat.request import parameters_of
 from integration_api.chat.view import ChatRequest
 from integration_api.codec.bounds import Violations, refuse
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1 import messages_pb2 as msg
 
-MAX_FALLBACKS = 4
 MAX_LABEL_CHARS = 128
 _PERCENTILES = range(50, 100)
 # Finds a credential's value for a provider, and raises where there is none.
@@ -34,12 +33,29 @@ def fallbacks(request: ChatRequest, own: Target, credential: FindCredential) -> 
         _target(f"fallbacks[{number}]", wire, own, credential, violations)
         for number, wire in enumerate(request.fallbacks[:MAX_FALLBACKS])
     ]
-    hedge_after = _hedge_after(request.options, violations)
-    percentile = request.options.hedge_percentile
+    return _hedged(Fallbacks(tuple(targets)), request.options, violations)
+
+
+def stored_fallbacks(request: ChatRequest, stored: Fallbacks) -> Fallbacks:
+    """Those of a stored credential, hedged as the request wants it, where it wants something.
+
+    Raises:
+        RequestInvalid: with the path of what is malformed.
+    """
+    return _hedged(stored, request.options, Violations())
+
+
+def _hedged(found: Fallbacks, options: pb.CallOptions, violations: Violations) -> Fallbacks:
+    hedge_after = found.hedge_after
+    if options.HasField("hedge_after"):
+        hedge_after = options.hedge_after.seconds + options.hedge_after.nanos / 1e9
+        if hedge_after <= 0:
+            violations.append(Violation("options.hedge_after", "must be more than zero"))
+    percentile = options.hedge_percentile
     if percentile and percentile not in _PERCENTILES:
         violations.append(Violation("options.hedge_percentile", "must be from 50 to 99"))
     refuse(violations)
-    return Fallbacks(tuple(targets), hedge_after, percentile or None)
+    return Fallbacks(found.targets, hedge_after, percentile or None)
 
 
 def _target(
@@ -66,12 +82,3 @@ def _target(
         parameters=overridden(own.parameters, given),
         label=wire.label,
     )
-
-
-def _hedge_after(options: pb.CallOptions, violations: Violations) -> float | None:
-    if not options.HasField("hedge_after"):
-        return None
-    seconds = options.hedge_after.seconds + options.hedge_after.nanos / 1e9
-    if seconds <= 0:
-        violations.append(Violation("options.hedge_after", "must be more than zero"))
-    return seconds

@@ -61,6 +61,12 @@ def authenticate_rapida(metadata: Metadata, secret: str) -> str:
     return f"rapida/{numbers['organizationId']}{project}"
 
 
+def names_of(identity: str) -> tuple[str, ...]:
+    """The names by which a client may be meant: a project's own, and its organization's."""
+    organization = "/".join(identity.split("/")[:2]) if identity.startswith("rapida/") else identity
+    return tuple(dict.fromkeys(name for name in (identity, organization) if name))
+
+
 def origin(metadata: Metadata) -> dict[str, str]:
     """Where a call comes from, as fields of log lines: short and printable."""
     return {

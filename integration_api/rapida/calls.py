@@ -1,7 +1,8 @@
 """What Chat and a turn of StreamChat of Rapida's contract share: how they read requests and measure answers."""
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from google.protobuf.message import Message
 
@@ -13,18 +14,28 @@ from caller.target import Target, Timeouts
 from integration_api import unified_messages_pb2 as msg
 from integration_api import unified_provider_pb2 as pb
 from integration_api.calls.calls import Calls, Question
-from integration_api.rapida.request import ask_of, credential_value, turns_wait
+from integration_api.files.credential_store import CredentialStore, not_found
+from integration_api.rapida.auth import names_of
+from integration_api.rapida.request import ask_of, credential_value, stored_name, turns_wait
 from integration_api.rapida.response import Measured, measured
 from integration_api.rapida.upstream import own_providers
 from integration_api.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
+class StoredCredential:
+    """One that the server holds, by its name, for a client of this identity."""
+
+    name: str
+    identity: str
+
+
+@dataclass(frozen=True, slots=True)
 class Configuration:
-    """How turns reach their provider. The credential was found to be well-formed; it holds secrets."""
+    """How turns reach their provider. The credential was found to be usable; it may hold secrets."""
 
     provider: str
-    credential: JsonObject
+    credential: JsonObject | StoredCredential
     turns_wait: bool
 
     def __repr__(self) -> str:
@@ -34,8 +45,10 @@ class Configuration:
 class RapidaCalls:
     """Calls in the contract's terms. One instance serves all."""
 
-    def __init__(self, calls: Calls, settings: Settings) -> None:
+    def __init__(self, calls: Calls, settings: Settings, credentials: CredentialStore | None = None) -> None:
+        """`credentials`: those that clients may name; None where the server holds none."""
         self.calls = calls
+        self._credentials = credentials
         self._timeouts = Timeouts(
             connect=settings.connect_timeout,
             first_output=settings.first_output_timeout,
@@ -48,16 +61,15 @@ class RapidaCalls:
         self._own = own_providers(settings)
         self._passes_on = bool(settings.rapida_upstream.strip())
 
-    def chat(self, request: pb.ChatRequest, report: CallReport) -> Question:
-        """What a request asks, and of whom.
+    def chat(self, request: pb.ChatRequest, report: CallReport, identity: str) -> Question:
+        """What a request asks, and of whom. `identity` is the client's.
 
         Raises:
             ClientError: what is wrong with it.
         """
         provider = self._known(request.providerName, report)
-        credential = credential_value(request.credential, request.connectionOptions, provider)
-        ask, parameters = ask_of(request)
-        return ask, self._target(provider, credential, parameters), None
+        credential = _credential(request.credential, request.connectionOptions, provider, identity)
+        return self._question(request, provider, credential)
 
     def turn(self, question: pb.StreamChatInput, configuration: Configuration, report: CallReport) -> Question:
         """What a turn asks, and of whom.
@@ -66,36 +78,54 @@ class RapidaCalls:
             ClientError: what is wrong with it.
         """
         provider = self._known(question.providerName or configuration.provider, report)
-        ask, parameters = ask_of(question)
-        return ask, self._target(provider, configuration.credential, parameters), None
+        return self._question(question, provider, configuration.credential)
 
-    def verification(self, provider: str, credential: msg.Credential, report: CallReport) -> Target:
+    def _question(
+        self, request: pb.ChatRequest | pb.StreamChatInput, provider: str, credential: JsonObject | StoredCredential
+    ) -> Question:
+        target = self._target(provider, credential)
+        ask, parameters = ask_of(request)
+        target = replace(target, parameters=parameters)
+        if self._credentials is None or not isinstance(credential, StoredCredential):
+            return ask, target, None
+        return ask, target, self._credentials.fallbacks(credential.name, names_of(credential.identity), target)
+
+    def verification(self, provider: str, credential: msg.Credential, report: CallReport, identity: str) -> Target:
         """Whose credential is looked at.
 
         Raises:
             ClientError: what is wrong with it.
         """
         provider = self._known(provider, report)
-        return self._target(provider, credential_value(credential, {}, provider), {})
+        return self._target(provider, _credential(credential, {}, provider, identity))
 
-    def configuration(self, wire: pb.StreamChatConfiguration) -> Configuration:
+    def configuration(self, wire: pb.StreamChatConfiguration, identity: str) -> Configuration:
         """What a stream is configured to.
 
         Raises:
             ClientError: what is wrong with it.
         """
         provider = self._known(wire.providerName)
-        credential = credential_value(wire.credential, wire.connectionOptions, provider)
-        self.calls.check(self._target(provider, credential, {}))
+        credential = _credential(wire.credential, wire.connectionOptions, provider, identity)
+        self.calls.check(self._target(provider, credential))
         return Configuration(provider.lower(), credential, turns_wait(wire.connectionOptions))
 
     async def warm(self, client: str, configuration: Configuration) -> CallerError | None:
         """Have a connection ready for a stream's turns; what stands in the way. Raises nothing."""
-        target = self._target(configuration.provider, configuration.credential, {})
+        try:
+            target = self._target(configuration.provider, configuration.credential)
+        except CallerError as error:
+            return error.with_traceback(None)
         return (await self.calls.warm(client, target)).error
 
-    def _target(self, provider: str, credential: JsonObject, parameters: JsonObject) -> Target:
-        return Target(provider, credential, self._timeouts, parameters, self._max_attempts)
+    def _target(self, provider: str, credential: JsonObject | StoredCredential) -> Target:
+        if isinstance(credential, StoredCredential):
+            if self._credentials is None:
+                raise not_found(credential.name)
+            value = self._credentials.find(credential.name, names_of(credential.identity), provider)
+        else:
+            value = credential
+        return Target(provider, value, self._timeouts, {}, self._max_attempts)
 
     def elsewhere(self, provider: str) -> bool:
         """Whether a provider is answered by the original integration-api."""
@@ -127,6 +157,14 @@ class RapidaCalls:
         if size > self._max_answer:
             raise ResponseTooLarge(f"the answer is larger than the server's max_answer_bytes ({self._max_answer})")
         return size
+
+
+def _credential(
+    wire: msg.Credential, options: Mapping[str, str], provider: str, identity: str
+) -> JsonObject | StoredCredential:
+    """The credential, or the name of one that the server holds, which is used as a whole: no option changes it."""
+    name = stored_name(wire)
+    return StoredCredential(name, identity) if name else credential_value(wire, options, provider)
 
 
 def unsupported(kind: str, provider: str) -> UnknownProvider:

@@ -174,7 +174,7 @@ class Conversation:
                 self._hand_over(raw)
                 return
             self._note_options(wire)
-            self._configuration, self._refused = self._calls.configuration(wire), None
+            self._configuration, self._refused = self._calls.configuration(wire, self._stream.rpc.identity), None
         except CallerError as error:
             forget_traces(error)  # they hold the credential
             self._configuration, self._refused = None, error

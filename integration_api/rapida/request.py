@@ -62,6 +62,14 @@ def ask_of(request: pb.ChatRequest | pb.StreamChatInput) -> tuple[Ask, JsonObjec
     return Ask(messages, tools, returns_state=False), parameters
 
 
+def stored_name(credential: msg.Credential) -> str:
+    """The name of the stored credential that is meant: `name` stands alone. Empty: the credential is here."""
+    fields = credential.value.fields
+    if "name" not in fields or any(key in fields for key in (*KNOWN_KEYS, KEY)):
+        return ""
+    return fields["name"].string_value
+
+
 def credential_value(credential: msg.Credential, options: Mapping[str, str], provider: str) -> JsonObject:
     """The credential's known fields, with the API compatibility that the connection options ask for. A `key` is
     known of providers by name.

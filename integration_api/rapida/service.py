@@ -21,6 +21,7 @@ from caller.fold import Folder
 from integration_api import unified_provider_pb2 as pb
 from integration_api.auth.authenticator import Authenticate
 from integration_api.calls.calls import Calls
+from integration_api.files.credential_store import CredentialStore
 from integration_api.rapida import response as unified_response
 from integration_api.rapida.auth import authenticate_rapida, origin
 from integration_api.rapida.calls import RapidaCalls, unsupported
@@ -40,8 +41,9 @@ _Method: TypeAlias = Callable[[_Request, Rpc], Awaitable[Frame | None]]
 class UnifiedProviderService:
     """The five methods, and their answers to failures."""
 
-    def __init__(self, calls: Calls, settings: Settings) -> None:
-        self._calls = RapidaCalls(calls, settings)
+    def __init__(self, calls: Calls, settings: Settings, credentials: CredentialStore | None = None) -> None:
+        """`credentials`: those that clients may name; None where the server holds none."""
+        self._calls = RapidaCalls(calls, settings, credentials)
         self._idle_timeout = settings.stream_idle_timeout
         self._authenticate = _authenticate(settings.rapida_jwt_secret)
         self._upstream_settings = UpstreamSettings.of(settings)
@@ -122,7 +124,7 @@ class UnifiedProviderService:
         _remember_origin(rpc)
         report = rpc.new_report(request.requestId)
         sink = _WholeAnswer(request.requestId, rpc, report, self._calls)
-        running = self._calls.calls.run(rpc, report, partial(self._calls.chat, request, report), sink)
+        running = self._calls.calls.run(rpc, report, partial(self._calls.chat, request, report, rpc.identity), sink)
         del request  # the call lets go of it once it is read
         await running
 
@@ -150,7 +152,7 @@ class UnifiedProviderService:
         _remember_origin(rpc)
         number = _number(rpc)
         report = rpc.new_report(rpc.request_id)
-        read = partial(self._calls.verification, request.providerName, request.credential, report)
+        read = partial(self._calls.verification, request.providerName, request.credential, report, rpc.identity)
         found = await self._calls.calls.verify(rpc, report, read)
         return unified_response.verified(number, found)
 

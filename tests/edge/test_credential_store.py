@@ -240,7 +240,7 @@ def test_a_directory_is_needed_and_bounded(tmp_path: Path) -> None:
     store = CredentialStore(str(tmp_path), files)
     with structlog.testing.capture_logs() as logs:
         files.load()
-    assert store.find("00000", "")["baseUrl"] == "http://x"
+    assert store.find("00000", ())["baseUrl"] == "http://x"
     assert [entry["event"] for entry in logs] == ["credentials.too_many"]
 
 
@@ -250,7 +250,7 @@ def test_a_store_shows_no_key(place: Path) -> None:
     files = FileWatcher()
     store = CredentialStore(str(place), files)
     files.load()
-    found = store.find("a", "")
+    found = store.find("a", ())
     assert "CANARY" not in f"{store!r} {vars(store)}"
     found.clear()
-    assert store.find("a", "")
+    assert store.find("a", ())
