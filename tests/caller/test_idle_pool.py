@@ -31,7 +31,7 @@ class Kept:
 
 
 def key(client: str = "", origin: str = "a", partition: bytes = b"") -> PoolKey:
-    return PoolKey(origin, partition, origin, client)
+    return PoolKey(partition, origin, client)
 
 
 async def filled(limits: PoolLimits, *keys: PoolKey) -> tuple[IdlePool[Kept], list[Kept]]:
@@ -43,7 +43,7 @@ async def filled(limits: PoolLimits, *keys: PoolKey) -> tuple[IdlePool[Kept], li
 
 
 async def test_the_last_used_is_taken_and_only_by_its_own() -> None:
-    """Another partition, another route: nothing."""
+    """Another partition, another origin: nothing."""
     pool, (first, second) = await filled(PoolLimits(), key(), key())
 
     assert pool.take(key(partition=b"other")) is None

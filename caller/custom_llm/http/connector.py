@@ -275,7 +275,7 @@ def _pool_key(req: ClientRequest, exchange: Exchange) -> PoolKey:
     """Of aiohttp's own key what differs among our requests: TLS and the proxy are the same for all."""
     route = req.connection_key
     origin = (route.host, route.port, route.is_ssl)
-    return PoolKey(origin, exchange.partition, origin, exchange.client)
+    return PoolKey(exchange.partition, origin, exchange.client)
 
 
 def _errno(error: OSError) -> int | None:

@@ -52,20 +52,15 @@ DEFAULT_LIMITS: Final = PoolLimits()
 
 
 class PoolKey(NamedTuple):
-    """Which requests may use a connection: those of one `partition` that go the same `route`.
+    """Which requests may use a connection: those of one `partition` to the same `origin`, the endpoint that is bounded.
 
-    `origin` is the endpoint that is bounded, `client` the one for whom it is kept.
+    `client` is the one for whom it is kept. What comes behind the partition is for whom idle times are learned: a
+    client that provokes losses shortens nobody else's.
     """
 
-    route: Hashable
     partition: bytes
     origin: Hashable
     client: str
-
-    @property
-    def learner(self) -> Hashable:
-        """For whom times are learned: a client that provokes losses shortens nobody else's."""
-        return self.origin, self.client
 
 
 class _Kept(NamedTuple):
@@ -148,7 +143,7 @@ class IdlePool(Generic[ConnectionT]):
         """Keep a connection after an answer, and close the one that is too much, if any. `announced` is how long the
         endpoint says that it keeps idle ones, in seconds."""
         if announced is not None:
-            self._times.announced(key.learner, announced)
+            self._times.announced(key[1:], announced)
         self._keep(key, connection, used=True)
 
     def put_unused(self, key: PoolKey, connection: ConnectionT) -> None:
@@ -164,12 +159,12 @@ class IdlePool(Generic[ConnectionT]):
     def keeps(self, key: PoolKey) -> bool:
         """Whether anything put under a key would stay."""
         limits = self._limits
-        return limits.total > 0 and limits.per_origin > 0 and self._times.of(key.learner) > 0
+        return limits.total > 0 and limits.per_origin > 0 and self._times.of(key[1:]) > 0
 
     def lost(self, key: PoolKey, idled: float) -> None:
         """One that was taken was lost before a byte came: others of its key may be lost, too, and so may those that are
         idle for as long as it was."""
-        self._times.lost(key.learner, idled)
+        self._times.lost(key[1:], idled)
         self._drop_each(self._by_key.get(key, ()))
 
     def drop_all(self) -> None:
@@ -184,7 +179,7 @@ class IdlePool(Generic[ConnectionT]):
             self._timer = None
 
     def _keep(self, key: PoolKey, connection: ConnectionT, *, used: bool) -> None:
-        now, seconds = self._loop.time(), self._times.of(key.learner)
+        now, seconds = self._loop.time(), self._times.of(key[1:])
         if seconds <= 0:
             connection.close()
             return
@@ -215,7 +210,7 @@ class IdlePool(Generic[ConnectionT]):
         """The endpoint closed it, or sent something that was not asked for."""
         kept = self._forget(connection)
         if kept is not None and kept.used:
-            self._times.ended(kept.key.learner, self._loop.time() - kept.since)
+            self._times.ended(kept.key[1:], self._loop.time() - kept.since)
 
     def _forget(self, connection: ConnectionT) -> _Kept | None:
         kept = self._kept.pop(connection, None)
