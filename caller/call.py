@@ -1,6 +1,6 @@
 """What callers are, what they answer, and the record of a call. Provider-neutral."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from time import monotonic
@@ -78,6 +78,20 @@ class AttemptMade:
     usage: Usage | None = None
 
 
+class Trace(Protocol):
+    """The trace that a call belongs to, as far as others must know."""
+
+    @property
+    def trace_id(self) -> str:
+        """Its id, in hex."""
+        ...
+
+    def begin_attempt(self, report: "CallReport") -> Mapping[str, str]:
+        """A request of the call is about to be sent; the headers that tell its endpoint of the trace. `report` is the
+        record that its end is told with."""
+        ...
+
+
 @dataclass(slots=True)
 class CallReport:
     """The one record of a call: whose it is, where it went, and how it ended. Filled in while it runs.
@@ -90,6 +104,8 @@ class CallReport:
         client: who calls us; empty when nobody said.
         provider: the provider's id, as it was asked for.
         labels: the client's own, for logs and traces.
+        metadata: gives what stood before its request, if anything did; it holds secrets.
+        trace: the trace that it belongs to; None where calls are not traced.
         api: the API shape; empty until the credential was read.
         endpoint: host and port that are called.
         model: the model that is asked, as the request names it.
@@ -129,6 +145,8 @@ class CallReport:
     client: str = ""
     provider: str = ""
     labels: Mapping[str, str] = field(default_factory=dict, repr=False)
+    metadata: Callable[[], Iterable[tuple[str, str | bytes]] | None] | None = field(default=None, repr=False)
+    trace: Trace | None = field(default=None, repr=False)
     api: str = ""
     endpoint: str = ""
     model: str = ""

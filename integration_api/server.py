@@ -8,7 +8,7 @@ import gc
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import grpc
 import structlog
@@ -47,8 +47,11 @@ from integration_api.telemetry.metrics import Metrics
 from integration_api.telemetry.readings import readings
 from integration_api.v1 import chat_service_pb2 as pb
 
+if TYPE_CHECKING:
+    from integration_api.telemetry.traces import Traces
+
 # How long one step of the shutdown may take, and how long health watchers have to hear of it.
-_BOUND = 2.0
+_BOUND = 2.5
 _LAST_WORDS = 0.2
 # Pings of a client before their time, from one frame of ours to the next: every second through ten minutes of silence.
 _MOST_EARLY_PINGS = 600
@@ -94,6 +97,9 @@ class Server:
                 __version__, readings(self.guard, self.admission, self._transport, custom_llm, history)
             )
             observers = (self._metrics, *observers)
+        self._traces = _traces(settings)
+        if self._traces is not None:
+            observers = (self._traces, *observers)
         self._admin: Admin | None = None
         self._audit = AuditFile(settings.audit_file) if settings.audit_file else None
         if self._audit is not None:
@@ -176,6 +182,8 @@ class Server:
         await _bounded(self._stop_admin())
         if self._audit is not None:
             await _bounded(asyncio.to_thread(self._audit.close))
+        if self._traces is not None:
+            await _bounded(asyncio.to_thread(self._traces.close))
         self._log.info("server.stopped")
 
     def _open(self) -> dict[str, int]:
@@ -255,6 +263,21 @@ class Server:
             "Prewarm": guard.unary(f"{chat.NAME}/Prewarm", pb.PrewarmRequest, service.prewarm),
         }
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(chat.NAME, handlers),))
+
+
+def _traces(settings: Settings) -> "Traces | None":
+    """What traces calls, if it is asked for: only then are its packages loaded.
+
+    Raises:
+        ValueError: they are not there, or what the OTEL_* variables ask for is not.
+    """
+    if not settings.otel:
+        return None
+    try:
+        from integration_api.telemetry.traces import Traces  # noqa: PLC0415 -- see above
+    except ImportError as missing:
+        raise ValueError(f"otel needs the extra: pip install 'integration-api[otel]' ({missing})") from missing
+    return Traces(__version__, propagate=settings.otel_propagate)
 
 
 async def _bounded(work: Awaitable[object]) -> None:

@@ -27,6 +27,10 @@ class Settings:
     admin_host: str = _setting("127.0.0.1", "Address that the admin port listens on.")
     admin_port: int = _setting(0, "HTTP port of /metrics, /livez, /readyz and /version; 0: off.")
     audit_file: str = _setting("", "File that gets a JSON line for every finished call, without content; empty: none.")
+    otel: bool = _setting(
+        False, "Send traces and GenAI metrics by OTLP, as the OTEL_* variables say; needs the extra otel."
+    )
+    otel_propagate: bool = _setting(False, "Tell endpoints which trace a request belongs to: a traceparent header.")
     log_level: str = _setting("info", "Least level that is logged.", choices=("debug", "info", "warning", "error"))
     log_format: str = _setting("console", "How logs are written.", choices=("console", "json"))
     allow_anonymous: bool = _setting(False, "Let callers in that do not say who they are, also beyond loopback.")

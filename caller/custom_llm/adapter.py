@@ -4,7 +4,7 @@ A sixth shape is one folder under `apis/` with one `Adapter`, one line in `apis/
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
 from caller.call import Model
@@ -61,6 +61,12 @@ class HttpRequest:
     added: frozenset[str] = frozenset()
     left_out: frozenset[str] = frozenset()
     adapted: frozenset[str] = frozenset()
+
+    def with_headers(self, more: Mapping[str, str]) -> "HttpRequest":
+        """The same with further headers; of a name that it has its own stays."""
+        own = {name.lower() for name in self.headers}
+        added = {name: value for name, value in more.items() if name not in own}
+        return replace(self, headers={**self.headers, **added}) if added else self
 
     def without_body(self) -> "HttpRequest":
         """What is left to know of it once it was sent."""

@@ -142,6 +142,8 @@ class Attempt:
         """Send the request; the good answer whose headers came."""
         request = self._work.request
         report = self._report
+        if report.trace is not None:
+            request = request.with_headers(report.trace.begin_attempt(report))
         response = await self._transport.send(request, self._work.timeouts.connect, report.client, report.waits)
         self._note_headers(response)
         if 200 <= response.status < 300:

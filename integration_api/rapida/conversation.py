@@ -52,7 +52,13 @@ class _Turn:
         self.question: pb.StreamChatInput | None = question
         self.request_id = question.requestId
         self.configuration = configuration
-        self.report = CallReport(started=now(), service=rpc.service, method=rpc.method, client=rpc.client)
+        self.report = CallReport(
+            started=now(),
+            service=rpc.service,
+            method=rpc.method,
+            client=rpc.client,
+            metadata=rpc.context.invocation_metadata,
+        )
         self.folder: Folder | None = None  # what was said so far, once something was
         self.discarded = False
         self.task: asyncio.Task[None] | None = None

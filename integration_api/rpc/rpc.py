@@ -148,6 +148,7 @@ class Rpc:
             client=self.client,
             began=self.began,
             waits=Waits(self.waited),
+            metadata=self.context.invocation_metadata,  # no method of self: this object has the record
         )
         return self.report
 

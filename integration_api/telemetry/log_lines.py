@@ -49,12 +49,13 @@ def fields_of(report: CallReport) -> dict[str, object]:
         "api": report.api,
         "endpoint": report.endpoint,
         "model": report.model,
+        "trace_id": "" if report.trace is None else report.trace.trace_id,
         "reason": report.reason,
         "fault": report.fault,
         "endpoint_request_id": clipped(report.endpoint_request_id, _MAX_LABEL),
         "left_out": report.left_out,
         "adapted": report.adapted,
-        "labels": _labels(report),
+        "labels": labels_of(report),
         "first_output": _seconds(report.first_output, report.started),
         "took": _seconds(report.ended, report.started),
         "overhead": _seconds(report.overhead),
@@ -77,7 +78,8 @@ def _seconds(end: float | None, start: float = 0.0) -> float | None:
     return None if end is None else round(end - start, 6)
 
 
-def _labels(report: CallReport) -> dict[str, str]:
+def labels_of(report: CallReport) -> dict[str, str]:
+    """The client's own, as far as they are shown."""
     labels = list(report.labels.items())[:_MOST_LABELS]
     return {clipped(name, _MAX_LABEL): clipped(value, _MAX_LABEL) for name, value in labels}
 

@@ -113,7 +113,7 @@ FACES: dict[str, Face] = {
     "Rapida's turn": rapida_turn,
 }
 # Fields that no two calls share: that they are there is what is compared. All others have to be equal.
-OWN = ("started", "ended", "deadline", "endpoint_request_id", "began", "waits", "overhead")
+OWN = ("started", "ended", "deadline", "endpoint_request_id", "began", "waits", "overhead", "metadata")
 # What is known of streams only, the name of the RPC, and what its frames are.
 OF_THE_FACE = (
     "first_output",

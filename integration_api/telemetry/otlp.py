@@ -1,0 +1,111 @@
+"""OpenTelemetry's own parts, as the `OTEL_*` variables make them: what samples, what sends spans and metrics by OTLP.
+
+The only module beside `traces` and `genai` that knows the packages of the extra `otel`: the server imports them where
+`otel` is on. It knows no calls.
+"""
+
+import os
+import threading
+from dataclasses import dataclass
+
+from opentelemetry.sdk.environment_variables import (
+    OTEL_EXPORTER_OTLP_METRICS_PROTOCOL,
+    OTEL_EXPORTER_OTLP_PROTOCOL,
+    OTEL_EXPORTER_OTLP_TRACES_PROTOCOL,
+    OTEL_SDK_DISABLED,
+)
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import MetricExporter, PeriodicExportingMetricReader
+from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+
+_TRACES_EXPORTER = "OTEL_TRACES_EXPORTER"
+_METRICS_EXPORTER = "OTEL_METRICS_EXPORTER"
+_HTTP = "http/protobuf"
+_GRPC = "grpc"
+_OURS = "integration-api"
+_CLOSE_SECONDS = 2.0
+_UNNAMED = "unknown_service"
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """What finished spans are given to, and what metrics are made with; None for what the variables switch off."""
+
+    provider: TracerProvider
+    spans: BatchSpanProcessor | None
+    meters: MeterProvider | None
+
+    def close(self) -> None:
+        """Send what waits, and wait two seconds for it at most: the packages themselves would wait half a minute."""
+        closing = threading.Thread(target=self._close, name="otlp-close", daemon=True)
+        closing.start()
+        closing.join(_CLOSE_SECONDS)
+
+    def _close(self) -> None:
+        if self.spans is not None:
+            self.spans.shutdown()  # type: ignore[no-untyped-call] # it has no annotations
+        if self.meters is not None:
+            self.meters.shutdown()
+
+
+def export(version: str) -> Export:
+    """What the variables ask for. `version` is the program's.
+
+    Raises:
+        ValueError: an exporter or a protocol that there is not.
+    """
+    resource = _resource(version)
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    disabled = os.environ.get(OTEL_SDK_DISABLED, "").strip().lower() == "true"
+    spans = meters = None
+    if not disabled and _wanted(_TRACES_EXPORTER):
+        spans = BatchSpanProcessor(_span_exporter(_protocol(OTEL_EXPORTER_OTLP_TRACES_PROTOCOL)))
+    if not disabled and _wanted(_METRICS_EXPORTER):
+        reader = PeriodicExportingMetricReader(_metric_exporter(_protocol(OTEL_EXPORTER_OTLP_METRICS_PROTOCOL)))
+        meters = MeterProvider([reader], resource=resource, shutdown_on_exit=False)
+    return Export(provider, spans, meters)
+
+
+def _resource(version: str) -> Resource:
+    """What the variables say of this process; our name where they give none."""
+    found = Resource.create({SERVICE_VERSION: version})
+    if str(found.attributes.get(SERVICE_NAME, _UNNAMED)).startswith(_UNNAMED):
+        return found.merge(Resource({SERVICE_NAME: _OURS}))
+    return found
+
+
+def _wanted(name: str) -> bool:
+    chosen = os.environ.get(name, "").strip().lower() or "otlp"
+    if chosen not in ("otlp", "none"):
+        raise ValueError(f"{name} is {chosen!r}: otlp or none")
+    return chosen == "otlp"
+
+
+def _protocol(name: str) -> str:
+    chosen = os.environ.get(name, "") or os.environ.get(OTEL_EXPORTER_OTLP_PROTOCOL, "")
+    chosen = chosen.strip().lower() or _HTTP
+    if chosen not in (_HTTP, _GRPC):
+        raise ValueError(f"{name} is {chosen!r}: {_HTTP} or {_GRPC}")
+    return chosen
+
+
+def _span_exporter(protocol: str) -> SpanExporter:
+    if protocol == _GRPC:
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as OverGrpc  # noqa: PLC0415 -- only what is used
+
+        return OverGrpc()
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as OverHttp  # noqa: PLC0415 -- only what is used
+
+    return OverHttp()
+
+
+def _metric_exporter(protocol: str) -> MetricExporter:
+    if protocol == _GRPC:
+        from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as OverGrpc  # noqa: PLC0415 -- only what is used
+
+        return OverGrpc()
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter as OverHttp  # noqa: PLC0415 -- only what is used
+
+    return OverHttp()

@@ -1,0 +1,175 @@
+"""Traces as a collector receives them over OTLP: parents, attributes, events; and nothing of it where it is off."""
+
+import asyncio
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import structlog
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+from opentelemetry.semconv import attributes as stable
+from opentelemetry.semconv._incubating import attributes as incubating
+from opentelemetry.semconv._incubating.attributes import gen_ai_attributes as names
+
+from integration_api.sandbox import Sandbox
+from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
+from tests import asking
+from tests.edge.processes import ROOT
+from tests.telemetry import test_mixed_calls as mixed
+from tests.telemetry.collector import Collector, values
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+CLIENT_SPAN = "b7ad6b7169203331"
+TRACEPARENT = f"00-{TRACE}-{CLIENT_SPAN}-01"
+SECRET = "sk-CANARY-secret-of-the-credential"
+
+
+@asynccontextmanager
+async def world(monkeypatch: pytest.MonkeyPatch, collector: Collector, **settings: Any) -> AsyncIterator[mixed.World]:
+    """A server that sends to the collector; all is there once it has stopped."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
+    async with mixed.world(otel=True, **settings) as made:
+        yield made
+
+
+def attempts_of(spans: list[Span], server: Span) -> list[Span]:
+    return [span for span in spans if span.parent_span_id == server.span_id]
+
+
+async def test_a_call_is_a_server_span_and_a_client_span_for_every_attempt(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Below the client's own span; the endpoint is told which attempt asks it, and the log line has the trace."""
+    async with Collector() as collector:
+        with structlog.testing.capture_logs() as logs:
+            async with world(monkeypatch, collector, otel_propagate=True) as made:
+                model = "flaky:fails=1,status=503"
+                request = asking.chat_request(sandbox.url, model, labels={"tenant": "t1"}, requestId="traced")
+                call = ChatServiceStub(made.channel).StreamChat(request, metadata=(("traceparent", TRACEPARENT),))
+                async for _ in call:
+                    pass
+        told = [(await sandbox.wait_for_request(5)).headers["traceparent"] for _ in range(2)]
+
+    (server,) = [span for span in collector.spans if span.kind == Span.SPAN_KIND_SERVER]
+    first, second = attempts_of(collector.spans, server)
+    assert len(collector.spans) == 3
+    assert {span.trace_id.hex() for span in collector.spans} == {TRACE}
+    assert server.parent_span_id.hex() == CLIENT_SPAN
+    assert told == [f"00-{TRACE}-{span.span_id.hex()}-01" for span in (first, second)]
+    assert [line["trace_id"] for line in logs if line["event"] == "call.finished"] == [TRACE]
+    assert collector.services == {"integration-api"}
+
+    assert server.name == f"{mixed.NATIVE}/StreamChat"
+    assert values(server.attributes)["rpc.response.status_code"] == "OK"
+    assert values(server.attributes)["integration_api.label.tenant"] == "t1"
+    assert values(server.attributes)["integration_api.request_id"] == "traced"
+    assert (first.status.code, second.status.code) == (Status.STATUS_CODE_ERROR, Status.STATUS_CODE_UNSET)
+    failed, good = values(first.attributes), values(second.attributes)
+    assert (failed["error.type"], failed["http.response.status_code"]) == ("ENDPOINT_OVERLOADED", 503)
+    assert second.name == f"chat {model}"
+    assert good["gen_ai.operation.name"] == names.GenAiOperationNameValues.CHAT.value
+    assert good["gen_ai.provider.name"] == names.GenAiProviderNameValues.OPENAI.value
+    assert (good["server.address"], good["server.port"]) == ("127.0.0.1", sandbox.port)
+    assert good["gen_ai.request.stream"] is True
+    assert good["gen_ai.usage.input_tokens"]
+    assert good["gen_ai.response.time_to_first_chunk"] > 0
+    assert [event.name for event in second.events] == [event.name for event in server.events] == ["first_output"]
+    assert server.start_time_unix_nano <= first.start_time_unix_nano <= first.end_time_unix_nano
+    assert first.end_time_unix_nano <= second.start_time_unix_nano <= second.events[0].time_unix_nano
+    assert second.events[0].time_unix_nano <= second.end_time_unix_nano <= server.end_time_unix_nano
+
+
+async def test_spans_agree_with_what_clients_saw(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """214 calls, good, failed in twelve ways, cancelled and late, through both faces: by method, status and reason.
+    Every name is one of the conventions, or ours; no secret and nothing of what was said is in any of it."""
+    async with Collector() as collector, world(monkeypatch, collector, max_attempts=1) as made:
+        await mixed.mixed(made, sandbox)
+
+    seen: mixed.Seen = Counter()
+    servers = [span for span in collector.spans if span.kind == Span.SPAN_KIND_SERVER]
+    for span in servers:
+        said = values(span.attributes)
+        service, _, method = str(said["rpc.method"]).partition("/")
+        status, reason = str(said["rpc.response.status_code"]), str(said.get("error.type", ""))
+        seen[service, method, status, "" if reason == status else reason] += 1
+    assert seen == made.seen
+    for server in servers:
+        assert len(attempts_of(collector.spans, server)) == values(server.attributes)["integration_api.attempts"] >= 1
+
+    known = {value for module in (stable, incubating) for value in _names_in(module)}
+    used = {key for span in collector.spans for key in values(span.attributes)}
+    assert {name for name in used if not name.startswith("integration_api.")} <= known
+    assert mixed.CANARY.encode() not in collector.raw
+
+    duration = collector.metrics["gen_ai.client.operation.duration"]
+    assert sum(point.count for point in duration.histogram.data_points) == len(servers)
+    assert duration.unit == "s"
+    tokens = collector.metrics["gen_ai.client.token.usage"]
+    assert {values(point.attributes)["gen_ai.token.type"] for point in tokens.histogram.data_points} == {
+        "input",
+        "output",
+    }
+    assert "gen_ai.client.operation.time_to_first_chunk" in collector.metrics
+
+
+async def test_no_secret_is_in_a_span(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not of the credential, nor of the client's token."""
+    async with Collector() as collector, world(monkeypatch, collector) as made:
+        credential = {"value": {"baseUrl": f"{sandbox.url}/v1", "headers": {"Authorization": f"Bearer {SECRET}"}}}
+        for model in ("echo", "http-error:status=401"):
+            request = asking.chat_request(sandbox.url, model, credential=credential)
+            call = ChatServiceStub(made.channel).Chat(request, metadata=(("authorization", f"Bearer {SECRET}"),))
+            await asyncio.gather(call, return_exceptions=True)
+    assert len(collector.spans) == 4
+    assert SECRET.encode() not in collector.raw
+
+
+async def test_a_trace_that_is_not_sampled_is_kept_by_nobody(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client decided; its log line has the trace all the same."""
+    async with Collector() as collector:
+        with structlog.testing.capture_logs() as logs:
+            async with world(monkeypatch, collector) as made:
+                metadata = (("traceparent", f"00-{TRACE}-{CLIENT_SPAN}-00"),)
+                assert await mixed.native(made, sandbox.url, "echo", "Chat", metadata=metadata) == ("OK", "")
+    assert collector.spans == []
+    assert [line["trace_id"] for line in logs if line["event"] == "call.finished"] == [TRACE]
+
+
+async def test_a_collector_that_is_not_there_costs_no_call(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls are answered, and the server stops."""
+    async with Collector() as gone:
+        pass
+    async with world(monkeypatch, gone) as made:
+        for _ in range(3):
+            assert await mixed.native(made, sandbox.url, "echo", "StreamChat") == ("OK", "")
+
+
+def test_its_packages_are_loaded_only_where_it_is_on() -> None:
+    """Off is free."""
+    program = (
+        "import sys, asyncio\n"
+        "from integration_api.server import Server\n"
+        "from integration_api.settings import Settings\n"
+        "async def main():\n"
+        "    async with Server(Settings(port=0)):\n"
+        "        pass\n"
+        "asyncio.run(main())\n"
+        "sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False, timeout=60).returncode == 0
+
+
+def _names_in(package: Any) -> set[str]:
+    """The names that the conventions' modules define."""
+    import importlib
+    import pkgutil
+
+    modules = [
+        importlib.import_module(f"{package.__name__}.{each.name}") for each in pkgutil.iter_modules(package.__path__)
+    ]
+    return {value for module in modules for value in vars(module).values() if isinstance(value, str)}
