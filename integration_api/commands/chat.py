@@ -34,7 +34,7 @@ Examples:
 @click.command(epilog=_EXAMPLES)
 @connection_options
 @endpoint_options
-@click.option("--model", required=True, help="The model's name.")
+@click.option("--model", default="", help="The model's name; `integration-api models` lists those of an endpoint.")
 @click.option(
     "--param",
     "params",
@@ -78,6 +78,8 @@ def command(
     goes to standard output; reasoning, usage and the time to the first output go to standard error. Ends with 1 when
     the call fails.
     """
+    if not model:
+        raise click.UsageError("say which model with --model; `integration-api models` with these options lists them")
     interactive = message is None and sys.stdin.isatty() and sys.stdout.isatty()
     request = build_request(
         provider=provider,

@@ -224,3 +224,10 @@ def test_a_key_of_the_environment_gives_way(server: Running) -> None:
     assert typed.stdout == "hi\n", typed.stderr
     assert twice.returncode == 2
     assert "both give Authorization" in twice.stderr
+
+
+def test_chat_wants_a_model() -> None:
+    """And says how to find one."""
+    ended = run("chat", "--base-url", "http://h", "hi")
+    assert ended.returncode == 2
+    assert "integration-api models" in ended.stderr

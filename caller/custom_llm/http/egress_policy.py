@@ -29,7 +29,7 @@ from caller.custom_llm.http.addresses import Kind, Network, classify, literal, n
 _NOT_ALLOWED: Final = "the address is not allowed by the egress policy"
 _NEVER: Final = "the address is not allowed by any egress policy"
 _NOT_HTTP: Final = "only http and https addresses may be called"
-_PLAIN_HTTP: Final = "plain http is not allowed by the egress policy, https is"
+_PLAIN_HTTP: Final = "plain http is not allowed by the egress policy public-only, https is"
 _MALFORMED: Final = "the host is neither a name nor an IP address in its plain form"
 
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
