@@ -4,7 +4,7 @@ anything, and nothing of it is of one call.
 It knows no calls and no metrics: it is given what it answers.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Self
 
 from aiohttp import web
@@ -16,11 +16,12 @@ _MAX_BODY = 1024
 class Admin:
     """Answers `/metrics`, `/livez`, `/readyz` and `/version`. An async context manager: listens inside.
 
-    `metrics` makes the text of the metrics, `ready` says whether new calls are taken, `version` is the program's.
+    `metrics` makes the text of the metrics, of this process or of several; `ready` says whether new calls are taken,
+    `version` is the program's.
     """
 
     def __init__(
-        self, host: str, port: int, *, metrics: Callable[[], bytes], ready: Callable[[], bool], version: str
+        self, host: str, port: int, *, metrics: Callable[[], Awaitable[bytes]], ready: Callable[[], bool], version: str
     ) -> None:
         self._host = host
         self._port = port
@@ -63,7 +64,7 @@ class Admin:
         await self._runner.cleanup()
 
     async def _show_metrics(self, _: web.Request) -> web.Response:
-        return web.Response(body=self._metrics(), headers={"Content-Type": _PROMETHEUS})
+        return web.Response(body=await self._metrics(), headers={"Content-Type": _PROMETHEUS})
 
     async def _live(self, _: web.Request) -> web.Response:
         """The event loop answers: that is all it says."""

@@ -36,6 +36,7 @@ from integration_api.rapida import service as unified_provider
 from integration_api.rapida.service import UnifiedProviderService
 from integration_api.rapida.upstream import UpstreamSettings
 from integration_api.rpc import health, reflection
+from integration_api.rpc.channel_options import channel_options
 from integration_api.rpc.guard import Guard, GuardLimits
 from integration_api.rpc.memory import MemoryGuard, memory_limit
 from integration_api.rpc.receiving import ReceiveLimits
@@ -53,29 +54,32 @@ if TYPE_CHECKING:
 # How long one step of the shutdown may take, and how long health watchers have to hear of it.
 _BOUND = 2.5
 _LAST_WORDS = 0.2
-# Pings of a client before their time, from one frame of ours to the next: every second through ten minutes of silence.
-_MOST_EARLY_PINGS = 600
 # grpc's own grace ends behind ours: it would end calls without a status of ours.
 _SPARE = 60.0
-# gRPC's times are 32-bit numbers of milliseconds, and the largest of them is no time.
-_NEVER = 2**31 - 1
 
 
 class Server:
     """One gRPC server in this process. An async context manager: started inside, stopped at its end."""
 
     def __init__(
-        self, settings: Settings, transport: Transport | None = None, observers: Sequence[Observer] = ()
+        self,
+        settings: Settings,
+        transport: Transport | None = None,
+        observers: Sequence[Observer] = (),
+        *,
+        workers: int = 1,
     ) -> None:
         """Make it inside the running event loop. `transport` stands in for the own one in tests of egress; `observers`
-        watch every call beside the log lines.
+        watch every call beside the log lines. One of several `workers` shares the port and the limits with the others,
+        and leaves the admin port to their supervisor.
 
         Raises:
             ValueError: settings that do not go together.
         """
         self._settings = settings
         self._access = make_access(settings)
-        self.admission = Admission(AdmissionLimits.of(settings))
+        self._workers = workers
+        self.admission = Admission(AdmissionLimits.of(settings, workers).shared_by(workers))
         self._log = structlog.get_logger("integration_api.server")
         self._transport = transport or Transport(transport_settings(settings))
         silence = SilenceLimits(settings.max_silent_bytes, settings.max_silent_events)
@@ -113,7 +117,7 @@ class Server:
             client_share=settings.max_client_share,
         )
         self._unified_provider = UnifiedProviderService(self._calls, settings, self._access.credentials)
-        self._server = grpc.aio.server(options=_options(settings))
+        self._server = grpc.aio.server(options=channel_options(settings, workers))
         self._stop_forced = asyncio.Event()
         self.port = 0
 
@@ -141,18 +145,17 @@ class Server:
         except RuntimeError:
             raise OSError(f"cannot listen on {address}: the address is taken, or is not one of this machine") from None
         if self._metrics is not None:
-            await self._start_admin(self._metrics)
+            self._metrics.start()
+            if self._workers == 1:
+                await self._start_admin(self._metrics)
         await self._server.start()
         self._health.set(health.SERVING)
         self.memory.start()
         self._access.files.start()
-        self._log.info("server.started", host=settings.host, port=self.port)
-        told = effective(settings, defaults=settings.log_level == "debug")
-        if told:
-            self._log.info("server.settings", **told)
-        if clear_text(settings):
-            advice = "callers' tokens arrive in clear text: set tls_cert_file and tls_key_file, or end TLS in front"
-            self._log.warning("server.no_tls", advice=advice)
+        if self._workers == 1:
+            announce(settings, self.port)
+        else:
+            self._log.info("worker.started")
 
     async def stop(self) -> None:
         """Health off, wait for balancers to notice, send connections away, let the running calls end, end the rest.
@@ -195,6 +198,15 @@ class Server:
         self._stop_forced.set()
 
     @property
+    def ready(self) -> bool:
+        """Whether new calls are taken."""
+        return self._health.serving
+
+    def metrics_text(self) -> bytes:
+        """What is counted, as Prometheus reads it; empty where nothing is."""
+        return b"" if self._metrics is None else self._metrics.text()
+
+    @property
     def stop_forced(self) -> bool:
         """Whether somebody was in a force_stop."""
         return self._stop_forced.is_set()
@@ -211,12 +223,16 @@ class Server:
         try:
             await self.start()
         except BaseException:
-            await self._server.stop(0)
-            await self._unified_provider.close()
-            await self._transport.close()
-            await self._stop_admin()
+            await self.abandon()
             raise
         return self
+
+    async def abandon(self) -> None:
+        """Let go of everything after a start that failed."""
+        await self._server.stop(0)
+        await self._unified_provider.close()
+        await self._transport.close()
+        await self._stop_admin()
 
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
@@ -232,16 +248,15 @@ class Server:
     async def _start_admin(self, metrics: Metrics) -> None:
         host, port = self._settings.admin_host, self._settings.admin_port
 
-        def ready() -> bool:
-            return self._health.serving
+        async def text() -> bytes:
+            return metrics.text()
 
-        admin = Admin(host, port, metrics=metrics.text, ready=ready, version=__version__)
+        admin = Admin(host, port, metrics=text, ready=lambda: self.ready, version=__version__)
         try:
             await admin.start()
         except OSError as error:
             raise OSError(f"cannot listen on the admin port {port} of {host} (admin_port)") from error
         self._admin = admin
-        metrics.start()
 
     async def _stop_admin(self) -> None:
         if self._metrics is not None:
@@ -278,6 +293,18 @@ def _traces(settings: Settings) -> "Traces | None":
     except ImportError as missing:
         raise ValueError(f"otel needs the extra: pip install 'integration-api[otel]' ({missing})") from missing
     return Traces(__version__, propagate=settings.otel_propagate)
+
+
+def announce(settings: Settings, port: int, **fields: object) -> None:
+    """The log lines of a service that has started."""
+    logger = structlog.get_logger("integration_api.server")
+    logger.info("server.started", host=settings.host, port=port, **fields)
+    told = effective(settings, defaults=settings.log_level == "debug")
+    if told:
+        logger.info("server.settings", **told)
+    if clear_text(settings):
+        advice = "callers' tokens arrive in clear text: set tls_cert_file and tls_key_file, or end TLS in front"
+        logger.warning("server.no_tls", advice=advice)
 
 
 async def _bounded(work: Awaitable[object]) -> None:
@@ -365,39 +392,3 @@ def guard_limits(settings: Settings) -> GuardLimits:
         receiving=ReceiveLimits(messages, settings.max_client_share, settings.request_timeout),
         share=settings.max_client_share,
     )
-
-
-def _milliseconds(seconds: float) -> int:
-    """As gRPC counts times; its largest number stands for "never", and so does 0 here."""
-    return min(int(seconds * 1000), _NEVER) or _NEVER
-
-
-def _options(settings: Settings) -> list[tuple[str, int]]:
-    # A tenth less than clients are told: a ping's way takes longer one time than the other.
-    ping_interval = min(int(settings.min_client_ping_interval * 900), _NEVER)
-    return [
-        ("grpc.so_reuseport", 0),  # a second server on the port fails instead of sharing it
-        ("grpc.max_receive_message_length", settings.max_request_bytes),
-        # Clients may ping, also without calls and while a slow model is silent. More frequent pings are counted, and
-        # C-core's 2 of them would end a stream in its middle with a bare "Too many pings".
-        ("grpc.http2.min_ping_interval_without_data_ms", ping_interval),
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", ping_interval),
-        ("grpc.http2.max_ping_strikes", _MOST_EARLY_PINGS),
-        ("grpc.keepalive_permit_without_calls", 1),
-        # What stands between keeps the connection, and dead peers are found and reaped.
-        ("grpc.keepalive_time_ms", _milliseconds(settings.keepalive_time)),
-        ("grpc.keepalive_timeout_ms", _milliseconds(settings.keepalive_timeout)),
-        # GOAWAY first, and only after the grace the end of what still runs on it.
-        ("grpc.max_connection_age_ms", _milliseconds(settings.max_connection_age)),
-        ("grpc.max_connection_age_grace_ms", _milliseconds(settings.max_connection_age_grace)),
-        ("grpc.max_concurrent_streams", settings.max_streams_per_connection),
-        ("grpc.server_handshake_timeout_ms", _milliseconds(settings.handshake_timeout)),
-        # Of a connection without calls; an open stream is never idle.
-        ("grpc.max_connection_idle_ms", _milliseconds(settings.max_connection_idle)),
-        # grpc's own are 1,000 and 3,000: in a burst beyond them it cancels calls at random, without a status of ours.
-        ("grpc.server.max_pending_requests", 20_000),
-        ("grpc.server.max_pending_requests_hard_limit", 40_000),
-        # Room for a large JWT; C-core refuses what is above with RESOURCE_EXHAUSTED.
-        ("grpc.max_metadata_size", 16 * 1024),
-        ("grpc.absolute_max_metadata_size", 32 * 1024),
-    ]

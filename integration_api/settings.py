@@ -24,6 +24,9 @@ class Settings:
 
     host: str = _setting("127.0.0.1", "Address to listen on; beyond loopback needs authentication or allow_anonymous.")
     port: int = _setting(9004, "gRPC port; 0 takes a free one.")
+    workers: str = _setting(
+        "1", "Processes that share the port and the limits: a number, or auto for as many as the container has CPUs."
+    )
     admin_host: str = _setting("127.0.0.1", "Address that the admin port listens on.")
     admin_port: int = _setting(0, "HTTP port of /metrics, /livez, /readyz and /version; 0: off.")
     audit_file: str = _setting("", "File that gets a JSON line for every finished call, without content; empty: none.")
@@ -139,7 +142,9 @@ class Settings:
         10.0, "Least time between pings of a client; of more frequent ones 600 are borne while nothing is sent to it."
     )
     max_connection_age: float = _setting(
-        0.0, "Age, give or take a tenth, at which clients are sent to another connection (GOAWAY); 0: never."
+        0.0,
+        "Age, give or take a tenth, at which clients are sent to another connection (GOAWAY); 0: never, with several "
+        "workers 600.",
     )
     max_connection_age_grace: float = _setting(
         0.0, "Longest time for calls on such a connection to end; 0: as long as they take."

@@ -48,6 +48,7 @@ ORDER = (
         packages=("click", "prompt_toolkit", "uvloop", "cryptography", "structlog", *_GRPC),
         banned=frozenset(),
     ),
+    _edge("workers", packages=("msgspec", "prometheus_client", "structlog"), banned=frozenset()),
     _edge("server", packages=(*_GRPC, "structlog")),
     _edge("admin", packages=("aiohttp",)),
     _edge("chat", "rapida", packages=("msgspec", "structlog", "jwt", "cryptography", *_GRPC)),

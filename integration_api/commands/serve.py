@@ -28,6 +28,8 @@ from integration_api.commands.banner import banner
 from integration_api.commands.loop import run
 from integration_api.server import check_upstream, serve, transport_settings
 from integration_api.settings import Settings, env_name, flag, unknown_names
+from integration_api.workers.count import worker_count
+from integration_api.workers.supervisor import NoWorkerError, Supervisor
 
 _EXPOSED = (
     "refusing to listen on {host}: it can be reached from other machines, and nothing says who may call. Set up"
@@ -130,7 +132,7 @@ async def _serve(settings: Settings, sandbox_port: int | None) -> None:
         click.ClickException: the sandbox's port is taken.
     """
     if sandbox_port is None:
-        await serve(settings, partial(_greet, settings, ""))
+        await _run(settings, partial(_greet, settings, ""))
         return
     async with AsyncExitStack() as stack:
         from integration_api.sandbox import Sandbox  # noqa: PLC0415 -- a tenth of the start, for a first try only
@@ -142,7 +144,24 @@ async def _serve(settings: Settings, sandbox_port: int | None) -> None:
             taken = f"the sandbox cannot listen on 127.0.0.1 port {sandbox_port}: choose another with --sandbox-port"
             raise click.ClickException(taken) from None
         structlog.get_logger("integration_api.sandbox").info("sandbox.started", url=sandbox.url)
-        await serve(settings, partial(_greet, settings, sandbox.url))
+        await _run(settings, partial(_greet, settings, sandbox.url))
+
+
+async def _run(settings: Settings, on_started: Callable[[int], None]) -> None:
+    """One process, or a supervisor of several.
+
+    Raises:
+        OSError: see `serve`.
+        click.ClickException: no worker comes up.
+    """
+    workers = worker_count(settings.workers)
+    if workers == 1:
+        await serve(settings, on_started)
+        return
+    try:
+        await Supervisor(settings, workers, on_started).run()
+    except NoWorkerError as error:
+        raise click.ClickException(str(error)) from None
 
 
 def _greet(settings: Settings, sandbox_url: str, port: int) -> None:
@@ -156,6 +175,7 @@ def unusable(settings: Settings) -> str:
     try:
         transport_settings(settings)
         check_upstream(settings)
+        worker_count(settings.workers)
     except ValueError as error:
         return str(error)
     if settings.endpoint_ca_file:

@@ -8,6 +8,7 @@ from typing import Self
 
 from tests.edge.loopback import descriptors, resident
 from tests.edge.processes import ROOT, arguments, environment
+from tests.patience import within
 
 
 class Program:
@@ -34,7 +35,7 @@ class Program:
             assert stream is not None
             self._readers.append(asyncio.ensure_future(self._read(stream)))
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(within(20)):
                 await self._started.wait()
         except TimeoutError:
             await self.__aexit__()

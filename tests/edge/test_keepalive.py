@@ -7,8 +7,9 @@ from collections import Counter
 import grpc
 import pytest
 
+from integration_api.rpc.channel_options import channel_options
 from integration_api.sandbox import Sandbox
-from integration_api.server import Server, _options
+from integration_api.server import Server
 from integration_api.settings import Settings
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
@@ -142,7 +143,7 @@ class CountingCable(Cable):
 
 def test_what_grpc_is_set_to_by_default() -> None:
     """Pings every 20 s, clients' every 10 s welcome, no age: no default ends an open stream."""
-    options = dict(_options(Settings()))
+    options = dict(channel_options(Settings()))
 
     assert options["grpc.keepalive_time_ms"] == 20_000
     assert options["grpc.http2.min_recv_ping_interval_without_data_ms"] < 10_000

@@ -1,0 +1,120 @@
+"""`serve --workers 2`, as a process with its workers."""
+
+import asyncio
+import os
+import signal
+import urllib.request
+from pathlib import Path
+
+import grpc
+import pytest
+
+from integration_api.sandbox import Sandbox
+from integration_api.settings import Settings
+from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
+from integration_api.workers.supervisor import NoWorkerError, Supervisor
+from tests.asking import chat_request
+from tests.edge.loopback import free_port, until
+from tests.edge.processes import run
+from tests.edge.program import Program
+from tests.edge.reading import listen
+from tests.patience import within
+
+_OPTIONS = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0))
+
+
+def workers_of(pid: int) -> list[int]:
+    """The processes that a supervisor has started."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii")
+    return [int(child) for child in children.split()]
+
+
+async def metric(port: int, line: str) -> float:
+    """The value of one series; 0 where there is none."""
+
+    def fetch() -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=within(10)) as answer:
+            return str(answer.read().decode())
+
+    text = await asyncio.to_thread(fetch)
+    return next((float(each.rpartition(" ")[2]) for each in text.splitlines() if each.startswith(f"{line} ")), 0.0)
+
+
+async def test_workers_share_a_port_and_one_that_dies_is_replaced(sandbox: Sandbox) -> None:
+    """Connections spread over both; the calls of the killed one end with a status, those of the other go on; then
+    there are two again, the counts are of all, and a second server on the port fails."""
+    admin = free_port()
+    async with Program("--workers", "2", "--admin-port", str(admin), "--shutdown-grace", "20") as program:
+        first = workers_of(program.pid)
+        assert len(first) == 2
+        channels = [grpc.aio.insecure_channel(f"127.0.0.1:{program.port}", options=_OPTIONS) for _ in range(16)]
+        request = chat_request(sandbox.url, "tokens:n=100000,gap=50ms")
+        calls = [ChatServiceStub(channel).StreamChat(request) for channel in channels]
+        listening = [asyncio.create_task(listen(call)) for call in calls]
+        await until(lambda: sandbox.connections == 16, 10)
+        assert await metric(admin, "integration_api_running_calls") == 16
+
+        os.kill(first[0], signal.SIGKILL)
+        await until(lambda: sandbox.connections < 16, 5)
+        left = sandbox.connections
+        assert 0 < left < 16, "all connections went to one worker"
+        done, running = await asyncio.wait(listening, timeout=within(5), return_when=asyncio.FIRST_EXCEPTION)
+        assert len(running) == left
+        failures = [task.result().failure for task in done]
+        assert {failure.code for failure in failures if failure} == {grpc.StatusCode.UNAVAILABLE}
+        assert len(failures) == 16 - left
+
+        await until(lambda: len(program.said("worker.started")) == 3, 20, "a new worker")
+        (lost,) = program.said("worker.lost")
+        assert (lost["pid"], lost["code"]) == (first[0], -9)
+        answer = await ChatServiceStub(channels[0]).Chat(
+            chat_request(sandbox.url, "echo", "again"), timeout=within(10), wait_for_ready=True
+        )
+        assert answer.choices[0].message.text == "again"
+        assert await metric(admin, "integration_api_workers") == 2
+        assert await metric(admin, "integration_api_worker_restarts_total") == 1
+        second = await asyncio.to_thread(run, "serve", "--port", str(program.port))
+        assert second.returncode == 1
+        assert "the address is taken" in second.stderr
+
+        program.send(signal.SIGTERM)
+        await until(lambda: bool(program.said("server.draining")), 10)
+        await asyncio.sleep(0.3)
+        assert sandbox.connections >= left, "a drain cut running calls"
+        for call in calls:
+            call.cancel()
+        assert await program.ended(within(15)) == 0
+        await asyncio.gather(*listening, return_exceptions=True)
+        await asyncio.gather(*(channel.close() for channel in channels))
+        assert not any(map(_lives, first))
+
+
+async def test_workers_end_with_their_supervisor() -> None:
+    """Killed without a word, it leaves no process behind."""
+    async with Program("--workers", "2") as program:
+        pids = workers_of(program.pid)
+        program.send(signal.SIGKILL)
+        await program.ended(within(10))
+        await until(lambda: not any(_lives(pid) for pid in pids), 10, "the workers are gone")
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+async def test_it_gives_up_when_no_worker_comes_up(tmp_path: Path) -> None:
+    """A file that was there when `serve` looked and is gone when the workers do: each says so, and then it is over."""
+    settings = Settings(port=0, auth_tokens_file=str(tmp_path / "missing"))
+    with pytest.raises(NoWorkerError, match=r"no worker comes up: .* exit code 3"):
+        await Supervisor(settings, 2).run()
+
+
+def test_a_wrong_number_is_refused() -> None:
+    """Before anything starts."""
+    ended = run("serve", "--workers", "none")
+
+    assert ended.returncode == 2
+    assert "workers must be a number" in ended.stderr
