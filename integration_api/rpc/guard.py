@@ -137,9 +137,9 @@ class Guard:
                 raw = await self._receiver.receive(rpc)
                 if in_body is not None:
                     rpc.raw = raw
-                message = parsed(request, raw)
-                del raw
-                answer = await handler(message, rpc)
+                handling = handler(parsed(request, raw), rpc)
+                del raw  # each form of the request lives only until the next is made
+                answer = await handling
                 if not rpc.output_started:  # else the handler wrote it
                     await rpc.write(_NOTHING if answer is None else answer)
             finally:

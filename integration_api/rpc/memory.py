@@ -6,6 +6,7 @@ in the background, never by a call. It knows files of Linux; where they are not,
 """
 
 import asyncio
+import ctypes
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,11 +15,28 @@ from pathlib import Path
 import structlog
 
 _PART = 0.85
+_M_MMAP_THRESHOLD = -3  # malloc.h of glibc
+_LARGE_BLOCK = 128 * 1024
 _SECONDS = 0.5
 _STATM = Path("/proc/self/statm")
 _CGROUPS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 # A limit of cgroup v1 that is none is a number near 2^63.
 _NO_LIMIT = 1 << 60
+
+
+def return_large_blocks() -> bool:
+    """Let what is freed of large blocks go back to the system at once; whether this C library can.
+
+    glibc gives a large block a mapping of its own, until the first such block is freed: from then on blocks up to that
+    size, 32 MiB at most, come out of the heap, where one small neighbour keeps megabytes. A threshold that is set
+    stays.
+    """
+    try:
+        # A C library without it has no symbol; on Windows there is no such library.
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):
+        return False
+    return bool(mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK))
 
 
 def resident_bytes() -> int:

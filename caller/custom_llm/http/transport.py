@@ -7,7 +7,6 @@
 """
 
 import asyncio
-import io
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -29,6 +28,7 @@ from caller.custom_llm.http.faults import PROXY_AUTHENTICATION, THEIRS, proxy_re
 from caller.custom_llm.http.idle_pool import DEFAULT_LIMITS, PoolLimits
 from caller.custom_llm.http.names import LONGEST_TTL
 from caller.custom_llm.http.partition import Partitions
+from caller.custom_llm.http.pieces import Pieces
 from caller.custom_llm.http.protocol import MAX_HEADER_LINE, MAX_HEADERS
 from caller.custom_llm.http.tls import endpoint_context
 from caller.errors import (
@@ -366,9 +366,8 @@ def _unreadable(error: ProtocolError) -> Iterator[bytes]:
     yield b""
 
 
-def _sendable(body: bytes) -> bytes | io.BytesIO | None:
-    """A large body is read piece by piece as it leaves: the whole of it would be copied into the socket's buffer."""
-    return io.BytesIO(body) if len(body) > _PIECEWISE_BYTES else body or None
+def _sendable(body: bytes) -> bytes | Pieces | None:
+    return Pieces(body) if len(body) > _PIECEWISE_BYTES else body or None
 
 
 async def _drained(response: aiohttp.ClientResponse) -> None:
