@@ -74,11 +74,17 @@ class Endpoint:
 
 
 @asynccontextmanager
-async def listening(entries: list[dict[str, Any]]) -> AsyncIterator[Endpoint]:
-    """An endpoint on a free port of loopback."""
+async def listening(entries: list[dict[str, Any]], used: set[int]) -> AsyncIterator[Endpoint]:
+    """An endpoint on a port of loopback that is free and not among the `used` ones, to which it is added: what the
+    service has learned of one case's endpoint must not meet another's."""
     endpoint = Endpoint(entries)
-    server = await asyncio.start_server(endpoint.serve, "127.0.0.1", 0, limit=_LIMIT)
-    endpoint.port = server.sockets[0].getsockname()[1]
+    while True:
+        server = await asyncio.start_server(endpoint.serve, "127.0.0.1", 0, limit=_LIMIT)
+        endpoint.port = server.sockets[0].getsockname()[1]
+        if endpoint.port not in used:
+            break
+        server.close()
+    used.add(endpoint.port)
     try:
         yield endpoint
     finally:

@@ -59,10 +59,11 @@ async def play_all(chosen: Iterable[Case], address: str) -> dict[str, list[str]]
     options = (("grpc.enable_retries", 0), ("grpc.max_receive_message_length", _LIMIT))
     turns = asyncio.Semaphore(_AT_ONCE)
     wrong: dict[str, list[str]] = {}
+    used: set[int] = set()
 
     async def play(case: Case, stub: stubs.ChatServiceStub) -> None:
         async with turns:
-            wrong[case.id] = [line for method in case.methods for line in await _played(case, method, stub)]
+            wrong[case.id] = [line for method in case.methods for line in await _played(case, method, stub, used)]
 
     async with grpc.aio.insecure_channel(address, options=options) as channel, asyncio.TaskGroup() as group:
         for case in chosen:
@@ -70,12 +71,12 @@ async def play_all(chosen: Iterable[Case], address: str) -> dict[str, list[str]]
     return wrong
 
 
-async def _played(case: Case, both: str, stub: stubs.ChatServiceStub) -> list[str]:
-    """One play: `both` is the method of calls that may use either."""
+async def _played(case: Case, both: str, stub: stubs.ChatServiceStub, used: set[int]) -> list[str]:
+    """One play: `both` is the method of calls that may use either, `used` the ports that endpoints had."""
     wrong: list[str] = []
     outcomes: list[Outcome] = []
     expected = case.script.get("expect", [])
-    async with listening(case.script["endpoint"]) as endpoint:
+    async with listening(case.script["endpoint"], used) as endpoint:
         base = f"http://127.0.0.1:{endpoint.port}"
         for number, call in enumerate(case.script["calls"]):
             method = call.get("method", "both")

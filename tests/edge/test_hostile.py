@@ -59,8 +59,8 @@ async def sent(channel: grpc.aio.Channel, method: str, raw: bytes) -> Failure | 
     """Send bytes as a request; how it failed, if it did."""
     path = f"/integration_api.v1.ChatService/{method}"
     if method == "StreamChat":
-        return (await listen(channel.unary_stream(path)(raw, timeout=20))).failure
-    call = channel.unary_unary(path)(raw, timeout=20)
+        return (await listen(channel.unary_stream(path)(raw, timeout=within(20)))).failure
+    call = channel.unary_unary(path)(raw, timeout=within(20))
     return None if await call.code() is grpc.StatusCode.OK else await fail(call)
 
 
@@ -278,7 +278,7 @@ async def test_giants_are_refused_by_name(wide: ChatServiceStub, sandbox: Sandbo
     change, place = GIANTS[what]
     request = changed(chat_request(sandbox.url, "echo"), change)
     begun = time.process_time()
-    failure = await fail(wide.Chat(request, timeout=20))
+    failure = await fail(wide.Chat(request, timeout=within(20)))
     assert failure.said in (INVALID, BAD_CREDENTIAL)
     assert failure.fields[0] == place
     assert len(failure.fields) <= 16
@@ -291,7 +291,7 @@ async def test_giants_are_refused_by_name(wide: ChatServiceStub, sandbox: Sandbo
 async def test_a_request_above_the_bound_is_refused(wide: ChatServiceStub, sandbox: Sandbox) -> None:
     """The transport refuses what is larger than max_request_bytes."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await wide.Chat(chat_request(sandbox.url, "echo", "x" * (17 * MIB)), timeout=20)
+        await wide.Chat(chat_request(sandbox.url, "echo", "x" * (17 * MIB)), timeout=within(20))
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     await alive(wide, sandbox)
 
@@ -300,7 +300,7 @@ async def test_a_request_above_the_bound_is_refused(wide: ChatServiceStub, sandb
 async def test_many_headers_end_in_a_status(wide: ChatServiceStub, sandbox: Sandbox, count: int) -> None:
     """Metadata beyond gRPC's bound is refused by it; what is within changes nothing."""
     metadata = [(f"x-header-{number}", "v" * 20) for number in range(count)]
-    call = wide.Chat(chat_request(sandbox.url, "echo"), metadata=metadata, timeout=20)
+    call = wide.Chat(chat_request(sandbox.url, "echo"), metadata=metadata, timeout=within(20))
     assert await call.code() is (grpc.StatusCode.OK if count <= 100 else grpc.StatusCode.RESOURCE_EXHAUSTED)
     await alive(wide, sandbox)
 

@@ -31,7 +31,7 @@ _ARGUMENTS = (
 
 @pytest.fixture
 def settings() -> Settings:
-    return Settings(port=0, shutdown_grace=2.0, total_timeout=20.0)
+    return Settings(port=0, shutdown_grace=2.0, total_timeout=within(20.0))
 
 
 @asynccontextmanager
@@ -78,9 +78,9 @@ async def test_an_endless_stream_of_nothing_ends(stub: ChatServiceStub, name: st
     async with endless(NOTHING[name]) as handmade, loop_watch() as watch:
         request = chat_request(handmade.url, "m")
         if method == "Chat":
-            failure = await fail(stub.Chat(request, timeout=20))
+            failure = await fail(stub.Chat(request, timeout=within(20)))
         else:
-            failure = (await listen(stub.StreamChat(request, timeout=20))).failure
+            failure = (await listen(stub.StreamChat(request, timeout=within(20)))).failure
 
     assert failure is not None
     assert failure.said == TOO_LARGE
@@ -93,11 +93,11 @@ async def test_a_bomb_costs_little(stub: ChatServiceStub, sandbox: Sandbox, piec
     """130 KB of gzip over 128 MB: refused once, after little work, while honest calls go on."""
     packed = bomb(piece, 128 * MIB)
     async with endless(packed, GZIP_HEAD, 1) as handmade, loop_watch() as watch:
-        hostile = asyncio.ensure_future(listen(stub.StreamChat(chat_request(handmade.url, "m"), timeout=20)))
+        hostile = asyncio.ensure_future(listen(stub.StreamChat(chat_request(handmade.url, "m"), timeout=within(20))))
         waits = []
         while not hostile.done():
             begun = time.perf_counter()
-            await stub.Chat(chat_request(sandbox.url, "echo", "hi"), timeout=10)
+            await stub.Chat(chat_request(sandbox.url, "echo", "hi"), timeout=within(10))
             waits.append(time.perf_counter() - begun)
         failure = (await hostile).failure
 
@@ -135,6 +135,6 @@ async def test_honest_streams_pass(stub: ChatServiceStub, name: str) -> None:
     """Long answers, compressed well, or behind many comments, arrive whole."""
     head, body, count = HONEST[name]
     async with endless(body, head, 1) as handmade:
-        answer = await stub.Chat(chat_request(handmade.url, "m"), timeout=20)
+        answer = await stub.Chat(chat_request(handmade.url, "m"), timeout=within(20))
 
     assert answer.choices[0].message.text == "a" * count
