@@ -22,7 +22,7 @@ from tests.patience import within
 TOO_LARGE = (grpc.StatusCode.RESOURCE_EXHAUSTED, "RESPONSE_TOO_LARGE")
 GZIP_HEAD = STREAM_HEAD.replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\n\r\n")
 MIB = 1024 * 1024
-LONGEST = 0.1
+LONGEST = within(0.1)
 _ARGUMENTS = (
     b'data: {"id":"c","model":"m","choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":'
     b'{"arguments":"%s"}}]}}]}\n\n'
