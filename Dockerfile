@@ -7,7 +7,7 @@ RUN python -m venv /app
 
 # The dependencies have a layer of their own: a change of the code does not install them again.
 COPY pyproject.toml /src/
-RUN python -c 'import tomllib; print(*tomllib.load(open("/src/pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' \
+RUN python -c 'import tomllib; p = tomllib.load(open("/src/pyproject.toml", "rb"))["project"]; print(*p["dependencies"], *p["optional-dependencies"]["otel"], sep="\n")' \
       > /tmp/requirements.txt \
  && /app/bin/pip install --requirement /tmp/requirements.txt
 

@@ -206,3 +206,8 @@ $(PROXIES)/.installed: Makefile
 
 proxies: $(STAMP) $(PROXIES)/.installed ## Run the service behind nginx, HAProxy, Envoy, Caddy, those that are here (ARGS='--idle 130')
 	@$(BIN)/python -m acceptance.proxies --bin $(PROXIES) $(ARGS)
+
+.PHONY: observe
+
+observe: $(STAMP) ## Ask every query of the dashboard of a real Prometheus under load, and check the alerts (needs prometheus)
+	@$(BIN)/python -m acceptance.observe $(ARGS)
