@@ -2,6 +2,7 @@
 
 import grpc
 
+from integration_api.commands.connection import token_metadata
 from integration_api.commands.printing import Printer
 from integration_api.commands.spinner import Spinner
 from integration_api.v1 import chat_service_pb2 as pb
@@ -24,7 +25,7 @@ async def ask(
         IncompleteError: the stream ended well without its last event.
     """
     stub = stubs.ChatServiceStub(channel)
-    metadata = (("authorization", f"Bearer {token}"),) if token else ()
+    metadata = token_metadata(token)
     try:
         with Spinner() as spinner:
             if unary:

@@ -5,7 +5,7 @@ Rule: options to one target, and the engine of `VerifyCredential` over it. How f
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import click
@@ -14,7 +14,6 @@ from caller.call import CallReport
 from caller.credentials import ApiCompatibility
 from caller.custom_llm.base_url import without_query
 from caller.custom_llm.caller import CustomLLMCaller, Limits
-from caller.custom_llm.check.shapes import SHAPES
 from caller.custom_llm.check.table import usual
 from caller.custom_llm.http.transport import Transport
 from caller.errors import ClientError
@@ -24,13 +23,13 @@ from caller.providers import CUSTOM
 from caller.target import Target, Timeouts
 from integration_api.commands.check_report import Report
 from integration_api.commands.detecting import Wanted, detect
+from integration_api.commands.endpoint import DEFAULT_API, credential_value
 from integration_api.commands.loop import run
 from integration_api.commands.serve import unusable
 from integration_api.commands.values import HEADER, KEY, KEY_VARIABLE
 from integration_api.server import transport_settings
 from integration_api.settings import Settings, env_name
 
-_DEFAULT = ApiCompatibility.OPENAI_COMPATIBLE.value
 _EXAMPLES = f"""\b
 Examples:
   integration-api check http://127.0.0.1:8000/v1
@@ -58,7 +57,7 @@ class Endpoint:
     "--compatibility",
     "api",
     type=click.Choice([api.value for api in ApiCompatibility]),
-    help=f"The API that the endpoint speaks.  [default: {_DEFAULT}, or the provider's own]",
+    help=f"The API that the endpoint speaks.  [default: {DEFAULT_API.value}, or the provider's own]",
 )
 @click.option(
     "--provider", default=CUSTOM, show_default=True, help="A provider that is known by name; see `providers`."
@@ -127,7 +126,7 @@ def command(
         raise click.UsageError("say which endpoint: BASE_URL, or a --provider")
     if detects and not base_url:
         raise click.UsageError("--detect looks at a BASE_URL")
-    credential = _credential(base_url, api, key, dict(headers), known=known)
+    credential = credential_value(provider, base_url=base_url, key=key, headers=headers, compatibility=api)
     endpoint = Endpoint(provider, credential, model, timeout, settings)
     try:
         if detects:
@@ -138,21 +137,6 @@ def command(
     except ClientError as error:
         raise click.UsageError(error.message.replace("credential.value.", "")) from None
     context.exit(0 if good else 1)
-
-
-def _credential(base_url: str, api: str | None, key: str, headers: Mapping[str, str], *, known: bool) -> JsonObject:
-    """The credential object, with the key where its API wants it."""
-    given: JsonObject = {"apiCompatibility": api or ("" if known else _DEFAULT), "baseUrl": base_url}
-    all_headers = dict(headers)
-    if key and known:
-        given["key"] = key
-    elif key:
-        name, scheme = SHAPES[ApiCompatibility(api or _DEFAULT)].key
-        if name.lower() in {each.lower() for each in headers}:
-            raise click.UsageError(f"--key and --header both give {name}: leave one out")
-        all_headers[name] = scheme + key
-    given["headers"] = {**all_headers}
-    return {name: each for name, each in given.items() if each}
 
 
 async def _check(endpoint: Endpoint, report: Report, *, deep: bool) -> bool:

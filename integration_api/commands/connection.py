@@ -54,6 +54,11 @@ class Connection:
         return grpc.aio.secure_channel(self.address, self.credentials, self.options)
 
 
+def token_metadata(token: str) -> tuple[tuple[str, str], ...]:
+    """Who calls, for a call's metadata; nothing without a token."""
+    return (("authorization", f"Bearer {token}"),) if token else ()
+
+
 def connection_options(function: _Command) -> _Command:
     """Adds the options; the command gets one `connection` for them."""
 

@@ -5,7 +5,7 @@ service tells.
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -19,7 +19,7 @@ from integration_api.commands.values import HEADER, KEY, KEY_VARIABLE
 _Command = TypeVar("_Command", bound=Callable[..., object])
 _APIS = [api.value for api in ApiCompatibility]
 DEFAULT_API = ApiCompatibility.OPENAI_COMPATIBLE
-_GIVEN = ("base_url", "key", "held", "exact_url", "headers", "compatibility")
+_GIVEN = ("base_url", "key", "exact_url", "headers", "compatibility")
 _OPTIONS = (
     click.option(
         "--provider",
@@ -60,12 +60,14 @@ def endpoint_options(function: _Command) -> _Command:
 
     @functools.wraps(function)
     def command(*args: Any, **values: Any) -> object:
-        context = click.get_current_context()
-        typed = context.get_parameter_source("key") is ParameterSource.COMMANDLINE
-        given = {
-            name: values.pop(name) for name in ("base_url", "key", "held", "exact_url", "headers", "compatibility")
-        }
-        credential = _credential(values["provider"], given, typed=typed)
+        held = values.pop("held")
+        given = {name: values.pop(name) for name in _GIVEN}
+        custom = values["provider"].lower() == CUSTOM
+        if (held and given["base_url"]) or (custom and not (held or given["base_url"])):
+            raise click.UsageError("say which endpoint: --base-url, --credential, or --provider with --key")
+        if held and given["key"] and key_is_typed():
+            raise click.UsageError("a stored credential has its own key: leave --key out")
+        credential: JsonObject = {"name": held} if held else {"value": credential_value(values["provider"], **given)}
         return function(*args, credential=credential, **values)
 
     decorated: Any = command
@@ -74,31 +76,41 @@ def endpoint_options(function: _Command) -> _Command:
     return decorated  # type: ignore[no-any-return] # click's decorators keep the signature
 
 
-def _credential(provider: str, given: Mapping[str, Any], *, typed: bool) -> JsonObject:
-    """`typed`: the key stands on the command line; one of the environment gives way to what does."""
+def key_is_typed() -> bool:
+    """Whether the running command's key stands on its command line; one of the environment gives way to what does."""
+    return click.get_current_context().get_parameter_source("key") is ParameterSource.COMMANDLINE
+
+
+def credential_value(
+    provider: str,
+    *,
+    base_url: str,
+    key: str,
+    headers: Sequence[tuple[str, str]],
+    compatibility: str | None,
+    exact_url: bool = False,
+) -> JsonObject:
+    """The credential object. Of `custom-llm` the key goes into the header in which the API wants it.
+
+    Raises:
+        click.UsageError: a key and a header that are typed are the same.
+    """
     custom = provider.lower() == CUSTOM
-    base_url, key, held = given["base_url"], given["key"], given["held"]
-    if (held and base_url) or (custom and not (held or base_url)):
-        raise click.UsageError("say which endpoint: --base-url, --credential, or --provider with --key")
-    if held:
-        if key and typed:
-            raise click.UsageError("a stored credential has its own key: leave --key out")
-        return {"name": held}
-    api = given["compatibility"] or (DEFAULT_API.value if custom else "")
-    headers = dict(given["headers"])
+    api = compatibility or (DEFAULT_API.value if custom else "")
+    sent = dict(headers)
     if key and custom:
         name, scheme = KEY_HEADERS[ApiCompatibility(api)]
-        twice = name.lower() in {header.lower() for header in headers}
-        if twice and typed:
+        twice = name.lower() in {header.lower() for header in sent}
+        if twice and key_is_typed():
             raise click.UsageError(f"--key and --header both give {name}: leave one out")
         if not twice:
-            headers[name] = f"{scheme} {key}".strip()
+            sent[name] = f"{scheme} {key}".strip()
         key = ""
     value: JsonObject = {
         "apiCompatibility": api,
         "baseUrl": base_url,
-        "headers": headers,
-        "exactUrl": given["exact_url"],
+        "headers": {**sent},
+        "exactUrl": exact_url,
         "key": key,
     }
-    return {"value": {name: each for name, each in value.items() if each}}
+    return {name: each for name, each in value.items() if each}

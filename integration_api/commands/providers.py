@@ -12,7 +12,7 @@ import grpc
 
 from caller.provider_table import PROVIDERS
 from caller.providers import Provider
-from integration_api.commands.connection import Connection, connection_options
+from integration_api.commands.connection import Connection, connection_options, token_metadata
 from integration_api.commands.failures import explained
 from integration_api.commands.loop import run
 from integration_api.commands.values import SECRET
@@ -56,10 +56,9 @@ _Row = tuple[str, str, str, str]
 
 
 async def _listed(connection: Connection, token: str) -> list[_Row]:
-    metadata = (("authorization", f"Bearer {token}"),) if token else ()
     async with connection.aio_channel() as channel:
         stub = stubs.ChatServiceStub(channel)
-        found = await stub.ListProviders(pb.ListProvidersRequest(), timeout=_SECONDS, metadata=metadata)
+        found = await stub.ListProviders(pb.ListProvidersRequest(), timeout=_SECONDS, metadata=token_metadata(token))
     return [(row.id, row.base_url, row.compatibility, row.documentation_url) for row in found.providers]
 
 

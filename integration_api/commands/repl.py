@@ -8,7 +8,7 @@ import asyncio
 import os
 import shlex
 import signal
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,14 +21,16 @@ from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
 from integration_api.commands.asking import ask
+from integration_api.commands.connection import token_metadata
 from integration_api.commands.failures import explained
 from integration_api.commands.printing import IncompleteError, Printer
 from integration_api.commands.talk import Talk, TalkError
+from integration_api.v1 import chat_service_pb2_grpc as stubs
 from integration_api.v1 import messages_pb2 as msg
 
 _HELP = """\
   /system TEXT   rules for the conversation; /system alone: none
-  /model NAME    ask another model
+  /model NAME    ask another model; /models lists those of the endpoint
   /tools FILE    tools that the model may call, as JSON; /tools -: none
   /image PATH    a picture for the next message; a URL works too
   /save FILE     write the conversation as a ChatRequest, without its credential
@@ -52,10 +54,11 @@ class Repl:
         self._channel = channel
         self._unary, self._timeout, self._token = unary, timeout, token
         self._raw = raw
-        self._commands: Mapping[str, Callable[[str], str]] = {
+        self._commands: Mapping[str, Callable[[str], str | Awaitable[str]]] = {
             "/help": self._help,
             "/system": self._system,
             "/model": self._model,
+            "/models": self._models,
             "/tools": self._tools,
             "/image": self._image,
             "/save": self._save,
@@ -84,12 +87,12 @@ class Repl:
             if not line:
                 continue
             if line.startswith("/"):
-                if self._command(line):
+                if await self._command(line):
                     return
                 continue
             await self._turn(line)
 
-    def _command(self, line: str) -> bool:
+    async def _command(self, line: str) -> bool:
         """Do what a line that begins with a slash says; True: that is the end."""
         name, _, rest = line.partition(" ")
         if name in {"/quit", "/exit"}:
@@ -99,9 +102,12 @@ class Repl:
             click.echo(f"no command {name}; /help lists them")
             return False
         try:
-            told = command(rest.strip())
+            answer = command(rest.strip())
+            told = answer if isinstance(answer, str) else await answer
         except TalkError as error:
             told = str(error)
+        except grpc.aio.AioRpcError as error:
+            told = explained(error)
         if told:
             click.secho(told, dim=True)
         return False
@@ -174,6 +180,13 @@ class Repl:
     def _model(self, rest: str) -> str:
         self._talk.set_model(rest)
         return f"asking {rest} from now on"
+
+    async def _models(self, rest: str) -> str:
+        del rest
+        found = await stubs.ChatServiceStub(self._channel).ListModels(
+            self._talk.models_request(), timeout=self._timeout, metadata=token_metadata(self._token)
+        )
+        return "\n".join(f"  {model.id}" for model in found.models) or "the endpoint lists none"
 
     def _tools(self, rest: str) -> str:
         names = self._talk.set_tools(_path(rest))

@@ -71,6 +71,10 @@ class Talk:
         request.messages.extend(self.messages)
         return request
 
+    def models_request(self) -> pb.ListModelsRequest:
+        """What asks for the endpoint's models."""
+        return pb.ListModelsRequest(provider_id=self._base.provider_id, credential=self._base.credential)
+
     def set_system(self, text: str) -> None:
         """Rules for the whole conversation; empty: none."""
         self._system = text

@@ -14,7 +14,7 @@ from google.protobuf import json_format
 from caller.call import Check
 from caller.json_types import JsonObject
 from integration_api.commands.check_report import Report
-from integration_api.commands.connection import Connection, connection_options
+from integration_api.commands.connection import Connection, connection_options, token_metadata
 from integration_api.commands.endpoint import endpoint_options
 from integration_api.commands.failures import explained
 from integration_api.commands.loop import run
@@ -109,7 +109,7 @@ def models(
 
 def _called(connection: Connection, token: str, seconds: float, call: Callable[..., Awaitable[_Answer]]) -> _Answer:
     """The service's answer. Ends the command where it has none."""
-    metadata = (("authorization", f"Bearer {token}"),) if token else ()
+    metadata = token_metadata(token)
 
     async def called() -> _Answer:
         async with connection.aio_channel() as channel:

@@ -68,6 +68,7 @@ def test_the_conversation_is_kept_and_saved(server: Running, endpoint: str, tmp_
         terminal.until("third line")
         terminal.until("total")
         terminal.until(PROMPT)
+        assert "echo" in said(terminal, "/models")
         assert "asking reasoning from now on" in said(terminal, "/model reasoning")
         assert "1 image with the next message" in said(terminal, f"/image '{image}'")
         assert "total" in said(terminal, "what is this?")
