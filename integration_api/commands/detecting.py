@@ -108,15 +108,15 @@ def credential(found: Found | None, wanted: Wanted, *, has_key: bool) -> JsonObj
     name, scheme = found.header
     headers: JsonObject = {each: f"${each.upper().replace('-', '_')}" for each in wanted.headers}
     if has_key and name.lower() not in {each.lower() for each in wanted.headers}:
-        headers[name] = f"{scheme}${KEY_VARIABLE}"
+        headers[name] = f"{scheme} ${KEY_VARIABLE}".strip()
     given: JsonObject = {"apiCompatibility": found.api.value, "baseUrl": found.base_url}
     return {**given, "headers": headers} if headers else given
 
 
 def _next(found: Found, *, has_key: bool) -> str:
     name, scheme = found.header
-    usual = (name, scheme.strip()) == KEY_HEADERS[found.api]
-    option = f"--key env:{KEY_VARIABLE}" if usual else f"--header '{name}={scheme}env:{KEY_VARIABLE}'"
+    usual = (name, scheme) == KEY_HEADERS[found.api]
+    option = f"--key env:{KEY_VARIABLE}" if usual else f"--header '{name}={f'{scheme} env:{KEY_VARIABLE}'.strip()}'"
     key = f" \\\n      {option}" if has_key else ""
     api = "" if found.api is ApiCompatibility.OPENAI_COMPATIBLE else f" --compatibility {found.api.value}"
     url, model = shlex.quote(found.base_url), shlex.quote(found.model or "MODEL")

@@ -112,6 +112,14 @@ def test_the_key_goes_where_the_api_wants_it(endpoint: str, api: str) -> None:
     assert found["compatibility"] == api
 
 
+def test_a_key_of_the_environment_gives_way_to_a_header(endpoint: str) -> None:
+    """Which was typed for this very call."""
+    args = ["check", f"{endpoint}/v1", "--header", f"Authorization=Bearer {KEY}", "--json"]
+    ended = CliRunner().invoke(main, args, env={"LLM_KEY": "another"})
+
+    assert ended.exit_code == 0, ended.output
+
+
 def test_a_provider_by_name_needs_a_key_only(endpoint: str) -> None:
     """Its row says the rest; a base URL given beside it wins."""
     ended = CliRunner().invoke(main, ["check", f"{endpoint}/v1", "--provider", "anthropic", "--key", KEY, "--json"])

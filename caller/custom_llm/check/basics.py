@@ -20,8 +20,7 @@ from caller.custom_llm.check.finding import (
     skipped,
     warned,
 )
-from caller.custom_llm.check.session import KEY_HEADERS, Listed, Session
-from caller.custom_llm.check.shapes import SHAPES
+from caller.custom_llm.check.session import KEY_NAMES, Listed, Session
 from caller.errors import (
     CallerError,
     EndpointForbidden,
@@ -30,6 +29,7 @@ from caller.errors import (
     TotalTimeout,
 )
 from caller.events import FinishReason
+from caller.providers import KEY_HEADERS
 from caller.remedies import remedy_of
 
 _SHOWN_MODELS = 5
@@ -43,7 +43,7 @@ async def credential(session: Session) -> Finding:
     """What was given, as far as it can be judged without a request."""
     headers = session.credential.headers
     said = f"{session.api.value}, {len(headers)} {'header' if len(headers) == 1 else 'headers'}"
-    values = {name.lower(): value for name, value in headers.items() if name.lower() in KEY_HEADERS}
+    values = {name.lower(): value for name, value in headers.items() if name.lower() in KEY_NAMES}
     if any(word in value.lower() for value in values.values() for word in _PLACEHOLDERS):
         return failed(f"{said}; the key is a placeholder", "put the real key in its place")
     authorization = values.get("authorization", "")
@@ -223,12 +223,12 @@ async def auth(session: Session) -> Finding:
 
 
 def _has_key(session: Session) -> bool:
-    return any(name.lower() in KEY_HEADERS for name in session.credential.headers)
+    return any(name.lower() in KEY_NAMES for name in session.credential.headers)
 
 
 def _auth_remedy(session: Session, *, given: bool) -> str:
-    name, scheme = SHAPES[session.api].key
-    wanted = f"`{name}: {scheme}KEY`"
+    name, scheme = KEY_HEADERS[session.api]
+    wanted = f"`{name}: {f'{scheme} KEY'.strip()}`"
     if not given:
         return f"give the key: this API takes it as {wanted}"
     return (

@@ -22,6 +22,7 @@ from caller.custom_llm.check.urls import other_roots
 from caller.errors import CallerError, EndpointRefused
 from caller.json_types import JsonObject, object_of, objects_of, text_of
 from caller.parameters import merge_parameters
+from caller.providers import KEY_HEADERS
 
 MAX_REQUESTS: Final = 10
 _MOST_LISTS: Final = 5
@@ -174,7 +175,7 @@ class Detection:
         name, scheme = _header(api, base)
         given = dict(self._headers)
         if self._key and name.lower() not in {each.lower() for each in given}:
-            given[name] = scheme + self._key
+            given[name] = f"{scheme} {self._key}".strip()
         return Credential(api, base, MappingProxyType(given))
 
 
@@ -206,7 +207,7 @@ def _is_azure(host: str) -> bool:
 
 def _header(api: ApiCompatibility, base: str) -> tuple[str, str]:
     """Where the key goes, and what stands before it."""
-    return ("api-key", "") if _is_azure(urlsplit(base).hostname or "") else SHAPES[api].key
+    return ("api-key", "") if _is_azure(urlsplit(base).hostname or "") else KEY_HEADERS[api]
 
 
 def _knows_operation(answer: Answer) -> bool:

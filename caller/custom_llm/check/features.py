@@ -252,11 +252,18 @@ async def errors(session: Session) -> Finding:
     return passed(f"HTTP {answer.status}, and the body says why")
 
 
+async def _stream_failed(session: Session, error: CallerError) -> Finding:
+    """A stream failed: where no other does, that is for this check to tell."""
+    if (await session.answer(probes.CHAT, stream=True)).until_output is None:
+        return skipped(_SEE_STREAM)
+    return failed_with(error)
+
+
 async def unicode(session: Session) -> Finding:
     """Text of all scripts arrives as it was sent."""
     answer = await session.answer(probes.UNICODE, stream=True)
     if answer.error is not None and not (isinstance(answer.error, _BROKEN_OFF) and answer.text):
-        return skipped(_SEE_STREAM)
+        return await _stream_failed(session, answer.error)
     garbled = {letter.encode().decode("latin-1") for letter in probes.LETTERS if not letter.isascii()}
     if "\ufffd" in answer.text or any(piece in answer.text for piece in garbled):
         return failed(
@@ -274,7 +281,7 @@ async def cancel(session: Session) -> Finding:
     first = await session.answer(probes.CHAT)
     left = await session.ask(probes.LONG, stream=True, leave=True)
     if left.error is not None:
-        return skipped(_SEE_STREAM)
+        return await _stream_failed(session, left.error)
     answer = await session.ask(probes.CHAT)
     remedy = "let the endpoint stop generating when its client hangs up"
     if answer.error is not None:
@@ -289,7 +296,8 @@ async def latency(session: Session) -> Finding:
     cold = await session.ask(probes.LONG, stream=True, apart="cold")
     warm = await session.ask(probes.LONG, stream=True, apart="cold")
     if cold.until_output is None or warm.until_output is None:
-        return skipped(_SEE_STREAM)
+        error = cold.error or warm.error
+        return skipped(_SEE_STREAM) if error is None else await _stream_failed(session, error)
     made, seconds = _tokens(warm), warm.took - warm.until_output
     speed = f", {made / seconds:.0f} tokens/s" if made and seconds > _MEASURABLE else ""
     said = f"first token {_ms(cold.until_output)} cold, {_ms(warm.until_output)} warm{speed}"

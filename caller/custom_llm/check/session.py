@@ -178,14 +178,14 @@ class Session:
         changed = {
             name: f"{scheme} {value}" if scheme else value
             for name, given in self.credential.headers.items()
-            if name.lower() in KEY_HEADERS
+            if name.lower() in KEY_NAMES
             for scheme in [given.partition(" ")[0] if " " in given else ""]
         }
         return replace(self.credential, headers={**self.credential.headers, **changed}) if changed else None
 
 
 # Where keys travel, in lower case.
-KEY_HEADERS = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
+KEY_NAMES = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
 
 
 async def listed(exchanges: Exchanges, adapter: Adapter, credential: Credential) -> Listed:

@@ -18,13 +18,11 @@ _LAYER: Final = "or put a compatibility layer such as LiteLLM in front of the en
 @dataclass(frozen=True, slots=True)
 class Shape:
     """One API shape. `structure` reads a whole answer; `sign` ends a stream, as it stands in its bytes; `malformed` is
-    the body of a request that no server of this shape can take; `key` is the header for the key and what stands before
-    it."""
+    the body of a request that no server of this shape can take."""
 
     structure: Callable[[JsonObject], Finding]
     sign: str
     malformed: Callable[[str], JsonObject]
-    key: tuple[str, str] = ("Authorization", "Bearer ")
 
 
 def _missing(what: str, needed: str) -> Finding:
@@ -122,9 +120,7 @@ SHAPES: Final[Mapping[ApiCompatibility, Shape]] = MappingProxyType(
             "response.completed",
             lambda model: {"model": model, "input": 7},
         ),
-        ApiCompatibility.ANTHROPIC_MESSAGES: Shape(_messages, "message_stop", _with_messages, ("x-api-key", "")),
-        ApiCompatibility.GEMINI_GENERATE_CONTENT: Shape(
-            _gemini, "finishReason", lambda _: {"contents": "no list"}, ("x-goog-api-key", "")
-        ),
+        ApiCompatibility.ANTHROPIC_MESSAGES: Shape(_messages, "message_stop", _with_messages),
+        ApiCompatibility.GEMINI_GENERATE_CONTENT: Shape(_gemini, "finishReason", lambda _: {"contents": "no list"}),
     }
 )
