@@ -139,3 +139,17 @@ async def test_what_is_remembered_of_names_is_bounded() -> None:
         await names.addresses("0.test", 80, "")
     assert len(asked_before) == 1100
     await names.close()
+
+
+async def test_an_answer_that_came_while_the_process_was_away_counts() -> None:
+    """Its time passed while nothing of ours ran."""
+
+    def look_up(host: str, port: int, family: int) -> Infos:
+        del host, port, family
+        time.sleep(0.1)
+        return ADDRESS
+
+    lookup = ThreadedLookup(timeout=0.2, look_up=look_up)
+    asyncio.get_running_loop().call_soon(time.sleep, 0.5)
+    assert (await lookup.resolve("here.test", 80))[0]["host"] == "127.0.0.1"
+    await lookup.close()

@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from aiohttp import AddrInfoType
@@ -17,8 +18,10 @@ from caller.custom_llm.http.egress import open_socket
 from caller.custom_llm.http.egress_policy import EgressPolicy
 from caller.custom_llm.http.transport import Transport, TransportSettings
 from caller.errors import LostReusedConnection, ProtocolError, ServiceOverloaded
+from tests.asking import chat_request
 from tests.caller.guarded_world import Dns
-from tests.edge.loopback import Handmade, answer, descriptors, resident, until
+from tests.edge.door_world import bearer, serving, token_line
+from tests.edge.loopback import STREAM_HEAD, Handmade, answer, chat_answer, descriptors, resident, until
 from tests.patience import within
 
 SETTINGS = TransportSettings(EgressPolicy.parse("open"))
@@ -184,6 +187,29 @@ async def test_a_lost_kept_connection_is_told_and_its_like_are_dropped() -> None
         assert await ask(ours, endpoint.url) == b"4"
 
 
+async def test_two_identities_never_share_a_connection(tmp_path: Path) -> None:
+    """From the token at the front to the socket at the back, though both send the same credential; and a stranger has
+    neither's."""
+
+    async def numbered(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
+        while True:
+            await endpoint.request(reader)
+            writer.write(chat_answer(str(number)))
+
+    (tmp_path / "tokens").write_text(token_line("billing", "b") + token_line("voice", "v"))
+    async with (
+        Handmade(numbered) as endpoint,
+        serving(auth_tokens_file=str(tmp_path / "tokens"), allow_anonymous=True) as (_, stub),
+    ):
+        request = chat_request(endpoint.url, "m")
+        said = []
+        for who in ("b", "v", None, "b", "v", None):
+            whole = await stub.Chat(request, metadata=() if who is None else bearer(who))
+            said.append(whole.choices[0].message.text)
+
+    assert said == ["1", "2", "3"] * 2
+
+
 async def test_what_cannot_be_sent_does_not_stay() -> None:
     """An endpoint that accepts and does not read: the calls' memory and descriptors are back within a second."""
 
@@ -204,6 +230,49 @@ async def test_what_cannot_be_sent_does_not_stay() -> None:
         await until(lambda: descriptors() <= before + 8, what="our sockets are closed")  # the endpoint does not notice
         await until(lambda: resident() < memory + 40_000_000, what="the requests are freed")
         assert time.monotonic() - began < within(1.0)
+
+
+async def test_a_connection_that_was_made_while_the_process_was_away_is_used() -> None:
+    """The time to connect passed while nothing of ours ran: what had been done by then counts."""
+    away: list[float] = []
+
+    def factory(info: AddrInfoType) -> socket.socket:
+        away.append(0.4)
+        asyncio.get_running_loop().call_soon(time.sleep, away[-1])
+        return open_socket(info)
+
+    async with Numbered() as endpoint, transport(inner_factory=factory) as ours:
+        request = HttpRequest("POST", endpoint.url, KEY, b"{}")
+        async with await ours.send(request, 0.2) as response:
+            assert await response.read() == b"1.1"
+    assert away == [0.4]
+
+
+@pytest.mark.parametrize("cancelled", [True, False])
+async def test_bytes_that_wait_to_be_sent_hold_no_connection(cancelled: bool) -> None:
+    """An endpoint that answers and does not read the request: with the call, cancelled or at its end, the socket is
+    gone, while the endpoint keeps its own."""
+    answered = asyncio.Event()
+
+    async def early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: int) -> None:
+        writer.transport.pause_reading()
+        del reader
+        writer.write(answer("early") if not cancelled else STREAM_HEAD)
+        answered.set()
+        await asyncio.Event().wait()
+
+    async with Handmade(early) as endpoint, transport() as ours:
+        before = descriptors()
+        call = asyncio.create_task(ask(ours, endpoint.url, body=bytes(14_000_000)))
+        await answered.wait()
+        if cancelled:
+            await asyncio.sleep(0.1)  # the buffers of both sides fill
+            call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+
+        assert call.cancelled() or call.result() == b"early"
+        await until(lambda: descriptors() <= before + 1, what="our socket is closed")
+        assert endpoint.connections == 1
 
 
 INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"

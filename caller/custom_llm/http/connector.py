@@ -28,7 +28,9 @@ from aiohttp.abc import AbstractResolver, AbstractStreamWriter, ResolveResult
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
+from yarl import URL
 
+from caller.custom_llm.base_url import without_query
 from caller.custom_llm.http.addresses import literal
 from caller.custom_llm.http.egress import GuardedResolver, check_request, denied_by, open_socket, socket_factory
 from caller.custom_llm.http.egress_policy import EgressDenied, EgressPolicy
@@ -38,6 +40,8 @@ from caller.custom_llm.http.idle_times import announced_seconds
 from caller.custom_llm.http.lookups import result
 from caller.custom_llm.http.names import LONGEST_TTL, Names
 from caller.custom_llm.http.protocol import EndpointProtocol
+from caller.deadline import DeadlineTimer
+from caller.errors import ConnectTimeout
 from caller.warming import ConnectionTimes
 
 if TYPE_CHECKING:
@@ -173,7 +177,10 @@ class EndpointConnector(TCPConnector):
         exchange.host = server.raw_host
         token = CURRENT.set(exchange)
         try:
-            async with asyncio.timeout(timeout.connect):
+            async with DeadlineTimer() as timer:
+                if timeout.connect is not None:
+                    due = asyncio.get_running_loop().time() + timeout.connect
+                    timer.arm(due, partial(_no_connection, req.url, timeout.connect))
                 try:
                     made = await self._create_connection(req, traces, timeout)
                 except OSError as error:
@@ -276,6 +283,11 @@ def _pool_key(req: ClientRequest, exchange: Exchange) -> PoolKey:
     route = req.connection_key
     origin = (route.host, route.port, route.is_ssl)
     return PoolKey(exchange.partition, origin, exchange.client)
+
+
+def _no_connection(url: URL, seconds: float) -> ConnectTimeout:
+    where = without_query(str(url))
+    return ConnectTimeout(f"no connection to {where} within {seconds:g} s", url=where)
 
 
 def _errno(error: OSError) -> int | None:

@@ -22,6 +22,8 @@ from typing import Final
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from caller.custom_llm.http.exchange import current_client
+from caller.deadline import DeadlineTimer
+from caller.errors import ConnectTimeout
 
 _NUMERIC: Final = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
 _AddressInfo = tuple[int, int, int, str, tuple[object, ...]]
@@ -70,9 +72,10 @@ class ThreadedLookup(AbstractResolver):
         self._waiting.setdefault(job.client, deque()).append(job)
         self._start_next()
         try:
-            async with asyncio.timeout(self._timeout):
+            async with DeadlineTimer() as timer:
+                timer.arm(self._loop.time() + self._timeout, partial(ConnectTimeout, "no answer about a name"))
                 infos = await done
-        except TimeoutError:
+        except ConnectTimeout:
             raise socket.gaierror(socket.EAI_AGAIN, f"no answer within {self._timeout:g} s") from None
         except UnicodeError:  # a label that is empty or too long never reaches the C library
             raise socket.gaierror(socket.EAI_NONAME, "not a host name") from None

@@ -31,12 +31,14 @@ from caller.custom_llm.http.partition import Partitions
 from caller.custom_llm.http.pieces import Pieces
 from caller.custom_llm.http.protocol import MAX_HEADER_LINE, MAX_HEADERS
 from caller.custom_llm.http.tls import endpoint_context
+from caller.deadline import DeadlineTimer
 from caller.errors import (
     CallerError,
     EgressDenied,
     LostReusedConnection,
     ProtocolError,
     ResponseTooLarge,
+    ServiceOverloaded,
     StreamInterrupted,
 )
 from caller.warming import ConnectionTimes
@@ -212,13 +214,14 @@ class Response:
         """The body of an error, cut at 64 KiB and two seconds; what came of it if the rest is lost."""
         body = bytearray()
         try:
-            async with asyncio.timeout(_ERROR_BODY_SECONDS):
+            async with DeadlineTimer() as timer:
+                timer.arm(asyncio.get_running_loop().time() + _ERROR_BODY_SECONDS, _no_further)
                 while len(body) < MAX_ERROR_BODY:
                     chunk = await self.read()
                     if not chunk:
                         break
                     body += chunk
-        except (StreamInterrupted, ResponseTooLarge, ProtocolError, TimeoutError):
+        except (StreamInterrupted, ResponseTooLarge, ProtocolError, ServiceOverloaded):
             pass  # the status is known; half a message is better than none
         return bytes(body[:MAX_ERROR_BODY])
 
@@ -359,6 +362,10 @@ class Transport:
             task.cancel()
         await asyncio.gather(*self._drains, return_exceptions=True)
         await self._session.close()
+
+
+def _no_further() -> StreamInterrupted:
+    return StreamInterrupted("the rest of an error's body did not come in time")
 
 
 def _unreadable(error: ProtocolError) -> Iterator[bytes]:
