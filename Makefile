@@ -173,11 +173,12 @@ $(BENCH): $(STAMP)
 	@touch $@
 
 # A bound that is passed, or a case that is void, does not keep the rest from being measured and drawn.
-bench: $(BENCH) ## Measure cost, slow streams and the start, and draw the plots in docs/bench (some ten minutes)
+bench: $(BENCH) ## Measure cost, slow streams, the start and the race, and draw the plots in docs/bench (some ten minutes)
 	@mkdir -p docs/bench
 	-@$(BIN)/python bench/floor.py --json docs/bench/floor.json
 	-@$(BIN)/python bench/streams.py --json docs/bench/streams.json
 	-@$(BIN)/python bench/startup.py --json docs/bench/startup.json
+	-@$(BIN)/python bench/race.py --json docs/bench/race.json
 	@$(BIN)/python bench/plots.py docs/bench
 
 profile: $(BENCH) ## Write flame graphs of the service at its four works into .cache/flames

@@ -1,4 +1,4 @@
-"""Draws the results in a folder: `floor.json`, `streams.json` and `startup.json`, each where it is there.
+"""Draws the results in a folder: `floor.json`, `streams.json`, `startup.json` and `race.json`, each where it is there.
 
     python bench/plots.py docs/bench
 
@@ -101,9 +101,27 @@ def startup(folder: Path, result: dict[str, Any]) -> None:
     _save(figure, folder / "startup.svg", result)
 
 
+def race(folder: Path, result: dict[str, Any]) -> None:
+    """First outputs with and without the race, from the quickest to the slowest."""
+    figure, axis = plt.subplots(figsize=(6.5, 3.2))
+    for name, colour in (("without", "base"), ("with", "ours")):
+        times = result[name]["first_ms"]
+        shares = [100 * (at + 1) / len(times) for at in range(len(times))]
+        axis.step(
+            times, shares, where="post", color=_COLOURS[colour], label=f"{name}: p99 {result[name]['p99_ms']:.0f} ms"
+        )
+    axis.axvline(result["aim"]["p99_ms"], **_AIM)
+    axis.set_xscale("log")
+    axis.set_ylim(80, 100.5)
+    axis.set_xlabel("first output, ms", fontsize=8)
+    axis.set_title(f"% of {result['streams']} streams that have their first output", fontsize=9)
+    axis.legend(fontsize=8, loc="lower right")
+    _save(figure, folder / "race.svg", result)
+
+
 if __name__ == "__main__":
     where = Path(sys.argv[1])
-    for name, draw in (("floor", floor), ("streams", streams), ("startup", startup)):
+    for name, draw in (("floor", floor), ("streams", streams), ("startup", startup), ("race", race)):
         found = _read(where, name)
         if found is not None:
             draw(where, found)

@@ -11,11 +11,22 @@ import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 MAX_ENTRIES = 4096
 # The most endpoints that are named; the others are counted together.
 _NAMED = 50
 _OTHERS = "other"
+
+
+class Place(Protocol):
+    """Where a target leads to: its key is asked for only where something is known."""
+
+    @property
+    def endpoint(self) -> str: ...
+
+    @property
+    def key(self) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,36 +58,37 @@ class Breaker:
         self._clock = clock
         self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
 
-    def passes(self, key: bytes) -> bool:
+    def passes(self, place: Place) -> bool:
         """Whether a target may be asked first: its breaker is closed, or it is time to find out."""
-        entry = self._entries.get(key)
+        entry = self._entry(place)
         if entry is None or entry.opened is None:
             return True
         return not entry.probing and self._clock() - entry.opened >= self._limits.open_for
 
-    def asked(self, key: bytes) -> None:
+    def asked(self, place: Place) -> None:
         """A target is asked. One whose breaker is open finds out for all others."""
-        entry = self._entries.get(key)
+        entry = self._entry(place)
         if entry is not None and entry.opened is not None:
             entry.probing = True
 
-    def answered(self, key: bytes) -> None:
+    def answered(self, place: Place) -> None:
         """A target had its first output."""
-        entry = self._entries.get(key)
+        entry = self._entry(place)
         if entry is None:
             return
         if entry.opened is None:
             self._count(entry, failed=False)
         if entry.probing or not any(failed for _, failed in entry.failed):
-            del self._entries[key]
+            del self._entries[place.key]
 
-    def failed(self, key: bytes, endpoint: str) -> None:
-        """A target failed, by its endpoint's fault. `endpoint` is its host and port."""
+    def failed(self, place: Place) -> None:
+        """A target failed, by its endpoint's fault."""
         if not self._limits.failures:
             return
+        key = place.key
         entry = self._entries.get(key)
         if entry is None:
-            entry = self._entries[key] = _Entry(endpoint)
+            entry = self._entries[key] = _Entry(place.endpoint)
             if len(self._entries) > MAX_ENTRIES:
                 self._entries.popitem(last=False)
         self._entries.move_to_end(key)
@@ -88,9 +100,9 @@ class Breaker:
         if sum(failed for _, failed in entry.failed) >= self._limits.failures:
             entry.opened = self._clock()
 
-    def given_up(self, key: bytes) -> None:
+    def given_up(self, place: Place) -> None:
         """Nobody will know whether a target that was asked would have answered."""
-        entry = self._entries.get(key)
+        entry = self._entry(place)
         if entry is not None:
             entry.probing = False
 
@@ -100,6 +112,9 @@ class Breaker:
         named: dict[str, float] = dict(found.most_common(_NAMED))
         others = found.total() - sum(named.values())
         return {**named, _OTHERS: others} if others else named
+
+    def _entry(self, place: Place) -> _Entry | None:
+        return self._entries.get(place.key) if self._entries else None
 
     def _count(self, entry: _Entry, *, failed: bool) -> None:
         now = self._clock()

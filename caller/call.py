@@ -242,11 +242,16 @@ class Verification:
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where a target leads to: `key` is the digest of endpoint, model and credential."""
+    """Where a target leads to. `digest` makes its key: most calls do without."""
 
     endpoint: str
     model: str
-    key: bytes
+    digest: Callable[[], bytes]
+
+    @property
+    def key(self) -> bytes:
+        """The digest of endpoint, model and credential."""
+        return self.digest()
 
 
 class Prepared(Protocol):
@@ -270,6 +275,11 @@ class Prepared(Protocol):
     @property
     def model(self) -> str:
         """The model that it asks, as the request names it; empty for none."""
+        ...
+
+    @property
+    def destination(self) -> Destination:
+        """Where it leads to."""
         ...
 
     def first_output_due(self, report: CallReport) -> float:

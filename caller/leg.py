@@ -1,7 +1,7 @@
 """A target of a call with several: one that can be asked, and one that is. What is asked when is `race`'s rule."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 
 from caller.call import Caller, CallReport, Destination, Prepared
@@ -32,11 +32,13 @@ class Leg:
         prepared: Prepared,
         report: CallReport,
         batches: AsyncGenerator[Sequence[Event], None],
+        ended: Callable[[], None],
         *,
         hedge: bool,
         own_slot: bool,
     ) -> None:
-        """`hedge`: it is asked beside others; `own_slot`: the call's slot is for its endpoint."""
+        """`ended` is called where `first` ends; `hedge`: it is asked beside others; `own_slot`: the call's slot is for
+        its endpoint."""
         self.destination = candidate.destination
         self.prepared: Prepared | None = prepared
         self.report = report
@@ -44,7 +46,7 @@ class Leg:
         self.hedge = hedge
         self.own_slot: bool | None = own_slot  # None once it is let go of
         # Nothing that the task holds leads back to it: what it fails with would live until the next collection.
-        self.first: asyncio.Task[Sequence[Event] | None] = asyncio.create_task(_first(batches))
+        self.first: asyncio.Task[Sequence[Event] | None] = asyncio.create_task(_first(batches, ended))
         self._closing: asyncio.Task[None] | None = None
 
     @property
@@ -67,8 +69,11 @@ class Leg:
             self.first.exception()  # seen: what a loser fails with is nobody's error
 
 
-async def _first(batches: AsyncGenerator[Sequence[Event], None]) -> Sequence[Event] | None:
-    return await anext(batches, None)
+async def _first(batches: AsyncGenerator[Sequence[Event], None], ended: Callable[[], None]) -> Sequence[Event] | None:
+    try:
+        return await anext(batches, None)
+    finally:
+        ended()  # a callback of the task would come a turn of the loop later
 
 
 async def _closed(batches: AsyncGenerator[Sequence[Event], None]) -> None:

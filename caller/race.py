@@ -14,12 +14,11 @@ is read on by the task of the call, so that a race costs nothing per token.
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import monotonic
 
 from caller.attempts import AttemptObserver, attempts
-from caller.call import MAX_MODEL, MAX_PROVIDER, Caller, CallReport, Destination, Passed, Prepared, Waits
+from caller.call import MAX_MODEL, MAX_PROVIDER, Caller, CallReport, Passed, Prepared, Waits
 from caller.errors import CallerError, ClientError, Fault, NotSupportedByApi, ServiceOverloaded, clipped
 from caller.events import Event
 from caller.history import TargetHistory
@@ -67,6 +66,7 @@ class Race:
         self._legs: list[Leg] = []  # all that were asked
         self._running: list[Leg] = []
         self._winner: Leg | None = None
+        self._event: asyncio.Future[None] | None = None  # what the call waits for
         self._failures: list[tuple[CallerError, CallReport | None]] = []  # without a record: passed over
         self._final = False  # a failure is the call's own: no further target is asked
         self._hedge_due: float | None = None
@@ -85,13 +85,22 @@ class Race:
                 self._pass_over(number, target.label, "", target.error)
                 continue
             try:
-                caller = self._surroundings.resolve(target.provider)
-                found.append(Candidate(number, target, caller, caller.destination(target)))
+                found.append(self._candidate(number, target))
             except ClientError as error:
                 if not number:
                     raise
                 raise error.within(f"fallbacks[{number - 1}]") from None
         return found
+
+    def _candidate(self, number: int, target: Target) -> Candidate:
+        caller = self._surroundings.resolve(target.provider)
+        if number or self._ask is None:
+            return Candidate(number, target, caller, caller.destination(target))
+        try:  # the call's own target is made ready now: it will be asked
+            prepared = caller.prepare(target, self._ask, stream=self._stream)
+        except NotSupportedByApi:
+            return Candidate(number, target, caller, caller.destination(target))  # to fail again where it is its turn
+        return Candidate(number, target, caller, prepared.destination, prepared)
 
     @property
     def first(self) -> Prepared:
@@ -145,13 +154,13 @@ class Race:
             winner = await self._won(observer, begun)
             self._adopt(winner.report)
             try:
-                async with aclosing(winner.batches):
-                    first = winner.first.result()
-                    if first is not None:
-                        yield first
-                        async for batch in winner.batches:
-                            yield batch
+                first = winner.first.result()
+                if first is not None:
+                    yield first
+                    async for batch in winner.batches:
+                        yield batch
             finally:
+                await winner.batches.aclose()
                 self._adopt(winner.report)
         finally:
             await self._close()
@@ -160,7 +169,7 @@ class Race:
         """Let go of all endpoints. An error that is on its way holds the frames that it came through: neither they nor
         this race may lead back to it, here and in what follows."""
         for leg in self._running:  # nobody will know whether they would have answered
-            self._history.breaker.given_up(leg.destination.key)
+            self._history.breaker.given_up(leg.destination)
         others = [leg for leg in self._legs if leg is not self._winner]
         for leg in others:
             self._let_go(leg)
@@ -190,13 +199,19 @@ class Race:
 
     async def _next_event(self) -> bool:
         """Wait until a target has its first output, or fails; False: it is time to hedge."""
-        due = self._hedge_due
-        done, _ = await asyncio.wait(
-            {leg.first for leg in self._running},
-            timeout=None if due is None else max(0.0, due - self._clock()),
-            return_when=asyncio.FIRST_COMPLETED,
-        )
-        return bool(done)
+        loop = asyncio.get_running_loop()
+        self._event = event = loop.create_future()
+        timer = None if self._hedge_due is None else loop.call_at(self._hedge_due, self._wake)
+        try:
+            await event
+        finally:
+            if timer is not None:
+                timer.cancel()
+        return any(leg.first.done() for leg in self._running)
+
+    def _wake(self) -> None:
+        if self._event is not None and not self._event.done():
+            self._event.set_result(None)
 
     def _sorted_out(self) -> Leg | None:
         """The winner, if there is one; those that failed run no longer."""
@@ -218,12 +233,16 @@ class Race:
             self._slot = "" if own_slot else self._slot
             report = self._record(candidate, prepared, begun)
             candidate.prepared = None
-            self._history.breaker.asked(candidate.destination.key)
+            self._history.breaker.asked(candidate.destination)
             batches = attempts(prepared, report, observer, self._alone)
-            leg = Leg(candidate, prepared, report, batches, hedge=hedge, own_slot=own_slot)
+            leg = Leg(candidate, prepared, report, batches, self._wake, hedge=hedge, own_slot=own_slot)
             self._legs.append(leg)
             self._running.append(leg)
-            after = self._hedge_after(candidate.destination) if self._queue else None
+            after = (
+                self._history.hedge_after(self._hedging, candidate.destination, stream=self._stream)
+                if self._queue
+                else None
+            )
             self._hedge_due = None if after is None else self._clock() + after
             return True
         return False
@@ -254,7 +273,7 @@ class Race:
         breaker = self._history.breaker
         while self._queue and not (hedge and self._queue[0].passed_over):
             candidate = self._queue.popleft()
-            if candidate.passed_over or breaker.passes(candidate.destination.key) or not self._another():
+            if candidate.passed_over or breaker.passes(candidate.destination) or not self._another():
                 return candidate
             self._pass_over(
                 candidate.number, candidate.target.label, candidate.destination.endpoint, Passed.BREAKER_OPEN
@@ -266,23 +285,28 @@ class Race:
     def _another(self) -> bool:
         """Whether a target is asked, or can be, whose breaker is not open."""
         passes = self._history.breaker.passes
-        return bool(self._running) or any(
-            not other.passed_over and passes(other.destination.key) for other in self._queue
-        )
+        return bool(self._running) or any(not other.passed_over and passes(other.destination) for other in self._queue)
 
     def _record(self, candidate: Candidate, prepared: Prepared, begun: float) -> CallReport:
         """A record of its own for a target that is asked now. Whatever the call did until now was waiting."""
-        whole = self._report
-        target = candidate.target
-        return replace(
-            whole,
+        whole, target = self._report, candidate.target
+        return CallReport(
+            whole.started,
+            service=whole.service,
+            method=whole.method,
+            request_id=whole.request_id,
+            client=whole.client,
             provider=clipped(target.provider.lower(), MAX_PROVIDER) if candidate.number else whole.provider,
+            labels=whole.labels,
             api=prepared.api,
             endpoint=prepared.endpoint,
             model=clipped(prepared.model, MAX_MODEL),
+            deadline=whole.deadline,
             target=candidate.number,
             label=target.label,
             asked=self._clock(),
+            made=whole.made,
+            began=whole.began,
             waits=Waits(whole.waits.seconds + monotonic() - begun),
         )
 
@@ -291,18 +315,6 @@ class Race:
         return len(self._running) <= 1 and not self._queue
 
     # -- racing ------------------------------------------------------------------------------------------------------
-
-    def _hedge_after(self, destination: Destination) -> float | None:
-        """How long to wait for the first output of a target before the next one is asked, too."""
-        percent = self._hedging.hedge_percentile
-        if percent is not None:
-            measured = self._history.first_outputs.percentile(self._output_key(destination), percent)
-            if measured is not None:
-                return measured
-        return self._hedging.hedge_after
-
-    def _output_key(self, destination: Destination) -> tuple[str, str, bool]:
-        return destination.endpoint, destination.model, self._stream
 
     def _hedge(self, observer: AttemptObserver, begun: float) -> None:
         """Ask one more target beside those that run, where the budget allows it."""
@@ -319,19 +331,19 @@ class Race:
         history, now = self._history, self._clock()
         self._winner = winner
         history.won += winner.hedge
-        history.breaker.answered(winner.destination.key)
+        history.breaker.answered(winner.destination)
         self._ask = None
         self._queue.clear()
         for leg in self._running:
             asked = leg.report.asked or now
             first = leg.report.first_output or now
             if leg is winner:
-                history.first_outputs.add(self._output_key(leg.destination), first - asked)
+                history.had_first_output(leg.destination, first - asked, stream=self._stream)
             elif leg.failed:
                 self._count_failure(leg)
             else:
-                history.first_outputs.add(self._output_key(leg.destination), first - asked)
-                history.breaker.given_up(leg.destination.key)
+                history.had_first_output(leg.destination, first - asked, stream=self._stream)
+                history.breaker.given_up(leg.destination)
                 leg.report.mark_usage_partial()
                 leg.report.note_attempt(asked, Passed.RACE_LOST)
                 self._let_go(leg)
@@ -357,13 +369,13 @@ class Race:
 
     def _count_failure(self, leg: Leg) -> None:
         error = leg.first.exception()
-        breaker, key = self._history.breaker, leg.destination.key
+        breaker = self._history.breaker
         # The call's own time may have been used up by others.
         fair = isinstance(error, CallerError) and (moves_on(error) or len(self._legs) == 1)
         if isinstance(error, CallerError) and error.fault is Fault.ENDPOINT and fair:
-            breaker.failed(key, leg.destination.endpoint)
+            breaker.failed(leg.destination)
         else:
-            breaker.given_up(key)
+            breaker.given_up(leg.destination)
 
     # -- ends --------------------------------------------------------------------------------------------------------
 

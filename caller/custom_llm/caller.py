@@ -7,6 +7,7 @@ cannot work is refused before anything waits.
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from caller.call import CallReport, Destination
 from caller.credentials import parse_credential
@@ -61,7 +62,7 @@ class CustomLLMCaller:
         row = self._providers().get(target.provider.lower())
         credential = parse_credential(target.credential, row.defaults if row else None)
         model = merge_parameters(target.parameters).model
-        return Destination(credential.endpoint, model, self._demands.key(credential, model))
+        return Destination(credential.endpoint, model, partial(self._demands.key, credential, model))
 
     def prepare(self, target: Target, ask: Ask, *, stream: bool) -> "PreparedCall":
         """The call with its credential parsed, its parameters merged, and its HTTP request built.
@@ -166,6 +167,12 @@ class PreparedCall:
     def model(self) -> str:
         """The model's name."""
         return self._call.parameters.model
+
+    @property
+    def destination(self) -> Destination:
+        """Where it leads to."""
+        credential, model = self._call.credential, self._call.parameters.model
+        return Destination(credential.endpoint, model, partial(self._memory.key, credential, model))
 
     def first_output_due(self, report: CallReport) -> float:
         """When the first output must be there; a whole answer has the call's time."""

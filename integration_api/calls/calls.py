@@ -146,17 +146,19 @@ class Calls:
 
     def _race(self, ask: Ask, target: Target, fallbacks: Fallbacks, report: CallReport, *, stream: bool) -> Race:
         """The call with all of its targets, which share its times."""
-        timed = tuple(
-            replace(each, timeouts=target.timeouts) if isinstance(each, Target) else each for each in fallbacks.targets
-        )
-        targets = (target, replace(fallbacks, targets=timed))
+        if target.timeouts.total_is_deadline:
+            timed = (
+                replace(each, timeouts=target.timeouts) if isinstance(each, Target) else each
+                for each in fallbacks.targets
+            )
+            fallbacks = replace(fallbacks, targets=tuple(timed))
         surroundings = Surroundings(
             self._registry.resolve,
             self._history,
             beside=partial(self._admission.beside, report.client),
             leave=partial(self._admission.leave, report.client),
         )
-        return Race(surroundings, ask, targets, report, stream=stream)
+        return Race(surroundings, ask, (target, fallbacks), report, stream=stream)
 
     async def verify(
         self, client: Client, report: CallReport, read: Callable[[], Target], checks: frozenset[str] = frozenset()

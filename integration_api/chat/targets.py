@@ -1,7 +1,6 @@
 """The fallbacks of a request to domain values. Pure, but for the stored credentials that they name."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TypeAlias
 
 from caller.errors import CredentialForbidden, CredentialInvalid, CredentialNotFound, Violation
@@ -75,10 +74,4 @@ def _target(
         raise error.within(path) from None
     except (CredentialNotFound, CredentialForbidden) as error:
         return Unusable(error.with_traceback(None), wire.label)
-    return replace(
-        own,
-        provider=provider,
-        credential=value,
-        parameters=overridden(own.parameters, given),
-        label=wire.label,
-    )
+    return Target(provider, value, own.timeouts, overridden(own.parameters, given), own.max_attempts, wire.label)

@@ -1,11 +1,23 @@
 """The breaker: opens after a share of failures, finds out with one call, closes after one answer. Time is given."""
 
+from dataclasses import dataclass
+
 import pytest
 
 from caller.breaker import MAX_ENTRIES, Breaker, BreakerLimits
 
-KEY = b"key"
 HOST = "host:443"
+
+
+@dataclass(frozen=True)
+class At:
+    """Where a target leads to."""
+
+    key: bytes
+    endpoint: str = HOST
+
+
+KEY = At(b"key")
 
 
 class Clock:
@@ -23,10 +35,10 @@ def breaker(**limits: float) -> tuple[Breaker, Clock]:
     return Breaker(BreakerLimits(**limits), clock), clock  # type: ignore[arg-type] # names of its fields
 
 
-def fails(made: Breaker, times: int = 1, key: bytes = KEY) -> None:
+def fails(made: Breaker, times: int = 1, key: At = KEY) -> None:
     for _ in range(times):
         made.asked(key)
-        made.failed(key, HOST)
+        made.failed(key)
 
 
 def answers(made: Breaker, times: int = 1) -> None:
@@ -70,7 +82,7 @@ def test_one_call_finds_out_after_ten_seconds() -> None:
     assert made.passes(KEY)
     made.asked(KEY)
     assert not made.passes(KEY)
-    made.failed(KEY, HOST)
+    made.failed(KEY)
     clock.now += 9.9
     assert not made.passes(KEY)
     clock.now += 0.1
@@ -98,7 +110,7 @@ def test_answers_and_failures_of_calls_from_before_change_nothing_while_it_is_op
     fails(made, 5)
     clock.now += 5.0
     made.answered(KEY)
-    made.failed(KEY, HOST)
+    made.failed(KEY)
     assert not made.passes(KEY)
     clock.now += 5.0
     assert made.passes(KEY)
@@ -108,7 +120,7 @@ def test_what_is_not_known_passes() -> None:
     """Other keys have breakers of their own; and none has one where it is turned off."""
     made, _ = breaker()
     fails(made, 5)
-    assert made.passes(b"other")
+    assert made.passes(At(b"other"))
     off, _ = breaker(failures=0)
     fails(off, 100)
     assert off.passes(KEY)
@@ -130,7 +142,7 @@ def test_targets_that_clients_name_fill_no_memory() -> None:
     answers(made, 100)
     assert not made._entries
     for number in range(MAX_ENTRIES + 10):
-        fails(made, key=str(number).encode())
+        fails(made, key=At(str(number).encode()))
     assert len(made._entries) == MAX_ENTRIES
     assert b"0" not in made._entries
 
@@ -139,7 +151,7 @@ def test_many_endpoints_are_counted_together() -> None:
     """The metric's labels are bounded."""
     made, _ = breaker(failures=1)
     for number in range(60):
-        made.failed(str(number).encode(), f"host{number}:443")
+        made.failed(At(str(number).encode(), f"host{number}:443"))
     shown = made.open_by_endpoint()
     assert len(shown) == 51
     assert sum(shown.values()) == 60
