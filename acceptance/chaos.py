@@ -1,7 +1,8 @@
 """Chaos: an endpoint that fails at random, callers that give up at random; every call must end as documented.
 
-The sandbox lets 30 % of its answers go wrong in seventeen ways. Two hundred callers ask for a minute, with Chat and
-StreamChat; one in seven cancels, one in seven has a short deadline. It fails when
+Two sandboxes let 30 % of their answers go wrong in seventeen ways. Two hundred callers ask for a minute, with Chat and
+StreamChat; one in seven cancels, one in seven has a short deadline; half of the calls have a fallback or two, and race
+them. It fails when
 
 * an answer is wrong: not the words that were asked for, or after a failure not a beginning of them;
 * a call ends with a status and reason that are not in the error table, or does not end;
@@ -35,6 +36,7 @@ from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 
 CALLERS = 200
 CHANNELS = 8
+RACING = 0.5
 HANGS = 10.0  # seconds within which the slowest answer of the sandbox has ended
 LATE = 5.0  # seconds after a call's time when it counts as one that does not end
 GROWTH = 0.05
@@ -50,12 +52,15 @@ class Run:
     def __init__(self, server: Process) -> None:
         self._server = server
         self.endings: Counter[tuple[str, str, str]] = Counter()
+        self.attempts: Counter[tuple[int, str]] = Counter()
         self.wrong: list[str] = []
 
-    async def call(self, stub: ChatServiceStub, port: int, luck: random.Random) -> None:
+    async def call(self, stub: ChatServiceStub, ports: tuple[int, int], luck: random.Random) -> None:
         """One call with its fate."""
         words = " ".join(str(luck.randrange(10_000)) for _ in range(luck.randint(3, 12)))
-        request = chat_request(port, "chaos:percent=30", words)
+        request = chat_request(ports[0], "chaos:percent=30", words)
+        if luck.random() < RACING:
+            _add_fallbacks(request, ports, luck)
         request.request_id = f"chaos-{luck.getrandbits(64):x}"
         fate = luck.choices(("patience", "cancel", "deadline"), (5, 1, 1))[0]
         stream = luck.random() < 0.7
@@ -90,6 +95,10 @@ class Run:
         if not right or heard not in (None, words):
             self.wrong.append(f"asked for {words!r}, heard {heard!r}, got {text!r}")
         self.endings[fate, "OK", "broken off" if broken_off else ""] += 1
+        for attempt in answer.timing.attempts_made:
+            self.attempts[attempt.target, attempt.reason] += 1
+        if sum(not attempt.reason for attempt in answer.timing.attempts_made) > 1:
+            self.wrong.append(f"two attempts answered: {answer.timing.attempts_made}")
 
     def _ended(self, fate: str, status: str, reason: str, words: str, heard: list[str]) -> None:
         self.endings[fate, status, reason] += 1
@@ -100,6 +109,17 @@ class Run:
             return
         if (status, reason) not in DOCUMENTED or reason in NOT_HERE:
             self.wrong.append(f"undocumented ending: {fate}, {status}, {reason or 'no reason'}")
+
+
+def _add_fallbacks(request: pb.ChatRequest, ports: tuple[int, int], luck: random.Random) -> None:
+    """One or two targets more, raced nearly always."""
+    for number in range(luck.randint(1, 2)):
+        other = chat_request(ports[1 - number], "chaos:percent=30")
+        request.fallbacks.add(
+            provider_id=other.provider_id, credential=other.credential, model_parameters=other.model_parameters
+        )
+    if luck.random() < 0.9:
+        request.options.hedge_after.FromMilliseconds(luck.randint(1, 100))
 
 
 async def _listen(
@@ -114,11 +134,11 @@ async def _listen(
     return last.completed
 
 
-async def caller(run: Run, stubs: list[ChatServiceStub], port: int, seed: int, until: float) -> None:
+async def caller(run: Run, stubs: list[ChatServiceStub], ports: tuple[int, int], seed: int, until: float) -> None:
     """One caller, call after call."""
     luck = random.Random(seed)  # noqa: S311 -- faults at random, no secrets
     while time.monotonic() < until:
-        await run.call(luck.choice(stubs), port, luck)
+        await run.call(luck.choice(stubs), ports, luck)
 
 
 async def sampled(server: Process, until: float) -> list[int]:
@@ -160,17 +180,20 @@ async def main(seconds: float, first_seed: int) -> int:
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     async with (
         started(folder / "sandbox.log", "integration_api", "sandbox", "--port", "0") as sandbox,
+        started(folder / "spare.log", "integration_api", "sandbox", "--port", "0") as spare,
         started(folder / "serve.log", "acceptance.watched") as server,
     ):
         run, opened = Run(server), channels(server.port, CHANNELS)
         stubs = [ChatServiceStub(channel) for channel in opened]
         for stub in stubs:
             await stub.Chat(chat_request(sandbox.port, "echo"))
+            await stub.Chat(chat_request(spare.port, "echo"))
         await asyncio.sleep(6.0)  # kept connections have ended
         tasks, _ = await tasks_of(server)
         descriptors = server.descriptors
         until = time.monotonic() + seconds
-        callers = [caller(run, stubs, sandbox.port, first_seed * CALLERS + number, until) for number in range(CALLERS)]
+        ports = (sandbox.port, spare.port)
+        callers = [caller(run, stubs, ports, first_seed * CALLERS + number, until) for number in range(CALLERS)]
         sampling = asyncio.create_task(sampled(server, until))
         await asyncio.gather(*callers)
         samples = await sampling
@@ -190,6 +213,8 @@ def report(
     """Print the numbers; the exit code."""
     for (fate, status, reason), number in sorted(run.endings.items()):
         print(f"{number:8}  {fate:9} {status:20} {reason}")
+    for (target, reason), number in sorted(run.attempts.items()):
+        print(f"{number:8}  attempt of good calls with target {target} {reason or '(answered)'}")
     calls = sum(run.endings.values())
     tenth = max(1, len(samples) // 10)
     half = statistics.median(samples[len(samples) // 2 :][:tenth])
