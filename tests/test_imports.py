@@ -58,7 +58,7 @@ ORDER = (
     _edge("auth", packages=("grpc", "jwt", "cryptography", "structlog")),
     _edge("files", packages=("msgspec", "structlog")),
     _edge("codec", packages=("msgspec", *_PROTOBUF), banned=_IO),
-    _edge("log", packages=("structlog",)),
+    _edge("log", packages=("msgspec", "structlog")),
     _edge("settings"),
     Row(("integration_api.client", "integration_api.sandbox"), ("aiohttp", "grpc", "google")),
     Row(

@@ -14,6 +14,8 @@ from caller.events import Usage
 from integration_api.calls.observer import Observer
 from integration_api.rpc.rpc import ClientGoneError
 
+# Fields of the record that stand in the line under their own name, where there is something in them.
+_AS_IT_IS = ("provider", "api", "endpoint", "model", "reason", "fault", "left_out", "adapted")
 # The client's own labels, as far as they go into a line.
 _MOST_LABELS = 16
 _MAX_LABEL = 128
@@ -44,24 +46,7 @@ class LogLines(Observer):
 
 def fields_of(report: CallReport) -> dict[str, object]:
     """What the line says of a call. Times are in seconds; what is not known is left out."""
-    known: dict[str, object] = {
-        "provider": report.provider,
-        "api": report.api,
-        "endpoint": report.endpoint,
-        "model": report.model,
-        "trace_id": "" if report.trace is None else report.trace.trace_id,
-        "reason": report.reason,
-        "fault": report.fault,
-        "endpoint_request_id": clipped(report.endpoint_request_id, _MAX_LABEL),
-        "left_out": report.left_out,
-        "adapted": report.adapted,
-        "labels": labels_of(report),
-        "first_output": _seconds(report.first_output, report.started),
-        "took": _seconds(report.ended, report.started),
-        "overhead": _seconds(report.overhead),
-        **_tokens(report.usage),
-    }
-    return {
+    fields: dict[str, object] = {
         "service": report.service,
         "method": report.method,
         "status": report.status,
@@ -70,12 +55,26 @@ def fields_of(report: CallReport) -> dict[str, object]:
         "attempts": report.attempts,
         "frames": report.frames,
         "bytes": report.sent_bytes,
-        **{name: value for name, value in known.items() if value not in ("", (), {}, None)},
     }
-
-
-def _seconds(end: float | None, start: float = 0.0) -> float | None:
-    return None if end is None else round(end - start, 6)
+    for name in _AS_IT_IS:
+        value = getattr(report, name)
+        if value:
+            fields[name] = value
+    if report.trace is not None:
+        fields["trace_id"] = report.trace.trace_id
+    if report.endpoint_request_id:
+        fields["endpoint_request_id"] = clipped(report.endpoint_request_id, _MAX_LABEL)
+    if report.labels:
+        fields["labels"] = labels_of(report)
+    if report.first_output is not None:
+        fields["first_output"] = round(report.first_output - report.started, 6)
+    if report.ended is not None:
+        fields["took"] = round(report.ended - report.started, 6)
+    if report.overhead is not None:
+        fields["overhead"] = round(report.overhead, 6)
+    if report.usage is not None:
+        fields |= _tokens(report.usage)
+    return fields
 
 
 def labels_of(report: CallReport) -> dict[str, str]:
@@ -84,10 +83,8 @@ def labels_of(report: CallReport) -> dict[str, str]:
     return {clipped(name, _MAX_LABEL): clipped(value, _MAX_LABEL) for name, value in labels}
 
 
-def _tokens(usage: Usage | None) -> dict[str, object]:
-    if usage is None:
-        return {}
-    return {
+def _tokens(usage: Usage) -> dict[str, object]:
+    counts = {
         "tokens_in": usage.input,
         "tokens_out": usage.output,
         "tokens_cached": usage.cached_input,
@@ -95,3 +92,4 @@ def _tokens(usage: Usage | None) -> dict[str, object]:
         "tokens_reasoning": usage.reasoning,
         "usage_source": usage.source.name,
     }
+    return {name: count for name, count in counts.items() if count is not None}
