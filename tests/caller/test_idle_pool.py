@@ -177,7 +177,7 @@ def test_what_the_endpoint_closes_at_one_age_is_not_kept_so_long() -> None:
         await closes(pool.put_unused)
         assert await lives(60.0)
         await closes(pool.put)
-        assert await lives(58.0)
+        assert await lives(50.0)
         assert not await lives(60.0)
 
     leaping(talk)

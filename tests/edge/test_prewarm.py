@@ -112,7 +112,7 @@ def test_one_that_ends_soon_does_not_count() -> None:
 
     async def talk(loop: LeapingLoop) -> None:
         async with Kept() as endpoint, serving() as (_, stub):
-            for pause, accepted in ((44.0, 1), (2.0, 1), (0.0, 2)):
+            for pause, accepted in ((35.0, 1), (20.0, 1), (0.0, 2)):
                 await prewarm(stub, target(endpoint.url))
                 assert endpoint.accepted == accepted
                 await loop.leap(pause)

@@ -89,7 +89,7 @@ def test_a_pause_between_turns_costs_no_handshake(tmp_path: Path) -> None:
                 assert await turn(stub, endpoint) == "1"
                 await loop.leap(30.0)
             assert await turn(stub, endpoint) == "1"
-            await loop.leap(89.0)
+            await loop.leap(80.0)
             assert await turn(stub, endpoint) == "1"
             await loop.leap(91.0)
             await until(lambda: endpoint.connections == 0, what="nothing is held for longer")
@@ -111,7 +111,7 @@ def test_an_endpoint_that_closes_idle_connections_loses_no_call(tmp_path: Path) 
                 await loop.leap(pause)
             before = endpoint.accepted
             await turn(stub, endpoint)
-            await loop.leap(3.9)
+            await loop.leap(2.0)
             await turn(stub, endpoint)
             assert endpoint.accepted == before + 1  # what is younger is used again
 
@@ -127,7 +127,7 @@ def test_what_the_endpoint_announces_is_kept_to(tmp_path: Path) -> None:
             asking(tmp_path) as (_, stub),
         ):
             assert await turn(stub, endpoint) == "1"
-            await loop.leap(3.9)
+            await loop.leap(2.0)
             assert await turn(stub, endpoint) == "1"
             await loop.leap(4.1)
             await until(lambda: endpoint.connections == 0)
