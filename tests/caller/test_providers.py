@@ -14,6 +14,7 @@ from caller.credentials import ApiCompatibility, parse_credential
 from caller.custom_llm.adapter import ResolvedCall
 from caller.custom_llm.apis import ADAPTERS
 from caller.custom_llm.demand_table import POINTS
+from caller.custom_llm.errors.redaction import Redactor
 from caller.errors import CredentialInvalid, UnknownProvider
 from caller.messages import AssistantMessage, TextPart, ToolCall, ToolMessage, UserMessage
 from caller.parameters import merge_parameters
@@ -144,12 +145,10 @@ def test_custom_llm_takes_no_key() -> None:
 @pytest.mark.parametrize("provider_id", ["openai", "anthropic"])
 def test_a_key_is_a_secret(provider_id: str) -> None:
     """Of a credential neither its repr nor a text that was redacted shows it, bare or behind its scheme."""
-    from caller.custom_llm.errors.redaction import redacted
-
     credential = completed(PROVIDERS[provider_id], key=KEY)
     assert KEY not in repr(credential)
     assert KEY in credential.secrets
-    assert KEY not in redacted(f"bad key {KEY}, sent as Bearer {KEY}", credential.secrets)
+    assert KEY not in Redactor(credential.secrets)(f"bad key {KEY}, sent as Bearer {KEY}")
 
 
 def test_known_refusals_are_spared_the_first_rejection() -> None:
