@@ -91,7 +91,7 @@ class Report:
             for status, (_, color) in _STYLES.items()
             if counts[status]
         ]
-        made = "" if requests is None else f"{requests} requests in "
+        made = "" if requests is None else f"{requests} request{'' if requests == 1 else 's'} in "
         took = click.style(f"{made}{time.monotonic() - self._started:.1f} s", dim=True)
         click.echo(f"\n{', '.join(said)}  {took}\n")
         return good

@@ -225,7 +225,8 @@ class Sandbox:
 
     def _check_key(self, api_format: ApiFormat, request: web.Request, wanted: str) -> None:
         given = _key(api_format, request)
-        if self._stuck:
+        # The hang-up and the next request may be noticed in any order.
+        if self._stuck or (self._fault.sticks and self.open_requests > 1):
             raise refuse("Another answer is still being made.", status=503)
         if self._fault.keys is not None:
             wanted = "" if self._fault.keys else f"{given}, another one"

@@ -78,6 +78,9 @@ def test_a_failed_check_ends_with_1_and_says_what_to_do() -> None:
     found = json.loads(told.stdout)
     assert found["ok"] is False
     assert {check["id"] for check in found["checks"] if check["status"] == "FAIL"} == {"path"}
+    assert {check["observed"] for check in found["checks"] if check["id"] in ("models", "chat", "tools")} == {
+        "see `path`"
+    }
 
 
 @pytest.mark.parametrize(

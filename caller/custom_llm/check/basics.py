@@ -20,7 +20,7 @@ from caller.custom_llm.check.finding import (
     skipped,
     warned,
 )
-from caller.custom_llm.check.session import KEY_NAMES, Listed, Session
+from caller.custom_llm.check.session import GIVE_MODEL, KEY_NAMES, Listed, Session, no_model
 from caller.errors import (
     CallerError,
     EndpointForbidden,
@@ -33,7 +33,6 @@ from caller.providers import KEY_HEADERS
 from caller.remedies import remedy_of
 
 _SHOWN_MODELS = 5
-_NO_MODEL: Final = "give a model to try one small chat"
 # Never a key: long enough to look like one, and telling in the endpoint's log what it was.
 WRONG_KEY: Final = "integration-api-check-with-a-wrong-key"
 _PLACEHOLDERS: Final = ("your_api_key", "your-api-key", "<key>", "<your", "…", "changeme", "api_key_here", "sk-xxx")
@@ -71,7 +70,7 @@ async def reach(session: Session) -> Finding:
     listed = await session.models()
     answer = listed.answer or await session.chat()
     if answer is None:
-        return skipped(_said(listed.error), _NO_MODEL)
+        return skipped(_said(listed.error), GIVE_MODEL)
     error = await unreached(session)
     if error is not None:
         if blamed(error) == "tls" and "tls" in session.asked:
@@ -114,7 +113,7 @@ async def models(session: Session) -> Finding:
         return skipped("see `path`")
     return warned(
         error.message,
-        "nothing: the chat works; take names of models from the provider's own pages" if _good(chat) else _NO_MODEL,
+        "nothing: the chat works; take names of models from the provider's own pages" if _good(chat) else GIVE_MODEL,
     )
 
 
@@ -149,8 +148,7 @@ async def chat(session: Session) -> Finding:
     """One small chat is answered."""
     answer = await session.chat()
     if answer is None:
-        listed = await session.models()
-        return skipped("no model was given", "" if listed.error is None else _NO_MODEL)
+        return await no_model(session)
     if answer.error is not None:
         told = blamed(answer.error)
         if told != "chat" and told in session.asked:
@@ -202,7 +200,7 @@ async def path(session: Session) -> Finding:
     if found:
         return failed(error.message, f"use the base URL {found}")
     if answer is None:
-        return warned(error.message, f"{remedy_of(error)}; {_NO_MODEL}")
+        return warned(error.message, f"{remedy_of(error)}; {GIVE_MODEL}")
     return failed(error.message, remedy_of(error))
 
 
@@ -264,7 +262,7 @@ async def model(session: Session) -> Finding:
     listed, answer = await session.models(), await session.chat()
     name = await session.model()
     if answer is None:
-        return skipped("no model was given")
+        return await no_model(session)
     if answer.error is not None and blamed(answer.error) == "model":
         near = _unlisted(name, listed.models)
         return failed(answer.error.message, remedy_of(answer.error) if near is None else near.remedy)

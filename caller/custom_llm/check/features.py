@@ -12,7 +12,7 @@ from caller.call import Completion
 from caller.custom_llm.check import probes
 from caller.custom_llm.check.exchange import Answer
 from caller.custom_llm.check.finding import Finding, blamed, failed, failed_with, passed, skipped, warned
-from caller.custom_llm.check.session import Session
+from caller.custom_llm.check.session import Session, no_model
 from caller.custom_llm.check.shapes import SHAPES
 from caller.errors import CallerError, EndpointRefused, NotSupportedByApi, StreamCut, StreamInterrupted
 from caller.events import FinishReason
@@ -39,7 +39,7 @@ async def structure(session: Session) -> Finding:
     """The answer has the fields that its API requires."""
     answer = await session.chat()
     if answer is None:
-        return skipped("no model was given")
+        return await no_model(session)
     if answer.error is not None and blamed(answer.error) != "structure":
         return skipped("no answer tells")
     found = SHAPES[session.api].structure(_object(bytes(answer.body)))
@@ -271,7 +271,7 @@ async def unicode(session: Session) -> Finding:
             "let every hop send UTF-8, and cut it between characters only",
         )
     if answer.text.isascii():
-        return warned("the model did not repeat the letters", "ask it yourself for text beyond ASCII")
+        return skipped("the model did not repeat the letters, so nothing is told")
     first = next(at for at, letter in enumerate(answer.text) if not letter.isascii())
     return passed(f"it came as it was sent: {session.exchanges.shown(answer.text[max(first - 2, 0) :], 30)}")
 

@@ -10,7 +10,7 @@ from caller.custom_llm.adapter import Adapter
 from caller.custom_llm.check.basics import unreached
 from caller.custom_llm.check.exchange import Exchanges
 from caller.custom_llm.check.finding import Finding, skipped
-from caller.custom_llm.check.session import Session, listed
+from caller.custom_llm.check.session import Session, listed, no_model
 from caller.custom_llm.check.table import ALL, BASE, ROWS, TOLD, WITHOUT_ANSWER, asked_for
 from caller.custom_llm.demands import Demands
 from caller.custom_llm.http.transport import Transport
@@ -125,7 +125,7 @@ class EndpointCheck:
         if row.chats:
             answer = await session.chat()
             if answer is None:
-                return skipped("no model was given")
+                return await no_model(session)
             if answer.error is not None:
                 return skipped("no small chat was answered")
         return await row.run(session)

@@ -12,6 +12,7 @@ from caller.custom_llm.adapter import Adapter, HttpRequest, ResolvedCall
 from caller.custom_llm.base_url import without_query
 from caller.custom_llm.check import probes
 from caller.custom_llm.check.exchange import Answer, Exchanges
+from caller.custom_llm.check.finding import Finding, blamed, skipped
 from caller.custom_llm.check.probes import Probe
 from caller.custom_llm.demands import MAX_LESSONS, Demands, taught
 from caller.errors import CallerError, EndpointRejected, NotSupportedByApi
@@ -20,6 +21,7 @@ from caller.parameters import merge_parameters
 from caller.target import Target
 from caller.warming import ConnectionTimes
 
+GIVE_MODEL = "give a model to try one small chat"
 MAX_PAGES = 50
 MAX_MODELS = 10_000
 
@@ -182,6 +184,15 @@ class Session:
             for scheme in [given.partition(" ")[0] if " " in given else ""]
         }
         return replace(self.credential, headers={**self.credential.headers, **changed}) if changed else None
+
+
+async def no_model(session: Session) -> Finding:
+    """Why no chat was made: no model was given, and what else told that none could be taken."""
+    error = (await session.models()).error
+    told = "" if error is None else blamed(error)
+    if told in session.asked and told not in ("", "chat", "structure"):
+        return skipped(f"see `{told}`")
+    return skipped("no model was given", "" if error is None else GIVE_MODEL)
 
 
 # Where keys travel, in lower case.

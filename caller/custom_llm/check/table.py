@@ -42,8 +42,8 @@ ROWS: Final[Mapping[str, Row]] = MappingProxyType(
         "images": Row(features.images, deep=True),
         "errors": Row(features.errors),
         "unicode": Row(features.unicode),
-        "cancel": Row(features.cancel, deep=True),
         "latency": Row(features.latency, deep=True),
+        "cancel": Row(features.cancel, deep=True),  # the last: it may leave the endpoint stuck
     }
 )
 # Always made, whatever else is asked for.
