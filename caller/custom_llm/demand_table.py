@@ -17,7 +17,8 @@ _ANTHROPIC = frozenset({ApiCompatibility.ANTHROPIC_MESSAGES})
 _GEMINI = frozenset({ApiCompatibility.GEMINI_GENERATE_CONTENT})
 
 _BACK = (
-    r"(?:pass(?:ed|ing)?.{0,20}back|sen[dt] back|returned|missing|required|must|needs? to be|not (?:found|provided))"
+    r"(?:pass(?:ed|ing)?.{0,20}back|sen[dt] back|returned|missing|required|must|needs?|not (?:found|provided)|omitted"
+    r"|(?:cannot|can't|may not|should not) be (?:empty|null))"
 )
 _EMPTY = (
     r"(?:non-?empty|(?:cannot|can't|must not|may not|should not|not) be (?:empty|blank)|(?:is|are|was) (?:empty|blank))"
@@ -52,6 +53,7 @@ TABLE = (
         rf"\b{_BACK}\b.{{0,80}}\b(reasoning_content|reasoning_text)\b",
         rf"[`'\"](reasoning|thinking)[`'\"].{{0,120}}\b{_BACK}",
         r"\b(?:missing|requires?|without)\b.{0,40}[`'\"](reasoning|thinking)[`'\"]",
+        r"\bmessages\W{1,3}\d{1,4}\W{1,3}(reasoning|thinking)\b.{0,60}\brequired\b",
     ),
     _row(_CHAT, "reasoning", "", r"\b(?:reasoning|thinking)\b.{0,120}\b(?:passed.{0,20}back|sent back|is missing)"),
     # The same where thinking is a block: the Anthropic routes of DeepSeek and Kimi.
@@ -88,6 +90,8 @@ TABLE = (
         r"\bmessages\W{1,6}\d+\W{1,6}(?:tool\W{1,4})?name\b",
         r"\btool\b.{0,60}\bname\b.{0,40}\b(?:required|missing|empty|must)\b",
         r"\b(?:missing|requires?)\b.{0,40}\bname\b.{0,60}\btool\b",
+        r"\btool (?:messages?|results?|role)\b.{0,40}\b(?:must|needs?|requires?|should|without)\b.{0,30}\bname\b",
+        r"\bname\b.{0,40}\b(?:required|missing)\b.{0,30}\btool\b",
         r"\bfunction name\b.{0,40}\b(?:required|missing|empty)\b",
     ),
     # FastAPI: "body.messages.1.content: Field required"; serde: "missing field `content`"; Jinja: "no attribute
@@ -96,7 +100,8 @@ TABLE = (
         _CHAT,
         "assistant_content",
         "empty",
-        r"\bcontent\b.{0,80}\b(?:required|missing|null|none|valid string|be a string|expected a string|undefined)\b",
+        r"\bcontent\b.{0,80}\b(?:required|missing|null|none(?:type)?|nil|(?:valid|be a|expected a) string|undefined)\b",
+        r"\bkeyerror\W{1,4}content\b",
         r"\b(?:missing|requires?|no attribute|no element|null|none|must (?:contain|have|include))\b.{0,60}\bcontent\b",
     ),
     _row(_CHAT, "assistant_content", "null", r"\bcontent\b.{0,80}\b(?:must|should|set|expected)\b.{0,30}\bnull\b"),
@@ -119,6 +124,7 @@ TABLE = (
         "left_out",
         rf"\b(?:parameters|properties)\b.{{0,80}}\b(?:be )?{_EMPTY}",
         r"\bat least one propert(?:y|ies)\b",
+        r"\b(?:no|without|zero) properties\b",
     ),
     # Mistral: "Tool call id was call_1 but must be a-z, A-Z, 0-9, with a length of 9"; OpenAI: "Invalid
     # 'messages[1].tool_calls[0].id': string too long".
@@ -131,7 +137,11 @@ TABLE = (
     ),
     # OpenAI: "'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
     _row(
-        _CHAT, "max_tokens", "max_completion_tokens", r"\bmax_tokens\b.{0,120}\buse\W.{0,20}\bmax_completion_tokens\b"
+        _CHAT,
+        "max_tokens",
+        "max_completion_tokens",
+        r"\bmax_tokens\b.{0,120}\buse\W.{0,20}\bmax_completion_tokens\b",
+        rf"\bmax_tokens\b.{{0,60}}\b{_REFUSED}\b.{{0,60}}\bmax_completion_tokens\b",
     ),
     _row(
         _CHAT,
@@ -145,8 +155,9 @@ TABLE = (
         _CHAT,
         "system_messages",
         "joined",
-        r"\bsystem\b.{0,80}\b(?:beginning|first|start|once|only|single|multiple|more than one|duplicate|top|index 0)\b",
-        r"\b(?:only|multiple|more than|single|second|several|first|consecutive|duplicate)\b.{0,60}\bsystem\b",
+        r"\bsystem\b.{0,80}\b(?:beginning|first|start|once|only|single|multiple|more than one|duplicate|unique|top)\b",
+        r"\bsystem\b.{0,80}\bindex 0\b",
+        r"\b(?:only|multiple|more than|at most|single|second|several|first|consecutive|duplicate)\b.{0,60}\bsystem\b",
         r"\bunexpected role\W{1,3}system\b",
     ),
     # Gemma's template: "System role not supported"; Google: "Developer instruction is not enabled for models/…".
@@ -158,9 +169,11 @@ TABLE = (
         r"\b(?:support|allow|enable|permit)",
         r"\b(?:not|n't|no) support\w{0,3}\b.{0,60}\bsystem\b",
         r"\bunsupported\b.{0,60}\bsystem\b",
+        r"\bsystem\W{1,3}(?:role|messages?)\W{1,3}(?:is |are )?unsupported\b",
         r"\bdeveloper instruction is not enabled\b",
         # GLM's literal_error, DashScope, nanochat; Claude behind a compatible route
         r"\brole\b.{0,120}\b(?:should|must) be (?:one of |in )?\W{0,4}user\b",
+        r"\binput should be '(?:user|assistant)' or '(?:user|assistant)'",
         r"\bunexpected role\W{1,3}system\b",
     ),
     # Strict Responses servers: "System messages are not allowed"; ChatGPT's: "Instructions are required".
@@ -183,6 +196,7 @@ TABLE = (
         r"\bin a row\b",
         r"\bsame role\b",
         r"\b2 or more (?:assistant|user)\b",
+        r"\bmust be followed by an? (?:assistant|user)\b",
         r"\bunexpected role\W{1,3}(?P<role>\w{1,12})\W{1,3}after role\W{1,3}(?P=role)\b",
     ),
     _row(_CHAT, "system_messages", "joined", r"\balternat"),
@@ -194,7 +208,8 @@ TABLE = (
         r"\bmax_tokens\b\D{0,40}\d{1,9} > (\d{1,9})\b(?! - )",
         r"\[1, ?(\d{1,9})\]",
         r"\b(?:at most|lower than|less than|limit(?: of| is|:)?|maximum value(?: of| is|:)?|maximum (?:of|is)|up to|"
-        r"less than or equal to|<=|no more than|exceed|between 1 and) ?(\d{1,9})\b(?! input)",
+        r"less than or equal to|<=|no more than|exceed|between 1 and|(?:can)?not be (?:greater|larger|more) than|"
+        r"(?:greater|larger|more) than the maximum(?: of)?) ?(\d{1,9})\b(?! input)",
         too_long=True,
     ),
 )

@@ -2,7 +2,8 @@
 
 Gateways leave the words of the API behind them in place, so a word does not tell which API speaks. It is read without
 case, marks and the name of its enum: `FinishReason.MAX_TOKENS`, `max-tokens` and `maxTokens` are one word. A word that
-nobody knows ends an answer as OTHER; what it was stands beside it.
+nobody has listed is read by its parts (`upstream_timeout`, `length_limit`); one without such a part ends an answer as
+OTHER. What it was stands beside it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -56,7 +57,7 @@ _FAILURES: Final[Mapping[type[CallerError], tuple[tuple[str, str], ...]]] = {
         ("Zhipu", "network_error"),
         ("watsonx, Cohere, TensorRT-LLM, xAI", "cancelled canceled user_cancel time_limit timeout"),
         ("LM Studio", "user_stopped model_unloaded"),
-        ("gateways", "interrupted connection_error disconnected"),
+        ("gateways", "interrupted connection_error disconnected incomplete stopped_by_user"),
     ),
     EndpointError: (
         ("Mistral, OpenRouter, vLLM, Cohere, LM Studio", "error failed parse_error"),
@@ -67,7 +68,18 @@ _FAILURES: Final[Mapping[type[CallerError], tuple[tuple[str, str], ...]]] = {
     EndpointOverloaded: (("DeepSeek, gateways", "insufficient_system_resource overloaded"),),
 }
 # Nothing is finished: what Python's None, JSON's null and a protobuf's zero look like once they are text.
-_NO_END: Final = "none null nil undefined unspecified not_finished in_progress alternative_status_partial"
+_NO_END: Final = "none null nil undefined unspecified not_finished in_progress running alternative_status_partial"
+# Parts of words that nobody has listed, in their order: a failure is told before all else.
+_PARTS: Final[tuple[tuple[FinishReason | type[CallerError], str], ...]] = (
+    (EndpointOverloaded, "overload ratelimit capacity"),
+    (StreamInterrupted, "abort cancel timeout timedout interrupt disconnect connection network terminated unfinished"),
+    (EndpointError, "error fail exception crash malformed"),
+    (FinishReason.CONTENT_FILTER, "filter safety moderat guardrail sensitiv polic unsafe harm prohibit block censor"),
+    (FinishReason.CONTENT_FILTER, "inappropriat violat toxic risk refus"),
+    (FinishReason.LENGTH, "length maxtoken limit truncat contextwindow contextfull"),
+    (FinishReason.TOOL_CALLS, "toolcall tooluse calltool functioncall"),
+    (FinishReason.STOP, "stop endof eos complet finish natural"),
+)
 _ENUM_NAMES: Final = ("finishreason", "stopreason", "reason")
 
 
@@ -88,6 +100,8 @@ def _keys(rows: tuple[tuple[str, str], ...]) -> Iterator[str]:
 _REASONS: Final = MappingProxyType({key: reason for reason, rows in _ENDS.items() for key in _keys(rows)})
 _ERRORS: Final = MappingProxyType({key: kind for kind, rows in _FAILURES.items() for key in _keys(rows)})
 _NOTHING: Final = frozenset({"", *map(_key, _NO_END.split())})
+# Ends of another sort, whatever their words look like: Anthropic, Gemini.
+_OTHERS: Final = frozenset(map(_key, ("pause_turn", "compaction", "no_image", "image_other", "other")))
 
 
 def finish_word(value: JsonValue) -> str:
@@ -108,7 +122,9 @@ def finish_reason(word: str, said: str = "") -> FinishReason:
         CallerError: the word means that the answer failed.
     """
     key = word if word in _REASONS else _key(word)
-    kind = _ERRORS.get(key)
-    if kind is not None:
-        raise finish_reason_error(kind, word, said)
-    return _REASONS.get(key, FinishReason.OTHER)
+    meant = _REASONS.get(key) or _ERRORS.get(key)
+    if meant is None and key not in _OTHERS:
+        meant = next((meaning for meaning, parts in _PARTS if any(part in key for part in parts.split())), None)
+    if isinstance(meant, type):
+        raise finish_reason_error(meant, word, said)
+    return meant or FinishReason.OTHER

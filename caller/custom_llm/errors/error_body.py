@@ -40,7 +40,7 @@ _FOUR_DIGITS: Final = re.compile(r"1\d{3}")
 # Where a text stands that says what is wrong, in the order of preference.
 _MESSAGES: Final = (
     *("msg", "error_message", "errorMessage", "error_msg", "errorMsg", "errmsg", "error_description", "Message"),
-    *("faultstring", "reason", "title", "description"),
+    *("faultstring", "reason", "title", "description", "err", "exception"),
 )
 _CODES: Final = ("code", "error_code", "errorCode", "errcode", "Code", "errorcode")
 _TYPES: Final = ("type", "error_type", "errorType", "__type")
@@ -132,6 +132,7 @@ def _layers(top: JsonObject) -> list[JsonObject]:
 def _inner(layer: JsonObject) -> JsonObject:
     candidates = [layer.get(key) for key in ("error", "message", "detail", "errors", "fault", "Error")]
     candidates += [object_of(layer.get("x_groq")).get("error"), object_of(layer.get("Response")).get("Error")]
+    candidates += [layer.get("header")] if "payload" in layer or "code" in object_of(layer.get("header")) else []
     candidates += [layer.get("data")] if "error" in object_of(layer.get("data")) else []
     # OpenRouter puts the error of one choice into the choice.
     candidates += [choice.get("error") for choice in objects_of(layer.get("choices"))[:_MAX_MEMBERS]]

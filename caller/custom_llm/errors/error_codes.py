@@ -44,6 +44,7 @@ _STATUS: Final[Mapping[int, Kind]] = {
     408: EndpointOverloaded,
     413: EndpointRejected,
     422: EndpointRejected,
+    425: EndpointOverloaded,  # Too Early: the same again, without TLS's early data
     429: EndpointRateLimited,
     502: EndpointOverloaded,
     503: EndpointOverloaded,

@@ -27,6 +27,8 @@ _NAMED_ERRORS: Final = (
     "error_type",
     "fault",
     "Error",
+    "err",
+    "exception",
 )
 
 
@@ -60,6 +62,8 @@ def _fails(frame: JsonObject) -> bool:
         or "Error" in object_of(frame.get("Response"))  # Tencent
         or text_of(frame.get("__type")).endswith(("Exception", "Error"))  # AWS
         or any(frame.get(name) is False for name in ("ok", "status"))
+        or frame.get("isError") is True  # MCP, and gateways made after it
+        or _is_bad_code(object_of(frame.get("header")))  # iFlytek Spark
         or any(text_of(frame.get(name)).strip().lower() in _FAILED for name in ("status", "result", "state"))
         or any(_is_status(frame.get(name)) for name in ("status", "statusCode", "status_code", "code"))
         or (_is_bad_code(frame) and any(_is_bad_news(frame.get(name)) for name in _TEXTS))

@@ -11,6 +11,16 @@ import re
 from typing import Final, NamedTuple
 
 from caller.custom_llm.errors.code_table import Kind
+from caller.custom_llm.errors.limit_words import (
+    A_MINUTE_AFTER_ALL,
+    A_RATE,
+    LARGER_THAN_A_MINUTE,
+    LIMITED,
+    PASSES,
+    QUOTA,
+    TOO_LONG,
+    words,
+)
 from caller.errors import (
     ContentFiltered,
     ContextLengthExceeded,
@@ -37,25 +47,11 @@ class Meaning(NamedTuple):
     unless: re.Pattern[str] | None = None
 
 
-_Rows = tuple[tuple[str, str], ...]
-
-
-def _words(*rows: tuple[str, str]) -> re.Pattern[str]:
-    return re.compile("|".join(pattern for _, pattern in rows), re.IGNORECASE)
-
-
 _NOTHING: Final = frozenset[Kind | None]({None})
 _REFUSED: Final = frozenset[Kind | None]({None, EndpointRejected, EndpointPrecondition})
 
-# Where words of a length or of an account are about a rate, which passes with time.
-_A_RATE: Final = re.compile(
-    r"rate.?limit|too many (concurrent )?requests|throttl|(tokens|requests) per (min|day|sec)|\bTPM\b|\bRPM\b"
-    r"|please wait|per.?minute",
-    re.IGNORECASE,
-)
-_PASSES: Final = re.compile(rf"{_A_RATE.pattern}|(retry|try again) (in|after) \d", re.IGNORECASE)
 
-_WRONG_ROUTE: Final = _words(
+_WRONG_ROUTE: Final = words(
     ("LM Studio, with any status", r"^Unexpected endpoint or method"),
     ("OpenAI", r"^(Invalid URL|Unrecognized request URL) \("),
     ("Express", r"^Cannot (POST|GET) /"),
@@ -63,7 +59,7 @@ _WRONG_ROUTE: Final = _words(
     ("Kong", r"^no Route matched"),
 )
 # The URL is right: something that the request names is gone.
-_MISSING_PART: Final = _words(
+_MISSING_PART: Final = words(
     (
         "OpenAI Responses",
         r"\b(item|response|conversation|file|container|vector store|prompt)s? with id\b.{0,120}not found",
@@ -77,113 +73,7 @@ _MISSING_PART: Final = _words(
         r"cached ?content\b[^\n]{0,80}not found|\b(file|container) ['\"`]?[\w-]{6,80}['\"`]? (was )?not found",
     ),
 )
-# One request larger than what a whole minute allows: waiting does not help.
-_LARGER_THAN_A_MINUTE: Final = _words(
-    ("Groq, OpenAI", r"request too large\b[^\n]{0,240}?(per min|\bTPM\b)"),
-    ("OpenAI, older", r"the input or output tokens must be reduced"),
-    ("gateways", r"(single|one) request (exceeds|is larger than)[^\n]{0,80}per min"),
-)
-_QUOTA: Final = _words(
-    ("Anthropic", r"credit balance is too low|(reached|exceeded) your specified API usage limits"),
-    ("DeepSeek, Zhipu, SiliconFlow", r"insufficient (account |user |usd )?(balance|credits?|funds|quota)\b"),
-    ("SiliconFlow, Novita", r"balance (is |was )?(insufficient|not enough|too low|exhausted|depleted|negative)"),
-    ("Hugging Face", r"(exceeded|used up|exhausted|depleted) your (monthly )?(included )?(credits|free)"),
-    ("xAI, Cerebras", r"(no|any|more|enough|out of|sufficient|available|remaining) (usable )?credits\b"),
-    ("xAI, Together, Fireworks", r"(spend|spending|billing|budget|credit|payment) (hard )?(limit|cap)\b"),
-    ("OpenRouter", r"key limit exceeded|requires? (more|at least)[^\n]{0,30} credits|can only afford"),
-    ("OpenAI, Gemini", r"exceeded your current quota"),
-    (
-        "Kimi, Z.AI, ChatGPT",
-        r"usage limit (has been |was )?(reached|exceeded)|(reached|exceeded|hit) (your|the)[^\n]{0,20} usage limit",
-    ),
-    ("LiteLLM", r"budget has been exceeded|exceeded budget|over (its |their |the )?budget"),
-    (
-        "DashScope, ModelArts",
-        r"free (allocated |tier )?(quota|credits?|tier|trial)\b[^\n]{0,30}(exceeded|exhausted|used up|expired|ended)",
-    ),
-    ("DashScope", r"account is in good standing|overdue[- ](payment|balance|bill)|\barrears\b"),
-    (
-        "gateways",
-        r"exceeded (your |the )?(daily |weekly |monthly )(quota|budget|credits|limit)|credits? (is|are) not enough",
-    ),
-    ("Volcengine Ark", r"has an? overdue"),
-    ("Fireworks, Moonshot", r"suspended[^\n]{0,100}(billing|spending|invoice|payment|balance)"),
-    ("Zhipu", r"please (recharge|top[- ]?up)\b|no resource package"),
-    (
-        "new-api, one-api",
-        r"quota is not enough|pre-?consume[^\n]{0,20}quota|(user|token|account) quota (is )?(exhausted|exceeded)",
-    ),
-    (
-        "Vercel, Cerebras",
-        r"(requires?|add|missing|valid) (a )?(valid )?(credit card|payment method)|payment (is )?required",
-    ),
-    ("Google", r"requires billing to be enabled|billing account[^\n]{0,40}(disabled|closed)"),
-    ("Cohere", r"(reached|exceeded) [^\n]{0,30}billing limit|trial key[^\n]{0,60}calls ?/ ?month"),
-    ("Chinese vendors and gateways", r"余额不足|欠费|额度(已)?(不足|用尽|用完|耗尽)|充值"),
-    ("a gateway's text", r"\b(insufficient_(quota|balance|credits|user_quota)|billing_(error|hard_limit_reached))\b"),
-)
-_TOO_LONG: Final = _words(
-    ("Anthropic", r"prompt is too long|exceed context limit"),
-    ("OpenAI, vLLM, SGLang, FastChat, Mistral", r"max(imum)? context (length|size|window)"),
-    (
-        "OpenAI, llama.cpp, Ollama, Cloudflare",
-        r"exceed(s|ed|ing)?\b[^\n.]{0,60}\bcontext[ _-]?(window|length|size|limit)",
-    ),
-    ("LM Studio, MiniMax", r"context[ _-]?(window|length|size|limit)[^\n.]{0,30}\b(exceed|overflow)"),
-    ("LM Studio", r"context length of only \d+ tokens|greater than the context length"),
-    ("gateways", r"context (window|length|size) is [^\n]{1,30}?,? (but )?(you|the request) (requested|has)"),
-    ("vLLM", r"longer than the maximum model length|max_model_len"),
-    (
-        "vLLM, SGLang: what is left of the context is computed, and negative",
-        (
-            r"max(imum)?[_ ](new[_ ]|completion[_ ]|output[_ ])?tokens?\b[`'\"]?"
-            r"([^\n]{0,80}?\b(got|given|received|value|input|is|was|but))?[\s=:(,`'\"]{1,4}-(?!1\b)\d"
-        ),
-    ),
-    ("Gemini", r"input token count[^\n]{0,80}?exceeds the maximum"),
-    ("Vertex AI", r"input token count is \d+ but model only supports"),
-    ("xAI", r"maximum prompt length is"),
-    ("Groq, OpenAI", r"reduce the length of (the|your) (messages|input|prompt)"),
-    ("Together, SGLang", r"longer than the model'?s context|less than the (model'?s )?context length"),
-    ("Kimi", r"exceeded model token limit"),
-    ("Copilot", r"token count[^\n]{0,60}?exceeds the limit of \d"),
-    (
-        "Bedrock, Databricks, Moonshot",
-        (
-            r"(?<!image )(?<!audio )(?<!video )(?<!file )\b(input|prompt|context|conversation|messages)"
-            r"( text| tokens?| token length| length)? (is |are )?too (long|large|many)\b"
-        ),
-    ),
-    ("Bedrock", r"too many input tokens|expected maxLength: \d+|input tokens exceeded|number of input tokens exceeds"),
-    ("Bedrock's OpenAI route", r"prompt tokens \(\d+\) exceed"),
-    ("Poolside, SGLang", r"maximum allowed (input )?length"),
-    ("TGI", r"tokens \+ `?max_new_tokens`? must be <=|`?inputs`? must have less than \d+ tokens"),
-    ("DashScope", r"range of input length should be"),
-    ("Volcengine Ark", r"exceed(s)? max message tokens"),
-    ("Z.AI", r"tokens in request more than max tokens allowed|prompt exceeds max length"),
-    ("OpenAI", r"tokens exceed the configured limit|(messages\[\d+\]\.content|'input)[^\n]{0,60}string too long"),
-    ("Cerebras", r"current length is \d+ while limit is \d+"),
-    ("Cohere, AI21", r"too many tokens|total (number of )?tokens exceed|total number of tokens"),
-    ("watsonx, Yandex", r"number of input tokens[^\n]{0,40}?(cannot exceed|must be no more than)"),
-    ("Snowflake Cortex", r"max tokens of \d+ exceeded"),
-    ("SiliconFlow", r"prompt_tokens[^\n]{0,40}?must be less than"),
-    ("Baidu Qianfan", r"max input (characters|chars|tokens?)\b"),
-    ("llama.cpp, older", r"larger than the (max )?context|too big compared to KV size|context shift is disabled"),
-    (
-        "Zhipu, Tencent and others",
-        (
-            r"\b(prompt|input|messages|context)( token(s| count)?| length| size)? exceed(s|ed)?"
-            r" (the )?(model'?s )?(max|limit|allowed)[^\n]{0,30}?(length|tokens|limit)"
-        ),
-    ),
-    ("GitHub Models", r"request body too large[^\n]{0,80}?max size: \d+ tokens"),
-    (
-        "Chinese vendors",
-        r"上下文(长度)?(过长|超出|超过|超限)|(输入|提示词|请求)(内容|长度|tokens?)?(过长|超长|超出|超过)|超(过|出)(了)?(模型)?最大(上下文|长度|输入)",
-    ),
-    ("a gateway's text", r"ContextWindowExceededError|context_length_exceeded|exceed_context_size_error"),
-)
-_FILTERED: Final = _words(
+_FILTERED: Final = words(
     ("Azure", r"content management policy"),
     (
         "OpenAI",
@@ -209,16 +99,17 @@ _FILTERED: Final = _words(
         "OpenRouter, Venice",
         r"(violat\w{1,8}|blocked|rejected|flagged|against)[^\n]{0,60}(content polic|moderation|safety (polic|filter))",
     ),
-    ("Chinese vendors", r"敏感(内容|信息|词)|内容(安全|审核|违规)|违规内容"),
+    ("Baidu, gateways", r"content\b[^\n]{0,30}\b(is|was|be) (unsafe|harmful|inappropriate)"),
+    ("Chinese vendors", r"敏感(内容|信息|词)|内容(安全|审核|违规)|违规(内容|信息)|(包含|含有|涉及)[^\n]{0,6}违规"),
 )
 # Codes that a gateway repeats in its text, with a status of its own.
-_FILTERED_CODE: Final = _words(
+_FILTERED_CODE: Final = words(
     (
         "Azure, in a gateway's text",
         r"ResponsibleAIPolicyViolation|ContentPolicyViolationError|content_policy_violation",
     ),
 )
-_POLICY: Final = _words(
+_POLICY: Final = words(
     ("OpenRouter: the account's own rules leave no provider", r"^no endpoints (found|available) matching your"),
     ("OpenRouter", r"^no allowed providers are available|all providers have been ignored"),
     (
@@ -229,6 +120,7 @@ _POLICY: Final = _words(
         "Anthropic, OpenCode Zen",
         r"not (available|supported|allowed) (in|for|from) your (country|region|location|territory)",
     ),
+    ("Bedrock", r"(from|in) (an )?unsupported (countr|region|territor|location)"),
     ("Anthropic, Groq", r"organization has been (disabled|restricted|suspended)"),
     (
         "MiniMax, Copilot, Venice",
@@ -243,7 +135,7 @@ _POLICY: Final = _words(
     ("Perplexity, OpenAI", r"upgrade your (plan|subscription) to"),
     ("Google", r"has not been used in project \S+ before or it is disabled"),
 )
-_NO_MODEL: Final = _words(
+_NO_MODEL: Final = words(
     (
         "most servers",
         r"\bmodels?\b[^\n]{0,160}?\b((was |is )?not found|does ?n[o']t exist|not exist\b|is not a valid model)",
@@ -262,9 +154,20 @@ _NO_MODEL: Final = _words(
     ),
     ("Together", r"unable to access (the )?model"),
     ("Databricks", r"endpoint with name '[^'\n]{0,100}' does not exist"),
-    ("NVIDIA NIM", r"function '[^'\n]{0,60}': not found for account"),
+    (
+        "NVIDIA NIM",
+        r"function '[^'\n]{0,60}': not found for account|specified function in account [^\n]{0,80}not found",
+    ),
     ("LM Studio", r"no models? (is |are )?(currently )?loaded"),
-    ("Groq", r"has been decommissioned"),
+    (
+        "Groq, OpenAI, Google",
+        (
+            r"has been decommissioned"
+            r"|\bmodel\b[^\n]{0,80} (has been|was|is) (deprecated|retired|discontinued|sunset|shut down)"
+        ),
+    ),
+    ("FastAPI, where models are an enumeration", r"^body\.model: (?!field required)"),
+    ("gateways", r"no model (named|called)\b"),
     ("new-api, one-api", r"no available channels? for model|无可用渠道|模型不存在|不存在的模型"),
     (
         "Hugging Face, Copilot, Fireworks",
@@ -276,7 +179,7 @@ _NO_MODEL: Final = _words(
     ),
     ("Azure", r"deployment for this resource does not exist"),
 )
-_BAD_KEY: Final = _words(
+_BAD_KEY: Final = words(
     (
         "OpenAI, xAI, Databricks, Cohere",
         (
@@ -296,6 +199,14 @@ _BAD_KEY: Final = _words(
         r"(didn'?t|did not) provide an api key|no api[ -]?key (was )?(provided|supplied|passed|found)",
     ),
     ("gateways", r"(missing|a valid) api[ -]?key"),
+    ("Google", r"unregistered callers"),
+    (
+        "gateways",
+        (
+            r"(missing|no|without) (an )?(authorization|auth|bearer)( header| token)\b"
+            r"|authorization header (is |was )?(missing|required)"
+        ),
+    ),
     ("LiteLLM without a database, for any key but its master key", r"no connected db"),
     ("FastAPI", r"^not authenticated\W*$"),
     (
@@ -306,22 +217,10 @@ _BAD_KEY: Final = _words(
     ("AWS", r"security token included in the request is (invalid|expired)|unable to locate credentials"),
     ("Chinese gateways", r"无效的(令牌|密钥|token|api)|(密钥|令牌|api ?key)(无效|错误|已过期|不正确)"),
     ("a gateway's text", r"\b(invalid_api_key|litellm\.AuthenticationError)\b"),
-    ("any access token", r"^(the )?(access )?token (is |has )?(invalid|expired|been revoked)"),
+    ("any access token", r"^(the )?(access |api )?token (provided )?(is |has )?(invalid|expired|been revoked)"),
     ("z.ai's gateway", r"invalid access token"),
 )
-_LIMITED: Final = _words(
-    ("most", r"rate.?limit (was |has been |is )?(reached|exceeded|hit)|rate.?limited"),
-    ("OpenAI, Anthropic", r"(reached|exceeded|exceeds?|hit)[^\n]{0,60}rate.?limit"),
-    ("Bedrock", r"too many (concurrent )?requests|too many tokens, please wait"),
-    (
-        "Replicate, AWS, DashScope",
-        r"request (was |has been )?throttled|requests? throttling|rate exceeded|throttlingexception",
-    ),
-    ("Together, Fireworks, Z.AI", r"concurren(cy|t requests?) limit"),
-    ("Apigee", r"spike arrest"),
-    ("Chinese vendors", r"请求(过于频繁|频率过高|过多)|并发(数)?(过高|超限|超过)|限流"),
-)
-_BUSY: Final = _words(
+_BUSY: Final = words(
     ("Anthropic, Moonshot, Gemini", r"\boverloaded\b"),
     (
         "Cloudflare, Groq, Bedrock",
@@ -339,22 +238,18 @@ _BUSY: Final = _words(
     ("gateways", r"service (is )?(temporarily )?(unavailable|offline)"),
     ("Chinese vendors", r"(系统|服务|服务器)(繁忙|过载|忙)|访问量过大"),
 )
-_DEGRADED: Final = _words(
+_DEGRADED: Final = words(
     ("NVIDIA NIM", r"DEGRADED function cannot be invoked"),
     ("Volcengine Ark", r"endpoint that is currently closed or temporarily unavailable"),
 )
 # A failure by its status that no try can mend: what was asked cannot be done there.
-_NOT_THERE: Final = _words(
+_NOT_THERE: Final = words(
     ("llama-server", r"(image|audio|video|vision|multimodal|file) (input|inputs|content) (is|are) not supported"),
     (
         "llama-server, Ollama",
         r"does not support (image|audio|vision|video|multimodal|tool|function|embedding|chat|think)|mmproj",
     ),
     ("vLLM", r"is not a multimodal model"),
-)
-# A used-up account, said with the words for a limit that passes within a minute.
-_A_MINUTE_AFTER_ALL: Final = _words(
-    ("DashScope (Bailian): only the link says which limit", r"error-code#(token|rate)-limit"),
 )
 # HTTP's own phrases as the whole text of an answer whose status says nothing.
 _PHRASES: Final[tuple[tuple[Kind, str], ...]] = (
@@ -373,16 +268,16 @@ _PHRASES: Final[tuple[tuple[Kind, str], ...]] = (
 MEANINGS: Final[tuple[Meaning, ...]] = (
     Meaning(EndpointNotFound, frozenset({None, EndpointRejected, EndpointError}), _WRONG_ROUTE),
     Meaning(EndpointRejected, frozenset({EndpointNotFound}), _MISSING_PART),
-    Meaning(RequestTooLarge, frozenset({None, EndpointRateLimited, EndpointRejected}), _LARGER_THAN_A_MINUTE),
-    Meaning(EndpointRateLimited, frozenset({QuotaExhausted}), _A_MINUTE_AFTER_ALL),
+    Meaning(RequestTooLarge, frozenset({None, EndpointRateLimited, EndpointRejected}), LARGER_THAN_A_MINUTE),
+    Meaning(EndpointRateLimited, frozenset({QuotaExhausted}), A_MINUTE_AFTER_ALL),
     Meaning(
         QuotaExhausted,
         _REFUSED | {EndpointRateLimited, EndpointForbidden, EndpointUnauthenticated, EndpointError},
-        _QUOTA,
-        unless=_PASSES,
+        QUOTA,
+        unless=PASSES,
     ),
-    Meaning(QuotaExhausted, frozenset({EndpointRateLimited}), _words(("Gemini: no quota at all", r"\blimit: 0\b"))),
-    Meaning(ContextLengthExceeded, _REFUSED | {EndpointError}, _TOO_LONG, unless=_A_RATE),
+    Meaning(QuotaExhausted, frozenset({EndpointRateLimited}), words(("Gemini: no quota at all", r"\blimit: 0\b"))),
+    Meaning(ContextLengthExceeded, _REFUSED | {EndpointError}, TOO_LONG, unless=A_RATE),
     Meaning(ContentFiltered, _REFUSED | {EndpointForbidden}, _FILTERED),
     Meaning(ContentFiltered, frozenset({EndpointError}), _FILTERED_CODE),
     Meaning(EndpointForbidden, _REFUSED | {EndpointNotFound}, _POLICY),
@@ -390,10 +285,10 @@ MEANINGS: Final[tuple[Meaning, ...]] = (
     Meaning(
         ModelNotFound,
         frozenset({EndpointOverloaded, EndpointForbidden, EndpointError}),
-        _words(("new-api, one-api", r"no available channels? for model|无可用渠道")),
+        words(("new-api, one-api", r"no available channels? for model|无可用渠道")),
     ),
     Meaning(EndpointUnauthenticated, _REFUSED | {EndpointForbidden}, _BAD_KEY),
-    Meaning(EndpointRateLimited, _REFUSED, _LIMITED),
+    Meaning(EndpointRateLimited, _REFUSED, LIMITED),
     Meaning(EndpointOverloaded, frozenset({EndpointRejected}), _DEGRADED),
     Meaning(EndpointOverloaded, _NOTHING, _BUSY),
     Meaning(EndpointRejected, frozenset({EndpointError}), _NOT_THERE),
