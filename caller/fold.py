@@ -162,10 +162,14 @@ def merge_usage(earlier: Usage | None, later: Usage) -> Usage:
     stays used."""
     if earlier is None:
         return later
+    given, output = _latest(earlier.input, later.input), _latest(earlier.output, later.output)
+    total = _latest(earlier.total, later.total)
+    if total is None and given is not None and output is not None:
+        total = given + output  # the parts came one after the other
     return Usage(
-        input=_latest(earlier.input, later.input),
-        output=_latest(earlier.output, later.output),
-        total=_latest(earlier.total, later.total),
+        input=given,
+        output=output,
+        total=total,
         cached_input=_latest(earlier.cached_input, later.cached_input),
         cache_creation_input=_latest(earlier.cache_creation_input, later.cache_creation_input),
         reasoning=_latest(earlier.reasoning, later.reasoning),

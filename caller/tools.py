@@ -64,6 +64,20 @@ class KeptTools(Sequence[ToolDefinition]):
         return cast("JsonValue", text)  # what msgspec encodes as the value that it is
 
 
+def names(tools: Sequence[ToolDefinition]) -> frozenset[str]:
+    """The names of the tools, read from kept ones without making their definitions again."""
+    if isinstance(tools, KeptTools):
+        return frozenset(_decode_names(cast("msgspec.Raw", tools.translated("names", _names))))
+    return frozenset([tool.name for tool in tools])
+
+
+_decode_names = msgspec.json.Decoder(list[str]).decode
+
+
+def _names(tools: Sequence[ToolDefinition]) -> JsonValue:
+    return [tool.name for tool in tools]
+
+
 def translated(tools: Sequence[ToolDefinition], form: str, translate: Translate) -> JsonValue:
     """The tools in the words of a shape: kept ones as their text, others translated now. `form` names the words."""
     return tools.translated(form, translate) if isinstance(tools, KeptTools) else translate(tools)

@@ -13,6 +13,7 @@ from caller.events import Event
 from caller.json_types import JsonObject
 from caller.messages import Message, ToolDefinition
 from caller.parameters import Parameters
+from caller.tools import names
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +23,14 @@ class ResolvedCall:
     `demands` is what this endpoint is known to demand: the form of a point of the request (`system_messages`:
     `joined`), or the name of an optional field that is left out (`stream_options`: empty). An adapter leaves out only
     what it added by itself; what the client gave is joined, moved or renamed. See `custom_llm.demands`.
-    `returns_state`: see `caller.target.Ask`.
+    `returns_state`: see `caller.target.Ask`. `tool_names` is what decoders, who get no tools, know of them.
     """
 
     credential: Credential
     parameters: Parameters
     messages: tuple[Message, ...] = field(repr=False)
     tools: Sequence[ToolDefinition] = ()
+    tool_names: frozenset[str] = frozenset()
     parse_think_tags: bool = False
     returns_state: bool = True
     demands: Mapping[str, str] = field(default_factory=dict)
@@ -39,6 +41,7 @@ class ResolvedCall:
             self.credential,
             self.parameters,
             (),
+            tool_names=names(self.tools),
             parse_think_tags=self.parse_think_tags,
             returns_state=self.returns_state,
             demands=self.demands,

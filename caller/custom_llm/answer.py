@@ -133,7 +133,8 @@ class AnswerReader:
                     behind = iter(found)
                     for frame in behind:
                         fresh = decoder.feed(frame)
-                        if (not fresh or self._held is not None) and len(frame.data) <= _MAX_SILENT:
+                        silent = self._held is not None or not fresh or type(fresh[-1]) is ProviderFields
+                        if silent and len(frame.data) <= _MAX_SILENT:
                             self._silent.append(frame.data)
                         events += fresh
                         if decoder.done:

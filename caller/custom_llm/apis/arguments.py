@@ -2,7 +2,9 @@
 
 What a server sent cannot be taken back once it has left, so what may be a repetition is held until it is clear:
 
-* `{}`, `null` or `""` ahead of fragments is a placeholder (Anthropic's block start, and what was made after it);
+* `{}`, `null`, `""`, PHP's `[]`, Python's `None` or white space ahead of fragments is a placeholder (Anthropic's block
+  start, and what was made after it);
+* a JSON string in which the object stands is that object (gateways that encode it twice);
 * the whole text once more behind complete arguments, in one piece or in fragments, is the same text;
 * a whole object several times in one piece is that object;
 * a piece that begins with all that came before is a sum, where both behind one another would be no JSON.
@@ -15,7 +17,7 @@ import msgspec
 from caller.custom_llm.apis.shared import parse
 
 NONE = "{}"
-_PLACEHOLDERS = frozenset({"{}", "null", '""'})
+_PLACEHOLDERS = frozenset({"{}", "null", '""', "[]", "None"})
 _MAX_PLACEHOLDER = 8
 # Checks that found nothing, after which pieces are taken as they come: a hostile answer must not be quadratic.
 _MAX_CHECKS = 64
@@ -27,19 +29,20 @@ _TRUNCATED = "Input data was truncated"
 class Arguments:
     """Gathers the arguments of one call. `pieces` is what has been said of them."""
 
-    __slots__ = ("_checks", "_copy", "_held", "_placeholder", "pieces")
+    __slots__ = ("_checks", "_copy", "_held", "_placeholder", "_quoted", "pieces")
 
     def __init__(self) -> None:
         self.pieces: list[str] = []
         self._placeholder = ""
         self._held = ""  # a sum, or a value that looks like one
         self._copy = ""  # what came of the whole text once more
+        self._quoted: list[str] = []  # what begins as a JSON string
         self._checks = 0
 
     @property
     def begun(self) -> bool:
         """True once there is anything of them, a placeholder included."""
-        return bool(self.pieces or self._placeholder)
+        return bool(self.pieces or self._placeholder or self._quoted)
 
     @property
     def complete(self) -> bool:
@@ -66,6 +69,9 @@ class Arguments:
 
     def close(self) -> str:
         """Nothing more comes: what was held, or `{}` for no arguments at all."""
+        if self._quoted:
+            quoted, self._quoted = "".join(self._quoted), []
+            return self._add(_unquoted(quoted))
         if not self.pieces:
             return NONE
         held, self._held, self._copy = self._held, "", ""
@@ -86,8 +92,15 @@ class Arguments:
         return self._repeated(piece)
 
     def _first(self, piece: str) -> str:
-        if len(piece) <= _MAX_PLACEHOLDER and piece.strip() in _PLACEHOLDERS:
-            self._placeholder = NONE
+        if self._quoted:
+            self._quoted.append(piece)
+            return ""
+        bare = piece.strip() if len(piece) <= _MAX_PLACEHOLDER else piece
+        if not bare or bare in _PLACEHOLDERS:
+            self._placeholder = NONE if bare else self._placeholder
+            return ""
+        if bare[0] == '"' and not self._placeholder:
+            self._quoted.append(piece)
             return ""
         if "}{" in piece:
             piece = _once(piece)
@@ -130,6 +143,12 @@ class Arguments:
         return self.pieces[0] if self.pieces else ""
 
 
+def whole(text: str) -> str:
+    """Arguments that came in one piece."""
+    arguments = Arguments()
+    return arguments.feed(text) + arguments.close()
+
+
 def _once(text: str) -> str:
     """An object that stands several times behind itself, once (bridges that gather deltas and their sum)."""
     for times in range(2, _MAX_TIMES + 1):
@@ -137,6 +156,15 @@ def _once(text: str) -> str:
         if once * times == text and is_object(once):
             return once
     return text
+
+
+def _unquoted(text: str) -> str:
+    """The object that stands in a JSON string, or the text as it is."""
+    try:
+        value = _decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return text
+    return value if isinstance(value, str) and is_object(value) else text
 
 
 def is_object(text: str) -> bool:

@@ -25,17 +25,24 @@ from caller.parameters import Parameters
 from caller.tools import Translate, translated
 
 _decode = msgspec.json.Decoder().decode
+_raw_decode = json.JSONDecoder(strict=False).raw_decode
+_MAX_IN_LINE = 64
 MAX_DEPTH = 200
 _ALPHANUMERIC = string.ascii_letters + string.digits
 _EMPTY_SCHEMA = frozenset({"type", "properties", "required", "additionalProperties"})
 _SHORT = 9
 # How `adapted` tells what shapes do without being asked.
-ARGUMENTS_REPAIRED = "arguments: repaired"
+ARGUMENTS_EMPTIED = "arguments: emptied"
 BLANK_TEXT_LEFT_OUT = "blank_text: left_out"
 EMPTY_MESSAGE_LEFT_OUT = "empty_message: left_out"
 PREFILL_TRIMMED = "prefill: trimmed"
 # What gateways make of another stream's comments and pings once they stand in an event of their own.
-_SIGNS_OF_LIFE = frozenset({b"ping", b"pong", b"heartbeat", b"keepalive", b"keep-alive", b"keep_alive", b""})
+_SIGNS_OF_LIFE = frozenset(
+    {
+        *(b"ping", b"pong", b"heartbeat", b"keepalive", b"keep-alive", b"keep_alive", b""),
+        *(b"processing", b"openrouter processing", b"end", b"close", b"done", b"stop"),
+    }
+)
 # Of one answer or event. Each costs far more than its bytes; 4,096 tokens with 20 alternatives each are 690,000.
 _MAX_VALUES = 1_000_000
 NO_ARGUMENTS: JsonObject = {"type": "object", "properties": {}}
@@ -96,12 +103,32 @@ def parse_frame(data: bytes) -> Sequence[JsonObject]:
         text = data.strip()
         if text.startswith(b"data:") and b"data:" not in text[5:16]:  # a gateway prefixed each line again
             return parse_frame(text[5:])
-        if text.startswith(b":") or text.strip(b'[]"').lower() in _SIGNS_OF_LIFE:
+        several = _several(text)
+        if several:
+            return several
+        if text.startswith(b":") or text.strip(b'[]<>".- ').lower() in _SIGNS_OF_LIFE:
             return ()
         raise ProtocolError.not_json("an event of the endpoint's stream is not JSON", data) from None
     if isinstance(value, list):
         return [member for member in value if isinstance(member, dict)]
     return [value] if isinstance(value, dict) else []
+
+
+def _several(text: bytes) -> list[JsonObject]:
+    """The objects that stand one behind the other in a line (a gateway lost the lines between); none for other text."""
+    if not text.startswith(b"{") or b"}" not in text[:-1]:
+        return []
+    rest, objects = text.decode("utf-8", "replace"), list[JsonObject]()
+    try:
+        while rest:
+            _, end = _raw_decode(rest)
+            objects.append(object_of(parse(rest[:end].encode("utf-8", "replace"))))
+            rest = rest[end:].lstrip()
+            if len(objects) > _MAX_IN_LINE:
+                return []
+    except (ValueError, RecursionError):
+        return []
+    return objects
 
 
 def parse_document(body: bytes) -> JsonObject:
@@ -127,22 +154,19 @@ def json_text(value: JsonValue) -> str:
 
 
 def arguments_text(value: JsonValue) -> str:
-    """Tool-call arguments as text: some servers send an object where a string belongs, or null."""
+    """Tool-call arguments as text: some servers send an object where a string belongs, null, or PHP's empty list."""
     if isinstance(value, str):
         return value
-    return "" if value is None else json_text(value)
+    return "" if value is None else "{}" if value == [] else json_text(value)
 
 
 def arguments_object(arguments: str) -> JsonObject:
-    """Tool-call arguments as the object that some shapes want; text that is no JSON object stands under `raw`, so that
-    nothing the model wrote is lost."""
-    if not arguments.strip():
-        return {}
+    """Tool-call arguments as the object that some shapes want; an empty one for text that is none, such as arguments
+    that a limit cut: the tool was not called with them, and no endpoint takes them back."""
     try:
-        value = parse(arguments.encode())
+        return object_of(parse(arguments.encode()))
     except ValueError:
-        value = arguments
-    return value if isinstance(value, dict) else {"raw": value}
+        return {}
 
 
 def arguments_json(arguments: str, adapted: set[str]) -> str:
@@ -155,7 +179,7 @@ def arguments_json(arguments: str, adapted: set[str]) -> str:
     if isinstance(value, dict):
         return arguments
     if arguments.strip():
-        adapted.add(ARGUMENTS_REPAIRED)
+        adapted.add(ARGUMENTS_EMPTIED)
     return json_text(arguments_object(arguments))
 
 

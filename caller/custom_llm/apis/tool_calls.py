@@ -13,8 +13,9 @@ How endpoints tear calls, and what a fragment is then. Absent, null, `""` and th
 
 A name makes a new call all the same where the call that was found has another name, or complete arguments that differ,
 or came in the same list; a whole object behind complete arguments that differ is a call of the same name (index and id
-that never move). The same name with the same arguments once more is the same call. Each call leaves with an id
-of its own, which is ours where the endpoint's is missing or was given out before. Nothing is lost: a fragment that fits
+that never move). The same name with the same arguments once more is the same call. A name that no tool of the request
+has, but begins like one, waits for its rest: a piece more, or all of it once more. Each call leaves with an id of its
+own, which is ours where the endpoint's is missing or was given out before. Nothing is lost: a fragment that fits
 nowhere opens a call without a name.
 """
 
@@ -38,6 +39,10 @@ class CallIds:
 
     def __init__(self) -> None:
         self._given: set[str] = set()
+
+    def gave(self, wire_id: str) -> bool:
+        """Whether a call has this id."""
+        return wire_id in self._given
 
     def give(self, wire_id: str) -> str:
         """The endpoint's id, or one of ours where there is none or another call has it."""
@@ -71,10 +76,12 @@ class ToolCallTracker:
     """Follows the tool calls of one choice. `delta` is the number of the list that fragments come from now: its owner
     counts it up, where several calls can come in one list."""
 
-    __slots__ = ("_by_id", "_by_index", "_calls", "_choice", "_ids", "_latest", "delta")
+    __slots__ = ("_by_id", "_by_index", "_calls", "_choice", "_ids", "_latest", "_tools", "delta")
 
-    def __init__(self, choice: int) -> None:
+    def __init__(self, choice: int, tools: frozenset[str] = frozenset()) -> None:
+        """`tools`: the names that the client gave."""
         self.delta = 1
+        self._tools = tools
         self._choice = choice
         self._calls: list[_Call] = []
         self._by_id: dict[str, _Call] = {}
@@ -105,7 +112,8 @@ class ToolCallTracker:
         call = self._find(index, wire_id, name, arguments)
         self._latest = call.number
         call.delta = self.delta
-        call.name = call.name or name
+        if name and name != call.name:
+            call.name = self._joined(call.name, name) if call.name else name
         if wire_id and not call.wire_id:
             call.wire_id = wire_id
             self._by_id[wire_id] = call
@@ -113,9 +121,8 @@ class ToolCallTracker:
         if call.opened:
             return [ToolCallDelta(call.number, said, choice=self._choice)] if said else []
         call.held += said
-        if (call.name and (call.wire_id or call.held)) or len(call.held) > _MAX_HELD:
-            return [self._open(call)]
-        return []
+        named = call.name and (call.held or (call.wire_id and not self._goes_on(call.name)))
+        return [self._open(call)] if named or len(call.held) > _MAX_HELD else []
 
     def close(self) -> list[ToolCallDelta]:
         """The choice is complete: calls whose name never came leave too, and no arguments at all mean `{}`."""
@@ -173,7 +180,7 @@ class ToolCallTracker:
         if not call.name:
             return False
         if name != call.name:
-            return True
+            return call.opened or not self._joined(call.name, name)
         if call.delta == self.delta and not (wire_id and wire_id == call.wire_id):
             return True
         held = call.arguments
@@ -182,6 +189,15 @@ class ToolCallTracker:
         if arguments.lstrip()[:1] != "{" or not (held.pieces and held.complete) or held.same(arguments):
             return False
         return is_object(arguments) or not (wire_id and wire_id == call.wire_id)  # else the same text again, in pieces
+
+    def _goes_on(self, name: str) -> bool:
+        """Whether a name can only be the beginning of one."""
+        return name not in self._tools and any(tool.startswith(name) for tool in self._tools)
+
+    def _joined(self, begin: str, name: str) -> str:
+        """The name that a second piece makes of the first one; `""` where it makes none."""
+        whole = name if name.startswith(begin) else begin + name
+        return whole if self._goes_on(begin) and (whole in self._tools or self._goes_on(whole)) else ""
 
     def _said_before(self, wire_id: str, name: str, arguments: str) -> _Call | None:
         """The call that is said once more, in a later list."""

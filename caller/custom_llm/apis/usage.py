@@ -8,8 +8,9 @@ from itertools import product
 from typing import Final
 
 from caller.events import Usage
-from caller.json_types import JsonObject, count_of, object_of, without
+from caller.json_types import JsonObject, JsonValue, count_of, object_of, without
 
+_MAX_DIGITS: Final = 9
 # Words in the order in which they count: OpenAI, Anthropic, then Bedrock, Gemini and Ollama behind gateways.
 _INPUT: Final = (
     "prompt_tokens",
@@ -38,6 +39,7 @@ _CREATED: Final = (
 _REASONING: Final = ("reasoning_tokens", "thinking_tokens", "thoughtsTokenCount")  # SGLang: at the top
 _INPUT_DETAILS: Final = ("prompt_tokens_details", "input_tokens_details", "prompt_token_details")
 _OUTPUT_DETAILS: Final = ("completion_tokens_details", "output_tokens_details")
+_WITHIN: Final = ("tokens", "billed_units")  # Cohere
 _OUTSIDE: Final = frozenset({"cache_read_input_tokens", "cache_creation_input_tokens"})
 
 # What a report says in our own fields; the rest is told as it came.
@@ -54,11 +56,19 @@ _KNOWN_DETAILS: Final = {
 }
 
 
+def reported(value: JsonValue) -> int | None:
+    """A count, also as text (gateways that pass numbers through headers and templates), or None."""
+    if isinstance(value, str):
+        return int(value) if value.isascii() and value.isdecimal() and len(value) <= _MAX_DIGITS else None
+    return count_of(value)
+
+
 def usage_of(wire: JsonObject) -> Usage | None:
     """The counts, or None where nothing is reported: zeros alone are no report of an answer."""
     given, output, total = _count(wire, _INPUT), _count(wire, _OUTPUT), _count(wire, _TOTAL)
     if not (given or output or total):
-        return None
+        within = next((object_of(wire[name]) for name in _WITHIN if wire.get(name)), {})
+        return usage_of(within) if within else None
     into, out_of = _details(wire, _INPUT_DETAILS), _details(wire, _OUTPUT_DETAILS)
     cached, created = _count(into | wire, _CACHED), _count(into | wire, _CREATED)
     reasoning = _count(out_of | wire, _REASONING)
@@ -104,5 +114,5 @@ def _details(wire: JsonObject, names: tuple[str, ...]) -> JsonObject:
 
 def _count(wire: JsonObject, names: tuple[str, ...]) -> int | None:
     """The first count that says something, else a zero: gateways written in Go send all names that they know."""
-    counts = [count for name in names if name in wire and (count := count_of(wire[name])) is not None]
+    counts = [count for name in names if name in wire and (count := reported(wire[name])) is not None]
     return next((count for count in counts if count), 0 if counts else None)

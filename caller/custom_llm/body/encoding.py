@@ -12,6 +12,7 @@ _WINDOW = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": zlib.MAX_WBITS}
 # Honest streams of tokens reach 330 : 1, a bomb 1,000 : 1. What is small harms nobody.
 _MAX_RATIO = 500
 _SMALL = 8 * 1024 * 1024
+_MAX_NAME = 20
 
 
 class Inflater:
@@ -23,7 +24,8 @@ class Inflater:
         """Raises ProtocolError for an encoding that we did not ask for and cannot read in bounds."""
         window = _WINDOW.get(encoding.strip().lower())
         if window is None:
-            raise ProtocolError("the endpoint compressed its answer in a way that was not asked for")
+            name = "".join(filter(str.isalnum, encoding))[:_MAX_NAME]
+            raise ProtocolError(f"the endpoint compressed its answer in a way that was not asked for: {name}")
         self._window = window
         self._started = False
         self._decoder = zlib.decompressobj(window)

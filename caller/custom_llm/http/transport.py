@@ -51,7 +51,10 @@ MAX_ERROR_BODY = 64 * 1024
 # From here on a request's body is not handed to the socket in one piece.
 _PIECEWISE_BYTES = 256 * 1024
 # `none` is no encoding of RFC 9110, but said by some endpoints.
-_PLAIN_ENCODINGS = frozenset({"", "identity", "none"})
+# No encoding, and what servers write there by mistake: a charset, a framing.
+_PLAIN_ENCODINGS = frozenset(
+    {"", "identity", "none", "utf-8", "utf8", "chunked", "plain", "text", "binary", "7bit", "8bit"}
+)
 
 
 @dataclass(frozen=True, slots=True)

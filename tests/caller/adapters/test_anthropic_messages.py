@@ -210,7 +210,7 @@ def test_later_usage_overrides_field_by_field() -> None:
 
 def test_usage_of_wrong_types_is_no_usage() -> None:
     """Counts that are no counts are left out."""
-    odd = {"input_tokens": "9", "output_tokens": True, "cache_read_input_tokens": -1}
+    odd = {"input_tokens": "nine", "output_tokens": True, "cache_read_input_tokens": -1}
 
     result = heard(start(usage=odd), end() | {"usage": []}, STOP)
 

@@ -166,7 +166,7 @@ def test_a_whole_conversation() -> None:
                     {"type": "text", "text": "Looking."},
                     {"type": "tool_use", "id": "t1", "name": "f", "input": {"z": 1, "a": 2}},
                     {"type": "tool_use", "id": "t2", "name": "g", "input": {}},
-                    {"type": "tool_use", "id": "t3", "name": "g", "input": {"raw": [1]}},
+                    {"type": "tool_use", "id": "t3", "name": "g", "input": {}},
                 ],
             },
             {

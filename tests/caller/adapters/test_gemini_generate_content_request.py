@@ -199,7 +199,7 @@ def test_results_stand_together_first_and_in_the_order_of_the_calls() -> None:
             "parts": [
                 {"functionCall": {"name": "f", "args": {"b": 1, "a": 2}}},
                 {"functionCall": {"name": "g", "args": {}}},
-                {"functionCall": {"name": "h", "args": {"raw": "[1"}}},
+                {"functionCall": {"name": "h", "args": {}}},
             ],
         },
         {

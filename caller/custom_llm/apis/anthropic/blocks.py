@@ -5,6 +5,9 @@ must go back to the model unread: signed and redacted thinking, and blocks that 
 of these, all blocks of the answer are its provider state, in their order. Thinking without a signature goes back, too,
 with the call of a tool that it led to: endpoints that sign nothing (DeepSeek, GLM, MiniMax, Kimi) want it back there,
 and Anthropic itself never goes on to another block without signing the one before.
+
+A call that comes once more, under its own id and with the same name and arguments, is one call: bridges say an answer's
+calls twice. Until its arguments tell which it is, such a block says nothing.
 """
 
 from collections.abc import Sequence
@@ -31,6 +34,9 @@ _FIELDS = {
     "redacted_thinking": frozenset({"type", "data"}),
     "tool_use": frozenset({"type", "id", "name", "input"}),
 }
+# What a fragment is called elsewhere, or is if it has no type: its type, and where its text stands.
+_OTHER_DELTAS = {"reasoning_delta": "thinking_delta", "thinking": "thinking_delta", "text": "text_delta"}
+_UNTYPED_DELTAS = (("partial_json", "input_json_delta"), ("text", "text_delta"), ("thinking", "thinking_delta"))
 _DIRECT_CALL: JsonValue = {"type": "direct"}  # the model itself calls the tool: what every call is
 
 
@@ -40,6 +46,7 @@ class _Block:
     kind: str
     fields: JsonObject
     call: int | None = None  # our own number of a tool call
+    doubt: bool = False  # a call whose id another one has: it may be that call once more
     closed: bool = False
     announced: bool = True  # its start was on the wire
     arguments: Arguments = field(default_factory=Arguments)  # of a call
@@ -129,7 +136,7 @@ class ContentBlocks:
             case "thinking" if text_of(wire.get("thinking")):
                 events.append(ReasoningDelta(text_of(wire.get("thinking"))))
             case "tool_use":
-                self._open_call(block, events)
+                self._begin_call(block, events)
             case _:
                 pass  # nothing to tell before its fragments come
         if not wire.keys() <= _FIELDS.get(block.kind, frozenset()):
@@ -139,6 +146,8 @@ class ContentBlocks:
         """A fragment of a block."""
         index = index_of(wire_index, self._latest)
         kind = delta.get("type")
+        if type(kind) is not str or kind not in _REPEATED:
+            kind = _kind_of(delta, text_of(kind))
         if kind == "text_delta":
             text = delta.get("text")
             if text and isinstance(text, str):
@@ -149,7 +158,7 @@ class ContentBlocks:
         elif kind == "input_json_delta":
             self._arguments(self._block(index, "tool_use", events), delta, events)
         elif kind == "thinking_delta":
-            thinking = text_of(delta.get("thinking"))
+            thinking = text_of(delta.get("thinking")) or text_of(delta.get("reasoning")) or text_of(delta.get("text"))
             if thinking:
                 block = self._block(index, "thinking", events)
                 if block.kind == "thinking":
@@ -164,7 +173,7 @@ class ContentBlocks:
         kind, name, more = _REPEATED.get(text_of(delta.get("type")), ("", "", _more_text))
         if block is None or block.kind != kind or not isinstance(delta.get(name), str):
             return None
-        if kind == "tool_use" and block.call is None:
+        if kind == "tool_use" and (block.call is None or block.doubt):
             return None
         return Repeat(("delta", name), partial(more, block))
 
@@ -172,16 +181,17 @@ class ContentBlocks:
         """A block is complete."""
         block = self._at.get(index_of(wire_index, self._latest))
         if block is not None:
-            _close(block, events)
+            self._close(block, events)
 
     def finish(self, events: list[Event]) -> None:
         """The answer is complete: what was not closed is, and the native blocks leave where they are needed."""
         for block in self._blocks:
-            _close(block, events)
-            rest = "" if block.call is None else block.arguments.close()
+            self._close(block, events)
+            rest = "" if block.call is None or block.doubt else block.arguments.close()
             if block.call is not None and rest:
                 events.append(ToolCallDelta(block.call, rest))
-        typed = [block for block in self._blocks if block.kind]
+        self._decide(events)
+        typed = [block for block in self._blocks if block.kind and not block.doubt]
         in_order = sorted(typed, key=lambda block: block.index)
         shown = [block.native() for block in in_order if block.kind != "redacted_thinking" and block.is_more_than_ours]
         if shown:
@@ -211,6 +221,27 @@ class ContentBlocks:
             block.announced = False
         return block
 
+    def _begin_call(self, block: _Block, events: list[Event]) -> None:
+        call_id = text_of(block.fields.get("id"))
+        block.doubt = self._ids.gave(call_id)
+        if block.doubt:
+            block.call = -1
+        else:
+            self._open_call(block, events)
+
+    def _decide(self, events: list[Event]) -> None:
+        """The answer is complete: what is a call once more is left out, the others begin now."""
+        if not any(block.doubt for block in self._blocks):
+            return
+        said = {_identity(block) for block in self._blocks if block.call is not None and not block.doubt}
+        for block in self._blocks:
+            if block.doubt and _identity(block) not in said:
+                said.add(_identity(block))
+                block.doubt = False
+                self._open_call(block, events)
+                rest = block.arguments.close()
+                events.append(ToolCallDelta(block.call or 0, "".join(block.arguments.pieces) or rest))
+
     def _open_call(self, block: _Block, events: list[Event]) -> None:
         block.call = self._calls
         self._calls += 1
@@ -227,8 +258,18 @@ class ContentBlocks:
             self.take(fragment)  # the call of a tool that the endpoint runs itself
             return
         said = block.arguments.feed(fragment)
-        if said:
+        if said and not block.doubt:
             events.append(ToolCallDelta(block.call, said))
+
+    def _close(self, block: _Block, events: list[Event]) -> None:
+        """A call that got no fragments has its arguments from its start (some compatible servers). One without either
+        may get them behind its end (some routers), or has none."""
+        given = block.fields.get("input")
+        if block.call is not None and not block.closed and given and not block.arguments.begun:
+            said = block.arguments.feed(arguments_text(given))
+            if not block.doubt:
+                events.append(ToolCallDelta(block.call, said))
+        block.closed = True
 
     def _rare_delta(self, block: _Block, delta: JsonObject) -> None:
         self.take(delta)
@@ -242,13 +283,17 @@ class ContentBlocks:
                 _merge_unknown(fields, delta)
 
 
-def _close(block: _Block, events: list[Event]) -> None:
-    """A call that got no fragments has its arguments from its start (some compatible servers). One without either may
-    get them behind its end (some routers), or has none."""
-    given = block.fields.get("input")
-    if block.call is not None and not block.closed and given and not block.arguments.begun:
-        events.append(ToolCallDelta(block.call, block.arguments.feed(arguments_text(given))))
-    block.closed = True
+def _identity(block: _Block) -> str:
+    """What two calls have in common that are one."""
+    wire = block.native()
+    return json_text([wire.get(key) for key in ("id", "name", "input")])
+
+
+def _kind_of(delta: JsonObject, kind: str) -> str:
+    """The type of a fragment that has another word for it, or none."""
+    if kind:
+        return _OTHER_DELTAS.get(kind, kind)
+    return next((name for key, name in _UNTYPED_DELTAS if isinstance(delta.get(key), str)), "")
 
 
 def _more_text(block: _Block, texts: Sequence[str]) -> Sequence[Event]:

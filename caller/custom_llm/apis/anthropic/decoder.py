@@ -16,13 +16,19 @@ from caller.custom_llm.apis.finish_words import finish_reason, finish_word
 from caller.custom_llm.apis.shared import parse_document, parse_frame
 from caller.custom_llm.errors.endpoint_errors import PROTOCOL_REMEDIES, in_band_error
 from caller.errors import CallerError, ProtocolError, StreamInterrupted
-from caller.events import Event, Finished, FinishReason, ProviderFields, Started
+from caller.events import Event, Finished, FinishReason, ProviderFields, Started, Usage
 from caller.json_types import JsonObject, list_of, object_of, text_of, without
 
 _REMEDY = PROTOCOL_REMEDIES[ApiCompatibility.ANTHROPIC_MESSAGES]
 _STOP_KEYS = frozenset({"stop_reason", "stop_sequence", "stop_details"})
 _MESSAGE_KEYS = frozenset({"id", "type", "role", "model", "content", "usage", "error"}) | _STOP_KEYS
 _EVENT_KEYS = frozenset({"type", "delta", "usage", "message", "error"})
+_BEDROCK = {
+    "inputTokenCount": "input_tokens",
+    "outputTokenCount": "output_tokens",
+    "cacheReadInputTokenCount": "cache_read_input_tokens",
+    "cacheWriteInputTokenCount": "cache_creation_input_tokens",
+}
 _PLAIN_ENDS = (FinishReason.STOP, FinishReason.UNSPECIFIED)
 
 
@@ -72,6 +78,10 @@ class AnthropicDecoder:
             remedy = "" if self._started else f", and without message_start. {_REMEDY}"
             raise StreamInterrupted(
                 f"the endpoint's stream ended without message_stop{remedy}", usage=self._usage.usage
+            )
+        if not (self._raw or self._content.begun):
+            raise StreamInterrupted(
+                "the endpoint's answer holds nothing: no content and no stop_reason", usage=self._usage.usage
             )
         events: list[Event] = []
         self._content.finish(events)
@@ -125,6 +135,7 @@ class AnthropicDecoder:
                 self.complete = bool(self._raw) and self._content.closed
             case "message_stop":
                 self.done = True
+                self._usage.feed(chunk.get("usage") or _bedrock_usage(chunk, self._usage.usage), events)
                 self._keep(without(chunk, _EVENT_KEYS), events)  # Bedrock: its metrics
             case _:
                 pass  # `ping`, and what later versions add
@@ -144,9 +155,9 @@ class AnthropicDecoder:
             raise ProtocolError(f"a second answer began in the middle of the endpoint's stream. {_REMEDY}")
 
     def _message_delta(self, chunk: JsonObject, delta: JsonObject, events: list[Event]) -> None:
-        self._usage.feed(chunk.get("usage"), events)
+        self._usage.feed(chunk.get("usage") or delta.get("usage"), events)
         self._stop(delta, events)
-        self._keep(without(delta, _STOP_KEYS) | without(chunk, _EVENT_KEYS), events)
+        self._keep(without(delta, _STOP_KEYS | {"usage"}) | without(chunk, _EVENT_KEYS), events)
 
     def _message(self, message: JsonObject, events: list[Event]) -> None:
         self._started = True
@@ -186,3 +197,9 @@ class AnthropicDecoder:
             self._content.take(new)
             self._extra |= new
             events.append(ProviderFields(new))
+
+
+def _bedrock_usage(chunk: JsonObject, known: Usage | None) -> JsonObject:
+    """Bedrock's counts at the end, where nothing else told any."""
+    metrics = object_of(chunk.get("amazon-bedrock-invocationMetrics"))
+    return {} if known is not None else {name: metrics[word] for word, name in _BEDROCK.items() if word in metrics}

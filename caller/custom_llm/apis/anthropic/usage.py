@@ -1,5 +1,6 @@
 """Usage of Anthropic answers: counts come at the start, again at the end, and the later word counts. No I/O."""
 
+from caller.custom_llm.apis.usage import reported
 from caller.custom_llm.apis.usage import usage_of as chat_usage_of
 from caller.events import Event, ProviderFields, Usage, UsageReported
 from caller.json_types import JsonObject, JsonValue, count_of, object_of, without
@@ -11,6 +12,7 @@ _KNOWN = frozenset(
         "output_tokens",
         "cache_creation_input_tokens",
         "cache_read_input_tokens",
+        "cache_creation",
         "output_tokens_details",
         *_CHAT,
     }
@@ -33,6 +35,8 @@ class UsageTracker:
         if not isinstance(wire, dict):
             return
         known = {key: value for key, value in wire.items() if key in _KNOWN and value is not None}
+        if "completion_tokens" in known and self._wire.get("input_tokens") and "prompt_tokens" not in known:
+            known.setdefault("output_tokens", known.pop("completion_tokens"))  # a gateway that translated one half
         self._wire |= {key: value for key, value in known.items() if value or not self._wire.get(key)}
         usage = usage_of(self._wire)
         if usage != self.usage:
@@ -47,10 +51,12 @@ class UsageTracker:
 
 def usage_of(wire: JsonObject) -> Usage | None:
     """The counts, or None where nothing is reported. Unlike elsewhere `input_tokens` leaves out what was cached."""
-    created = count_of(wire.get("cache_creation_input_tokens"))
-    cached = count_of(wire.get("cache_read_input_tokens"))
-    given = _sum(count_of(wire.get("input_tokens")), created, cached)
-    output = count_of(wire.get("output_tokens"))
+    by_lifetime = object_of(wire.get("cache_creation")).values()
+    created = reported(wire.get("cache_creation_input_tokens"))
+    created = created or _sum(*map(reported, by_lifetime)) or created
+    cached = reported(wire.get("cache_read_input_tokens"))
+    given = _sum(reported(wire.get("input_tokens")), created, cached)
+    output = reported(wire.get("output_tokens"))
     if not given and not output:
         return chat_usage_of(wire)  # nothing of Anthropic's: perhaps a gateway left Chat's words
     return Usage(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from caller.custom_llm.adapter import Repeat
-from caller.custom_llm.apis.chat_completions.content import REASONING_KEYS, content_parts, reasoning_of
+from caller.custom_llm.apis.chat_completions.content import REASONING_KEYS, content_parts, reasoning_of, thought_of
 from caller.custom_llm.apis.chat_completions.state import (
     STATE_KEYS,
     STATE_SHAPE,
@@ -41,6 +41,7 @@ _DELTA_KEYS = frozenset(
         "tool_calls",
         "function_call",
         "index",
+        "usage",
     }
 )
 # What most deltas hold and nothing else: such a delta is text.
@@ -58,7 +59,6 @@ class OpenChoice:
 
     __slots__ = (
         "_calls",
-        "_has_text",
         "_index",
         "_kept",
         "_legacy",
@@ -66,30 +66,34 @@ class OpenChoice:
         "_reason",
         "_said",
         "finished",
+        "told",
     )
 
-    def __init__(self, index: int) -> None:
+    def __init__(self, index: int, tools: frozenset[str] = frozenset()) -> None:
         self.finished = False
         self._index = index
-        self._calls = ToolCallTracker(index)
+        self._calls = ToolCallTracker(index, tools)
         self._kept = KeptState()
         self._legacy: bool | None = None
-        self._has_text = False
+        self.told: set[str] = set()  # what was output so far, by the key that it stands under
         self._reason = self._said = FinishReason.UNSPECIFIED
         self._raw = ""
 
     def delta(self, delta: JsonObject, tokens: tuple[TokenLogprob, ...], events: list[Event]) -> None:
         """The events of one delta, or of a whole message."""
         index = self._index
+        if "extra_content" in delta or "thought" in delta:
+            delta = thought_of(delta) or delta
         content = delta.get("content")
         if not delta.keys() <= PLAIN_DELTA:
             self._beside_text(delta, events)
         if isinstance(content, str):
             if content or tokens:
-                self._has_text = True
+                self.told.add("content")
                 events.append(TextDelta(content, index, tokens))
         else:
             if content:
+                self.told.add("content")
                 content_parts(content, index, events)
             if tokens:
                 events.append(TextDelta("", index, tokens))
@@ -98,7 +102,26 @@ class OpenChoice:
         if not delta.keys() <= _DELTA_KEYS:
             extra = without(delta, _DELTA_KEYS)
             if extra:
+                self.told.add("other")
                 events.append(ProviderFields(extra, index))
+
+    @property
+    def said_anything(self) -> bool:
+        """True once there was any output."""
+        return bool(self.told) or self._calls.seen
+
+    def whole(self, message: JsonObject, events: list[Event]) -> None:
+        """A `message` behind deltas: it repeats them, or brings what none of them did."""
+        told = set(self.told)
+        if told & {"content", "audio"}:
+            told |= {"content", "audio"}
+        if "reasoning" in told:
+            told |= {*REASONING_KEYS, "reasoning_details"}
+        if self._calls.seen:
+            told |= {"tool_calls", "function_call"}
+        rest = {key: value for key, value in message.items() if key in _DELTA_KEYS and key not in told}
+        if rest.keys() - _SAYS_NOTHING:
+            self.delta(rest, (), events)
 
     def repeated(self, delta: JsonObject, free: tuple[str, ...]) -> Repeat | None:
         """What further deltas like this one mean, which was read just now."""
@@ -177,10 +200,12 @@ class OpenChoice:
         self._reasoning(delta, events)
         refusal = delta.get("refusal")
         if refusal and isinstance(refusal, str):
+            self.told.add("refusal")
             events.append(RefusalDelta(refusal, self._index))
         audio = object_of(delta.get("audio"))
         transcript = text_of(audio.get("transcript"))
-        if (transcript or audio.get("data")) and not (self._has_text or delta.get("content")):
+        if (transcript or audio.get("data")) and not ("content" in self.told or delta.get("content")):
+            self.told.add("audio")
             events.append(TextDelta(transcript, self._index))
 
     def _reasoning(self, delta: JsonObject, events: list[Event]) -> None:
@@ -193,13 +218,16 @@ class OpenChoice:
             if text:
                 self._kept.name = name
         if text:
+            self.told.add("reasoning")
             events.append(ReasoningDelta(text, self._index))
 
     def _tool_calls(self, delta: JsonObject, events: list[Event]) -> None:
-        calls = objects_of(delta.get("tool_calls"))
+        given = delta.get("tool_calls")
+        calls = objects_of([given] if isinstance(given, dict) else given)
         self._calls.delta += 1
         for wire in calls:
-            function, custom = object_of(wire.get("function")), object_of(wire.get("custom"))
+            flat = wire if "function" not in wire and "name" in wire else {}  # as the Responses API has it
+            function, custom = object_of(wire.get("function")) or flat, object_of(wire.get("custom"))
             events += self._calls.feed(
                 _position(wire.get("index")),
                 text_of(wire.get("id")),

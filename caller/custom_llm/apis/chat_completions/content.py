@@ -7,7 +7,7 @@ from typing import Final
 
 from caller.custom_llm.apis.shared import json_text
 from caller.events import Event, ProviderFields, ReasoningDelta, RefusalDelta, TextDelta
-from caller.json_types import JsonObject, JsonValue, list_of, text_of
+from caller.json_types import JsonObject, JsonValue, list_of, object_of, text_of
 
 # Names of reasoning, the first that has a text counts: gateways send one text under several.
 REASONING_KEYS: Final = (
@@ -16,8 +16,12 @@ REASONING_KEYS: Final = (
     "reasoning_text",  # GitHub Copilot
     "thinking",  # Ollama's native name
     "thinking_content",
+    "thinking_text",
     "reasoning_summary",
+    "reasoning_summary_text",
+    "cot_summary",  # GitHub Copilot, for OpenAI's models
     "thoughts",
+    "thought",
     "thinking_blocks",  # LiteLLM: Anthropic's blocks
 )
 # Types of content parts: OpenAI, the Responses API; Mistral, Databricks, Anthropic, Bedrock.
@@ -30,6 +34,9 @@ _TEXT_KEYS: Final = (
     *("text", "content", "thinking", "summary", "value"),
     *("reasoning", "reasoning_text", "reasoning_content", "reasoningText", "reasoningContent"),
 )
+# Objects in which LiteLLM, and clients' types that a gateway dumps, put what OpenAI has no field for.
+_HOLDERS: Final = ("provider_specific_fields", "model_extra", "additional_kwargs")
+_THOUGHT_TAGS: Final = ("<thought>", "</thought>")
 _MAX_DEPTH: Final = 4
 
 
@@ -52,7 +59,24 @@ def reasoning_of(delta: JsonObject) -> tuple[str, str]:
         text = text_within(value) if value else ""
         if text:
             return name, text
+    for holder in _HOLDERS:
+        inner = delta.get(holder)
+        if inner and isinstance(inner, dict) and _HOLDERS[0] not in inner:
+            return reasoning_of(inner)
     return "", ""
+
+
+def thought_of(delta: JsonObject) -> JsonObject | None:
+    """The delta with its content as reasoning, where a flag says that it is that (Gemini's compatible route); else
+    None. Beside a signature the flag is about the signature."""
+    google = object_of(object_of(delta.get("extra_content")).get("google"))
+    content = delta.get("content")
+    flagged = True in (google.get("thought"), delta.get("thought")) and "thought_signature" not in google
+    if not flagged or not isinstance(content, str):
+        return None
+    for tag in _THOUGHT_TAGS:
+        content = content.replace(tag, "")
+    return {**delta, "content": "", "thought": None, REASONING_KEYS[0]: content}
 
 
 def content_parts(content: JsonValue, index: int, events: list[Event]) -> None:

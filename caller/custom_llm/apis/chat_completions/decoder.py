@@ -47,6 +47,7 @@ class ChatDecoder:
         "_saw_frame",
         "_seen_keys",
         "_single",
+        "_tools",
         "_wanted",
         "complete",
         "done",
@@ -59,6 +60,7 @@ class ChatDecoder:
         # Servers number `choices` by chunk (Foundry Local), or put text and calls into two (Copilot): where one answer
         # was asked for, all of it is that one.
         self._single = self._wanted == 1
+        self._tools = call.tool_names
         self._saw_done = False
         self._saw_frame = False
         self._deltas = False
@@ -112,7 +114,10 @@ class ChatDecoder:
         if delta is None or not delta.keys() <= PLAIN_DELTA:
             return None
         content = delta.get("content")
-        return TextDelta(content, index) if type(content) is str and content else None
+        if type(content) is not str or not content:
+            return None
+        self._choices[index].told.add("content")
+        return TextDelta(content, index)
 
     def _plain_delta(self, chunk: JsonObject) -> tuple[JsonObject | None, int]:
         """The delta of a chunk that brings nothing new beside it, and its choice; None for any other chunk."""
@@ -150,6 +155,8 @@ class ChatDecoder:
         if not self._saw_done and not self._all_finished():
             what = "without a finish_reason and without [DONE]" if self._saw_frame else "without any event"
             raise StreamInterrupted(f"the endpoint's stream ended {what}")
+        if not any(choice.finished or choice.said_anything for choice in self._choices.values()):
+            raise StreamInterrupted("the endpoint's answer holds nothing: no output and no finish_reason")
         return [event for choice in self._choices.values() for event in choice.close()]
 
     def _all_finished(self) -> bool:
@@ -243,21 +250,18 @@ class ChatDecoder:
         if state is None:
             if len(self._choices) >= MAX_CHOICES:
                 raise ResponseTooLarge(f"the answer has more than {MAX_CHOICES} choices")
-            state = self._choices[index] = OpenChoice(index)
+            state = self._choices[index] = OpenChoice(index, self._tools)
             self.complete = False
-        delta = choice.get("delta")
-        if delta is not None:
-            self._deltas = True
-        elif not self._deltas:
-            delta = _without_delta(choice, index)
+        delta = self._delta_of(choice, state, index, events)
         logprobs = choice.get("logprobs")
         tokens = _tokens(logprobs, index, events) if logprobs else ()
         if isinstance(delta, dict) and delta:
             state.delta(delta, tokens, events)
         elif tokens:
             events.append(TextDelta("", index, tokens))  # vLLM: log probabilities in a chunk of their own
-        if choice.get("usage"):
-            self._usage(choice["usage"], events)
+        usage = choice.get("usage") or (delta.get("usage") if isinstance(delta, dict) else None)
+        if usage:
+            self._usage(usage, events)
         if not choice.keys() <= _CHOICE_KEYS:
             _extra_of(choice, index, events)
         reason = choice.get("finish_reason")
@@ -265,6 +269,17 @@ class ChatDecoder:
         if word:
             state.finish(word, events)
             self.complete = self._all_finished()
+
+    def _delta_of(self, choice: JsonObject, state: OpenChoice, index: int, events: list[Event]) -> JsonValue:
+        """The delta of a choice. A `message` stands for it, or behind deltas says once more what they said."""
+        delta = choice.get("delta")
+        if delta is not None:
+            self._deltas = True
+        elif not self._deltas:
+            return _without_delta(choice, index)
+        if not delta and isinstance(choice.get("message"), dict):
+            state.whole(object_of(choice["message"]), events)
+        return delta
 
     def _usage(self, wire: JsonValue, events: list[Event]) -> None:
         if not isinstance(wire, dict):

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from caller.custom_llm.adapter import Repeat
+from caller.custom_llm.apis.arguments import whole
 from caller.custom_llm.apis.finish_words import finish_reason, finish_word
 from caller.custom_llm.apis.gemini.model import API
 from caller.custom_llm.apis.gemini.partial_args import PartialArgs
+from caller.custom_llm.apis.gemini.spelling import PROTO_NAMES, camel_keys
 from caller.custom_llm.apis.gemini.state import KeptParts
 from caller.custom_llm.apis.gemini.usage import logprobs_of
 from caller.custom_llm.apis.shared import arguments_text, json_text
@@ -70,9 +72,12 @@ class Candidate:
             EndpointError: the answer failed.
             ResponseTooLarge: past the bounds.
         """
+        if not (wire.keys() <= _COMMON_KEYS or PROTO_NAMES.isdisjoint(wire)):
+            wire = camel_keys(wire)
         content = wire.get("content")
         if isinstance(content, dict):
-            for part in objects_of(content.get("parts")):
+            parts = content.get("parts")
+            for part in objects_of([parts] if isinstance(parts, dict) else parts):
                 self._part(part, events)
         if wire.keys() <= _COMMON_KEYS:
             return
@@ -92,7 +97,7 @@ class Candidate:
         part = parts[0] if isinstance(parts, list) and len(parts) == 1 else None
         if not wire.keys() <= _COMMON_KEYS or not isinstance(part, dict) or not part.keys() <= _TEXT_KEYS:
             return None
-        if not isinstance(part.get("text"), str):
+        if not isinstance(part.get("text"), str) or isinstance(part.get("thought"), str):
             return None
         more = partial(self._more, thought=part.get("thought") is True)
         return Repeat(("candidates", 0, "content", "parts", 0, "text"), more)
@@ -120,13 +125,15 @@ class Candidate:
         return events
 
     def _part(self, part: JsonObject, events: list[Event]) -> None:
+        if isinstance(part.get("thought"), str):
+            part = _with_flag(part)
         text, thought = part.get("text"), part.get("thought") is True
         if isinstance(text, str) and text:
             events.append(ReasoningDelta(text, self._index) if thought else TextDelta(text, self._index))
         if part.keys() <= _TEXT_KEYS:
             self._kept.text(text_of(text), thought=thought)
             return
-        part = _cleaned(part)
+        part = _cleaned(part if PROTO_NAMES.isdisjoint(part) else camel_keys(part))
         if isinstance(part.get("functionCall"), dict):
             self._kept.text(text_of(part.pop("text", "")), thought=thought)  # never seen together, and never both lost
             self._call(part, _cleaned(object_of(part["functionCall"])), events)
@@ -159,7 +166,8 @@ class Candidate:
 
     def _whole_call(self, part: JsonObject, call: JsonObject, name: str, wire_id: str, events: list[Event]) -> None:
         """The same call under the same id once more (gateways whose chunks grow) is the same call."""
-        arguments = arguments_text(call.get("args")) or "{}"
+        args = call.get("args")
+        arguments = json_text(args) if isinstance(args, dict) else whole(arguments_text(args))
         if wire_id and self._whole.get(wire_id) == (name, arguments):
             return
         self._whole[wire_id] = (name, arguments)
@@ -223,6 +231,14 @@ class Candidate:
         if (reason, raw) != (self.reason, self.raw):  # Gemini 1 says STOP in every chunk
             self.reason, self.raw = reason, raw
             events.append(Finished(reason, raw, self._index))
+
+
+def _with_flag(part: JsonObject) -> JsonObject:
+    """A part whose `thought` is text: the flag as a word, or the thought itself (imitations)."""
+    word = text_of(part.get("thought"))
+    if word.lower() in ("true", "false", ""):
+        return part | {"thought": word.lower() == "true"}
+    return {"text": word, "thought": True}
 
 
 def _cleaned(wire: JsonObject) -> JsonObject:

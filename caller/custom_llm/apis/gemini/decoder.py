@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from caller.credentials import ApiCompatibility
 from caller.custom_llm.adapter import Frame, Repeat, ResolvedCall
 from caller.custom_llm.apis.gemini.candidate import Candidate
+from caller.custom_llm.apis.gemini.spelling import PROTO_NAMES, camel_keys
 from caller.custom_llm.apis.gemini.usage import UsageCounts
 from caller.custom_llm.apis.shared import parse_document, parse_frame
 from caller.custom_llm.errors.endpoint_errors import PROTOCOL_REMEDIES, in_band_error
@@ -107,6 +108,8 @@ class GeminiDecoder:
         return events
 
     def _chunk(self, chunk: JsonObject, event: str, events: list[Event]) -> None:
+        if not PROTO_NAMES.isdisjoint(chunk):
+            chunk = camel_keys(chunk)
         usage = chunk.get("usageMetadata")
         if isinstance(usage, dict):
             self._usage(usage, events)
@@ -118,7 +121,7 @@ class GeminiDecoder:
         self._top(chunk, events)
         for wire in objects_of(chunk.get("candidates")):
             self._candidate(index_of(wire.get("index"))).feed(wire, events)
-            if "finishReason" in wire:
+            if "finishReason" in wire or "finish_reason" in wire:
                 self.complete = self._all_finished()
         if "promptFeedback" in chunk:
             blocked = text_of(object_of(chunk["promptFeedback"]).get("blockReason"))
@@ -158,4 +161,6 @@ class GeminiDecoder:
 
 
 def _is_candidate(candidate: JsonObject) -> bool:
-    return isinstance(candidate.get("content"), dict) or bool(candidate.get("finishReason"))
+    return isinstance(candidate.get("content"), dict) or bool(
+        candidate.get("finishReason") or candidate.get("finish_reason")
+    )

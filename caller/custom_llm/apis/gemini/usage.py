@@ -3,8 +3,10 @@
 Source: Gemini API reference (`UsageMetadata`, `LogprobsResult`).
 """
 
+from caller.custom_llm.apis.gemini.spelling import camel_keys
+from caller.custom_llm.apis.usage import reported
 from caller.events import TokenLogprob, TopLogprob, Usage
-from caller.json_types import JsonObject, JsonValue, count_of, list_of, object_of, objects_of, text_of
+from caller.json_types import JsonObject, JsonValue, list_of, object_of, objects_of, text_of
 
 _COUNTS = (
     "promptTokenCount",
@@ -14,7 +16,7 @@ _COUNTS = (
     "cachedContentTokenCount",
     "totalTokenCount",
 )
-_COUNT_KEYS = frozenset(_COUNTS)
+_COUNT_KEYS = frozenset({*_COUNTS, "responseTokenCount"})
 _MISSING = -9999.0
 
 
@@ -35,8 +37,12 @@ class UsageCounts:
     def feed(self, wire: JsonObject) -> tuple[bool, bool]:
         """Take one; tells whether `usage` and whether `other` changed."""
         counts = dict(self._counts)
+        if "prompt_token_count" in wire:
+            wire = camel_keys(wire)
         for name in _COUNTS:
-            count = count_of(wire.get(name))
+            count = reported(wire.get(name))
+            if count is None and name == "candidatesTokenCount":
+                count = reported(wire.get("responseTokenCount"))  # Gemini Live, Vertex AI's newer routes
             if count or (count is not None and name not in counts):  # a zero behind a count is no news
                 counts[name] = count
         other = self.other | {key: value for key, value in wire.items() if key not in _COUNT_KEYS and value is not None}

@@ -39,7 +39,8 @@ def finish_reason(status: str, response: JsonObject, *, calls: bool) -> FinishRe
     """
     if status in ("completed", ""):
         return FinishReason.TOOL_CALLS if calls else FinishReason.STOP
-    word = finish_word(object_of(response.get("incomplete_details")).get("reason"))
+    details = response.get("incomplete_details")
+    word = finish_word(details.get("reason") if isinstance(details, dict) else details)
     if status == "incomplete" and word:
         return reason_of(word)
     raise StreamInterrupted(

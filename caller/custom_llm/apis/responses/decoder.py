@@ -25,6 +25,7 @@ from caller.fold import merge_usage
 from caller.json_types import JsonObject, JsonValue, object_of, text_of
 
 _TERMINAL: Final = frozenset({"completed", "incomplete", "failed", "cancelled"})
+_DONE: Final = "response.done"  # the Realtime API's name, as some gateways have it; a bare `done` ends nothing
 # What a status cannot be any more once an event ends the response.
 _UNFINISHED: Final = frozenset({"", "queued", "in_progress"})
 _EVENT: Final = "response."
@@ -86,7 +87,8 @@ class ResponsesDecoder:
         """
         response = parse_document(body)
         self._check(response, "")
-        if response.get("status") != "failed" and not isinstance(response.get("output"), list):
+        output = response.get("output")
+        if response.get("status") != "failed" and not (isinstance(output, list) or response.get("output_text")):
             raise ProtocolError(f"the endpoint's answer has no `output`. {_NO_RESPONSE}")
         self._response(response, "", {})
         return [*self._output.events, *self.close()]
@@ -108,7 +110,7 @@ class ResponsesDecoder:
             self._output.text_done(route, chunk)
         elif handler is not None:
             handler(self._output, chunk)
-        elif word in _TERMINAL:
+        elif word in _TERMINAL or (kind == _DONE and isinstance(chunk.get("response"), dict)):
             bare = chunk.get("object") == "response"
             self._response(chunk if bare else object_of(chunk.get("response")), word, {} if bare else chunk)
         elif isinstance(chunk.get("response"), dict):
@@ -145,11 +147,13 @@ class ResponsesDecoder:
         self._top(response)
         status = text_of(response.get("status"))
         if word and status in _UNFINISHED:
-            status = word
+            status = "completed" if word == "done" else word
         if "failed" in (status, word) or in_band_error(response) is not None:
             self._fail(failure(response))
         output = self._output
-        output.finish(response.get("output"))
+        output.finish(response.get("output"), text_of(response.get("output_text")))
+        if not (status or output.items()):
+            self._fail(StreamInterrupted("the endpoint's answer holds nothing: no output and no status"))
         try:
             reason = finish_reason(status, response, calls=output.has_calls)
         except CallerError as error:

@@ -45,6 +45,7 @@ _STREAMED: Final[Mapping[str, Route]] = MappingProxyType(
         "response.refusal": _REFUSAL_ROUTE,
         "response.reasoning_text": _RAW_ROUTE,
         "response.reasoning": _RAW_ROUTE,  # older names
+        "response.reasoning_content": _RAW_ROUTE,
         "response.reasoning_summary": _SUMMARY_ROUTE,
         "response.reasoning_summary_text": _SUMMARY_ROUTE,
         "response.function_call_arguments": Route(CALL, _ARGUMENTS, "", "arguments"),
@@ -138,6 +139,12 @@ class Output:
         del event
         self._paragraph = True
 
+    def summary_part_done(self, event: JsonObject) -> None:
+        """A paragraph is complete; said at the end, where nothing else said it: raw reasoning may still come."""
+        item = self._items.find(REASONING, event.get("output_index"), event.get("item_id"))
+        if not item.final:
+            item.wire = {**item.wire, "summary": [*list_of(item.wire.get("summary")), event.get("part")]}
+
     def item_added(self, event: JsonObject) -> None:
         """An item begins. A tool call's id and name are known from here on, where the server is whole."""
         wire = object_of(event.get("item"))
@@ -154,14 +161,17 @@ class Output:
         item.wire, item.final = wire, True
         self._complete(item, wire)
 
-    def finish(self, output: JsonValue) -> None:
-        """The end. `output` holds all items once more, or nothing although items came, or is all there is."""
+    def finish(self, output: JsonValue, text: str = "") -> None:
+        """The end. `output` holds all items once more, or nothing although items came, or is all there is. `text` is
+        what stands for an output that is missing."""
+        if text and not output and not self._items.in_order():
+            output = [{"type": "message", "role": "assistant", "content": text}]
         for item, wire in self._items.matched(objects_of(output)):
             if not item.final:
                 item.wire, item.final = wire, True
             self._complete(item, wire)
         for item in self._items.in_order():
-            if item.kind == CALL and not item.final:
+            if item.kind in (CALL, REASONING) and not item.final:
                 self._complete(item, item.wire)  # announced only, perhaps with its arguments
         self.events += self._calls.close()
 
@@ -199,7 +209,8 @@ class Output:
             self._fill(item, _ARGUMENTS, [(0, arguments_text(wire.get("input") if given is None else given))])
         elif item.kind == REASONING:
             summary, raw = _texts(wire.get("summary")), _texts(wire.get("content"))
-            if [text for _, text in summary] == [text for _, text in raw]:  # a gateway says it under both names
+            told = [text for _, text in raw] or [item.channel(_RAW).said()]
+            if [text for _, text in summary] == told:  # a gateway says it under both names
                 summary = [] if item.channel(_RAW).said() else summary
                 raw = [] if summary else raw
             self._fill(item, _SUMMARY, summary)
@@ -245,6 +256,7 @@ HANDLERS: Final[Mapping[str, Callable[[Output, JsonObject], None]]] = MappingPro
         "response.output_item.added": Output.item_added,
         "response.output_item.done": Output.item_done,
         "response.content_part.done": Output.content_part_done,
+        "response.reasoning_summary_part.done": Output.summary_part_done,
         "response.output_text.annotation.added": Output.annotation_added,
         "response.reasoning_summary_part.added": Output.summary_part_added,
     }
@@ -252,7 +264,6 @@ HANDLERS: Final[Mapping[str, Callable[[Output, JsonObject], None]]] = MappingPro
 
 
 def _texts(parts: JsonValue) -> list[tuple[int, str]]:
-    """The texts of reasoning parts; some servers send one string."""
-    if isinstance(parts, str):
-        return [(0, parts)]
-    return [(at, text_of(part.get("text"))) for at, part in enumerate(objects_of(parts))]
+    """The texts of reasoning parts; some servers send one string, or a list of them."""
+    members = [parts] if isinstance(parts, str) else list_of(parts)
+    return [(at, text_of(part) or text_of(object_of(part).get("text"))) for at, part in enumerate(members)]
