@@ -164,7 +164,7 @@ def merge_usage(earlier: Usage | None, later: Usage) -> Usage:
         return later
     given, output = _latest(earlier.input, later.input), _latest(earlier.output, later.output)
     total = _latest(earlier.total, later.total)
-    if total is None and given is not None and output is not None:
+    if total is None and given and output:
         total = given + output  # the parts came one after the other
     return Usage(
         input=given,
