@@ -166,7 +166,10 @@ _NO_MODEL: Final = words(
             r"|\bmodel\b[^\n]{0,80} (has been|was|is) (deprecated|retired|discontinued|sunset|shut down)"
         ),
     ),
-    ("FastAPI, where models are an enumeration", r"^body\.model: (value is not a valid enum|input should be|unexpected value)"),
+    (
+        "FastAPI, where models are an enumeration",
+        r"^body\.model: (value is not a valid enum|input should be|unexpected value)",
+    ),
     ("gateways", r"no model (named|called)\b"),
     ("new-api, one-api", r"no available channels? for model|无可用渠道|模型不存在|不存在的模型"),
     (
