@@ -92,6 +92,18 @@ class Trace(Protocol):
         ...
 
 
+class Content(Protocol):
+    """Keeps what is said in a call, where that is asked for; it bounds itself."""
+
+    def asked(self, ask: Ask) -> None:
+        """What the client asks; nothing of it stays after this."""
+        ...
+
+    def answering(self, completion: Callable[[], Completion]) -> None:
+        """`completion` gives the answer as far as it has come, until the call has ended."""
+        ...
+
+
 @dataclass(slots=True)
 class CallReport:
     """The one record of a call: whose it is, where it went, and how it ended. Filled in while it runs.
@@ -106,6 +118,7 @@ class CallReport:
         labels: the client's own, for logs and traces.
         metadata: gives what stood before its request, if anything did; it holds secrets.
         trace: the trace that it belongs to; None where calls are not traced.
+        content: keeps what is said; None where that is not asked for.
         api: the API shape; empty until the credential was read.
         endpoint: host and port that are called.
         model: the model that is asked, as the request names it.
@@ -147,6 +160,7 @@ class CallReport:
     labels: Mapping[str, str] = field(default_factory=dict, repr=False)
     metadata: Callable[[], Iterable[tuple[str, str | bytes]] | None] | None = field(default=None, repr=False)
     trace: Trace | None = field(default=None, repr=False)
+    content: Content | None = field(default=None, repr=False)
     api: str = ""
     endpoint: str = ""
     model: str = ""

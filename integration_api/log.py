@@ -45,6 +45,8 @@ class QueuedWriter:
         descriptor: what is written to; it stays the owner's.
         lost: makes the line that tells how many lines were lost.
         max_waiting: bytes that may wait; what comes above is lost.
+
+    `lost_ever`: how many lines were lost so far.
     """
 
     def __init__(self, descriptor: int, lost: Callable[[int], str], max_waiting: int = _MAX_WAITING_BYTES) -> None:
@@ -55,6 +57,7 @@ class QueuedWriter:
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
         self._lost = 0
+        self.lost_ever = 0
         self._writing = False
         self._torn = False  # the last write ended within a line
         threading.Thread(target=self._run, name="log-writer", daemon=True).start()
@@ -65,6 +68,7 @@ class QueuedWriter:
         with self._changed:
             if self._waiting_bytes + len(line) > self._max_waiting:
                 self._lost += 1
+                self.lost_ever += 1
                 return
             self._waiting.append(line)
             self._waiting_bytes += len(line)
@@ -87,7 +91,9 @@ class QueuedWriter:
             written = self._written(b"".join(lines))
             with self._changed:
                 if written is not None:
-                    self._lost += lost + _unwritten(lines, written, told=bool(lost))
+                    unwritten = _unwritten(lines, written, told=bool(lost))
+                    self._lost += lost + unwritten
+                    self.lost_ever += unwritten
                 self._writing = False
                 self._changed.notify_all()
             if written is not None:

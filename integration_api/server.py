@@ -95,19 +95,20 @@ class Server:
         )
         self._health = health.Health(chat.NAME, unified_provider.NAME)
         history = target_history(settings)
+        self._audit = AuditFile(settings.audit_file, settings.audit_content) if settings.audit_file else None
+        if self._audit is not None:
+            observers = (self._audit, *observers)
         self._metrics: Metrics | None = None
         if settings.admin_port:
             self._metrics = Metrics(
-                __version__, readings(self.guard, self.admission, self._transport, custom_llm, history)
+                __version__,
+                readings(self.guard, self.admission, self._transport, custom_llm, history, audit=self._audit),
             )
             observers = (self._metrics, *observers)
         self._traces = _traces(settings)
         if self._traces is not None:
             observers = (self._traces, *observers)
         self._admin: Admin | None = None
-        self._audit = AuditFile(settings.audit_file) if settings.audit_file else None
-        if self._audit is not None:
-            observers = (self._audit, *observers)
         self._calls = Calls(
             registry,
             self.admission,

@@ -30,6 +30,9 @@ class Settings:
     admin_host: str = _setting("127.0.0.1", "Address that the admin port listens on.")
     admin_port: int = _setting(0, "HTTP port of /metrics, /livez, /readyz and /version; 0: off.")
     audit_file: str = _setting("", "File that gets a JSON line for every finished call, without content; empty: none.")
+    audit_content: int = _setting(
+        0, "Most bytes of what was asked, and as many of what was answered, in each line of audit_file; 0: no content."
+    )
     otel: bool = _setting(
         False, "Send traces and GenAI metrics by OTLP, as the OTEL_* variables say; needs the extra otel."
     )

@@ -105,7 +105,7 @@ class Calls:
         with _Observed(client, report, self._observers) as observed:
             ask, target, fallbacks = read()
             del read  # and with it the request as it came
-            report.labels = ask.labels
+            _note(report, ask)
             target = self._begin(client, report, target)
             if fallbacks is None:
                 prepared = self._registry.resolve(target.provider).prepare(target, ask, stream=sink.stream)
@@ -121,7 +121,7 @@ class Calls:
                 clipped(prepared.model, MAX_MODEL),
             )
             del prepared
-            folder = Folder(self._max_answer_chars)
+            folder = self._folder(report)
             outputs = 0
             async with (
                 self._admitted(report),
@@ -143,6 +143,13 @@ class Calls:
                 waiting = sink.completed(folder.completion())
                 if waiting is not None:
                     await waiting
+
+    def _folder(self, report: CallReport) -> Folder:
+        """What the answer is gathered in."""
+        folder = Folder(self._max_answer_chars)
+        if report.content is not None:
+            report.content.answering(folder.completion)
+        return folder
 
     def _race(self, ask: Ask, target: Target, fallbacks: Fallbacks, report: CallReport, *, stream: bool) -> Race:
         """The call with all of its targets, which share its times."""
@@ -297,6 +304,13 @@ class _Observed(AttemptObserver):
         for observer in self._observers:
             with suppress(Exception):  # a log that fails changes no answer
                 observer.ended(report, error)
+
+
+def _note(report: CallReport, ask: Ask) -> None:
+    """What the record keeps of what is asked."""
+    report.labels = ask.labels
+    if report.content is not None:
+        report.content.asked(ask)
 
 
 def _ending(error: BaseException | None, client: Client) -> tuple[Outcome, str, str, str]:

@@ -10,7 +10,7 @@ from caller.call import CallReport
 
 class Observer(AttemptObserver, Protocol):
     """Every method gets the call's record as it is by now; none may keep it, or change it, but that the one of traces
-    gives it its trace."""
+    gives it its trace, and the one of the audit file what keeps its content."""
 
     def started(self, report: CallReport) -> None:
         """A call began. Nothing of its request was looked at: method, client and start are known."""

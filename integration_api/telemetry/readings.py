@@ -5,11 +5,18 @@ from caller.custom_llm.http.transport import Transport
 from caller.history import TargetHistory
 from integration_api.calls.admission import Admission
 from integration_api.rpc.guard import Guard
+from integration_api.telemetry.audit import AuditFile
 from integration_api.telemetry.metrics import Reading
 
 
 def readings(
-    guard: Guard, admission: Admission, transport: Transport, custom_llm: CustomLLMCaller, history: TargetHistory
+    guard: Guard,
+    admission: Admission,
+    transport: Transport,
+    custom_llm: CustomLLMCaller,
+    history: TargetHistory,
+    *,
+    audit: AuditFile | None,
 ) -> tuple[Reading, ...]:
     """All of them."""
     counts = transport.counts
@@ -39,6 +46,12 @@ def readings(
             "counter",
             lambda: {"asked": history.hedges, "won": history.won, "refused": history.refused},
             label="event",
+        ),
+        Reading(
+            "integration_api_audit_lost",
+            "Lines that the audit file lost.",
+            "counter",
+            lambda: {"": 0 if audit is None else audit.lost},
         ),
         Reading(
             "integration_api_idle_connections",

@@ -332,3 +332,56 @@ async def test_the_audit_file_has_a_line_for_every_call(sandbox: Sandbox, tmp_pa
     assert written == [{k: v for k, v in line.items() if k not in ("event", "log_level")} for line in lines]
     assert audit.stat().st_mode & 0o777 == 0o600
     assert CANARY not in text
+
+
+async def test_the_audit_file_has_what_was_said_where_it_is_asked_for(sandbox: Sandbox, tmp_path: Path) -> None:
+    """The end of the conversation and the beginning of the answer, each within its bytes; of a cut answer what came;
+    no picture, no query of a URL, no key. The log has none of it."""
+    audit = tmp_path / "audit"
+    credential = {"value": {"baseUrl": f"{sandbox.url}/v1", "headers": {"Authorization": "Bearer CANARY-key"}}}
+    picture = {"image": {"url": "https://pictures.example/a.png?signature=CANARY-key"}}
+    messages = [
+        {"system": {"text": "forgotten " * 100}},
+        {"assistant": {"toolCalls": [{"id": "c", "name": "weather", "arguments": '{"city":"Rome"}'}]}},
+        {"tool": {"toolCallId": "c", "content": [{"text": "21"}]}},
+        {"user": {"content": [{"text": CANARY}, picture]}},
+    ]
+    with structlog.testing.capture_logs() as logs:
+        async with world(audit_file=str(audit), audit_content=400) as made:
+            stub = ChatServiceStub(made.channel)
+            for model in ("echo", "tokens:n=500", "cut:after=2"):
+                request = asking.chat_request(sandbox.url, model, credential=credential, messages=messages)
+                await asyncio.gather(stub.Chat(request), return_exceptions=True)
+                with suppress(grpc.aio.AioRpcError):
+                    async for _ in stub.StreamChat(request):
+                        pass
+
+    text = await asyncio.to_thread(audit.read_text, "utf-8")
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert len(lines) == 6
+    for line in lines:
+        asked = line["asked"]
+        assert [message["role"] for message in asked] == ["system", "assistant", "tool", "user"]
+        assert asked[0]["text"].startswith("forgotten ")
+        assert asked[1]["tool_calls"] == [{"name": "weather", "arguments": '{"city":"Rome"}'}]
+        assert asked[3]["content"] == [{"text": CANARY}, {"image": "https://pictures.example/a.png", "bytes": 0}]
+        assert line["content_cut"] is True
+        assert len(json.dumps(line["asked"])) < 1000
+        assert len(json.dumps(line["answered"])) < 600
+    assert all(line["answered"][0]["text"] for line in lines[:4])
+    assert lines[5]["status"] != "OK"
+    assert lines[5]["answered"][0]["text"]
+    assert "CANARY-key" not in text
+    assert CANARY not in str(logs)
+
+
+async def test_lost_audit_lines_are_counted(sandbox: Sandbox) -> None:
+    """What the disk does not take."""
+    async with world(audit_file="/dev/full") as made:
+        await native(made, sandbox.url, "echo", "Chat")
+        await made.idle()
+        async with asyncio.timeout(10):
+            while True:  # each turn waits for an answer
+                numbers = await made.metrics()
+                if numbers["integration_api_audit_lost_total", ()] == 1:
+                    break
