@@ -6,7 +6,6 @@ amended or a kept connection was stale, after a pause where the error is worth a
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
 from typing import Protocol
 
 from caller.call import CallReport, Prepared
@@ -53,12 +52,15 @@ async def attempts(
     while True:
         report.attempts += 1
         try:
-            async with aclosing(prepared.attempt(report)) as batches:
+            batches = prepared.attempt(report)
+            try:
                 async for batch in batches:
                     if not answered:
                         answered = True
                         prepared.answered()
                     yield batch
+            finally:
+                await batches.aclose()
         except CallerError as error:
             observer.attempt(report, error)
             ended = asyncio.get_running_loop().time()

@@ -50,8 +50,7 @@ class Outcome(Enum):
     CANCELLED = "cancelled"  # its client gave it up, or is gone
 
 
-@dataclass(slots=True)
-class Waits:
+class Waits(msgspec.Struct):
     """`seconds` in which nothing could be done for a call but to wait for its endpoint or its client."""
 
     seconds: float = 0.0

@@ -26,6 +26,8 @@ MAX_PORT = 65_535
 class ApiCompatibility(Enum):
     """The five API shapes, by the names that credentials use."""
 
+    __hash__ = object.__hash__  # each is there once; Enum's own is a call of Python's
+
     OPENAI_CHAT_COMPLETIONS = "openai_chat_completions"
     OPENAI_COMPATIBLE = "openai_compatible"
     OPENAI_RESPONSES = "openai_responses"
@@ -33,6 +35,7 @@ class ApiCompatibility(Enum):
     GEMINI_GENERATE_CONTENT = "gemini_generate_content"
 
 
+_APIS = {api.value: api for api in ApiCompatibility}
 DEFAULT_API = ApiCompatibility.OPENAI_CHAT_COMPLETIONS
 _API_NAMES = ", ".join(api.value for api in ApiCompatibility)
 # What older credentials hold.
@@ -47,6 +50,7 @@ KEYS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "exactUrl": ("exact_url", "exactUrl"),
     }
 )
+_EXACT = frozenset(KEYS["exactUrl"])
 KNOWN_KEYS = frozenset(spelling for spellings in KEYS.values() for spelling in spellings)
 KEY = "key"  # of credentials for providers' rows, which say into which header it goes; `custom-llm` has headers only
 
@@ -122,7 +126,7 @@ class Credential:
         plain = _PLAIN_URL.fullmatch(self.base_url)
         if plain is not None:
             scheme, host, port = plain.groups()
-            return f"{host.rstrip('.')}:{int(port or 0) or _DEFAULT_PORTS[scheme]}"
+            return f"{host if host[-1] != '.' else host.rstrip('.')}:{int(port or 0) or _DEFAULT_PORTS[scheme]}"
         parts = urlsplit(self.base_url)
         host = (parts.hostname or "").rstrip(".")
         return f"{host}:{parts.port or (80 if parts.scheme == 'http' else 443)}"
@@ -149,7 +153,7 @@ def parse_credential(raw: Mapping[str, JsonValue], defaults: CredentialDefaults 
     api = _api(raw, violations, DEFAULT_API if defaults is None else defaults.api)
     base_url = _base_url(raw, violations, "" if defaults is None else defaults.base_url)
     headers = _headers(raw, violations)
-    exact = _exact_url(raw, violations)
+    exact = False if _EXACT.isdisjoint(raw) else _exact_url(raw, violations)
     key = "" if defaults is None else _key(raw, defaults, headers, violations)
     if violations:
         first = violations[0]
@@ -178,15 +182,15 @@ def _api(raw: Mapping[str, JsonValue], violations: list[Violation], default: Api
     path, value = _find(raw, "apiCompatibility")
     if value is None and path.rpartition(".")[2] not in raw:
         return default
-    if not isinstance(value, str) or not value.strip():
+    name = value.strip() if isinstance(value, str) else ""
+    if not name:
         violations.append(Violation(path, f"must be a non-empty string when given: one of {_API_NAMES}"))
         return default
-    name = value.strip()
     if name in LEGACY_APIS:
         return LEGACY_APIS[name]
     try:
-        return ApiCompatibility(name)
-    except ValueError:
+        return _APIS[name]
+    except KeyError:
         violations.append(Violation(path, f"unknown compatibility; must be one of {_API_NAMES}"))
         return default
 
@@ -195,10 +199,10 @@ def _base_url(raw: Mapping[str, JsonValue], violations: list[Violation], default
     path, value = _find(raw, "baseUrl")
     if default and value is None and path.rpartition(".")[2] not in raw:
         return default
-    if not isinstance(value, str) or not value.strip():
+    url = value.strip() if isinstance(value, str) else ""
+    if not url:
         violations.append(Violation(path, "must be a non-empty string, for example http://localhost:8000/v1"))
         return ""
-    url = value.strip()
     fault = _url_fault(url)
     if fault:
         violations.append(Violation(path, fault))

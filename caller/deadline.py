@@ -33,21 +33,22 @@ class DeadlineTimer:
         "_away",
         "_cancelling",
         "_delays",
-        "_due",
         "_error",
         "_expired",
         "_fires_at",
         "_loop",
         "_task",
         "_timer",
+        "due",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, task: asyncio.Task[object] | None = None) -> None:
+        """`task`: the one that works in the block, where it is known already."""
         self._loop = asyncio.get_running_loop()
-        self._task: asyncio.Task[object] | None = None
+        self._task = task
         self._timer: asyncio.TimerHandle | None = None
         self._fires_at = 0.0  # when the timer fires; uvloop's handles of a time in the past cannot tell
-        self._due: float | None = None
+        self.due: float | None = None
         self._error: Callable[[], CallerError] | None = None
         self._expired = False
         self._cancelling = 0
@@ -60,7 +61,7 @@ class DeadlineTimer:
         return self._made(self._error) if self._expired and self._error is not None else None
 
     async def __aenter__(self) -> Self:
-        task = asyncio.current_task()
+        task = self._task or asyncio.current_task()
         if task is None:
             raise RuntimeError("a deadline timer guards a task")
         self._task = task
@@ -85,7 +86,7 @@ class DeadlineTimer:
 
     def arm(self, due: float, error: Callable[[], CallerError]) -> None:
         """Let the block fail with `error` at `due` (in `loop.time()`), unless it is armed anew before."""
-        self._due = due
+        self.due = due
         self._error = error
         if self._timer is None:
             self._set(due)
@@ -100,22 +101,18 @@ class DeadlineTimer:
         if self._task is not None and task is not None:
             self._task, self._cancelling = task, task.cancelling()
 
-    def disarm(self) -> None:
-        """Let the block take its time."""
-        self._due = None
-
     def _set(self, due: float) -> None:
         self._fires_at = max(due, self._loop.time())
         self._timer = self._loop.call_at(due, self._fire)
 
     def _fire(self) -> None:
         self._timer = None
-        if self._due is None or self._task is None:
+        if self.due is None or self._task is None:
             return
         now = self._loop.time()
-        if now < self._due:
+        if now < self.due:
             self._away, self._delays = 0.0, 0
-            self._set(self._due)
+            self._set(self.due)
             return
         late = now - self._fires_at
         if late > _AWAY and self._delays < _MOST_DELAYS:

@@ -14,6 +14,8 @@ from caller.json_types import JsonObject
 class FinishReason(Enum):
     """Why a model stopped; the endpoint's own word is kept beside it."""
 
+    __hash__ = object.__hash__  # each is there once; Enum's own is a call of Python's
+
     UNSPECIFIED = 0
     STOP = 1
     LENGTH = 2
@@ -24,6 +26,8 @@ class FinishReason(Enum):
 
 class UsageSource(Enum):
     """How far counts can be trusted."""
+
+    __hash__ = object.__hash__  # each is there once; Enum's own is a call of Python's
 
     REPORTED = 1
     PARTIAL = 2

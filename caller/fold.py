@@ -81,11 +81,12 @@ class Folder:
         match event:
             case TextDelta():
                 # Once per token: without calls of its own.
-                choice = self._choices.get(event.choice) or self._choice(event.choice)
+                choices = self._choices
+                choice = choices[event.choice] if event.choice in choices else self._choice(event.choice)
                 self._room -= len(event.text)
                 if self._room < 0:
                     self._charge(0)
-                choice.text.append(event.text)
+                choice.text += (event.text,)
                 if event.logprobs:
                     choice.logprobs.extend(event.logprobs)
                     self._charge(sum(_LOGPROB * (1 + len(token.top)) for token in event.logprobs))
@@ -123,17 +124,17 @@ class Folder:
         return Completion(
             response_id=self._response_id,
             model=self._model,
-            choices=tuple(_closed(index, choice) for index, choice in sorted(self._choices.items())),
+            choices=tuple([_closed(index, self._choices[index]) for index in sorted(self._choices)]),
             usage=self.usage or NO_USAGE,
             provider_fields=self._fields,
         )
 
     def _choice(self, index: int) -> _OpenChoice:
-        choice = self._choices.get(index)
-        if choice is None:
-            if len(self._choices) >= MAX_CHOICES:
-                raise ResponseTooLarge(f"the answer has more than {MAX_CHOICES} choices")
-            choice = self._choices[index] = _OpenChoice()
+        if index in self._choices:
+            return self._choices[index]
+        if len(self._choices) >= MAX_CHOICES:
+            raise ResponseTooLarge(f"the answer has more than {MAX_CHOICES} choices")
+        choice = self._choices[index] = _OpenChoice()
         return choice
 
     def _tool_call(self, event: ToolCallDelta) -> None:
@@ -189,8 +190,11 @@ def merge_fields(into: JsonObject, fields: JsonObject) -> None:
         ResponseTooLarge: a joined list is longer than our bound.
     """
     for key, value in fields.items():
-        known: JsonValue = into.get(key)
-        if isinstance(known, list) and isinstance(value, list) and value[: len(known)] != known:
+        if key not in into:
+            into[key] = value
+            continue
+        known: JsonValue = into[key]
+        if type(known) is list and type(value) is list and value[: len(known)] != known:
             if len(known) + len(value) > MAX_JOINED:
                 raise ResponseTooLarge(("the answer's `", Said(key, 100), f"` has more than {MAX_JOINED} members"))
             into[key] = known + value
@@ -200,14 +204,15 @@ def merge_fields(into: JsonObject, fields: JsonObject) -> None:
 
 def _closed(index: int, choice: _OpenChoice) -> Choice:
     text = "".join(choice.text)
-    calls = tuple(ToolCall(call.id, call.name, "".join(call.arguments)) for _, call in sorted(choice.calls.items()))
+    in_order = [choice.calls[number] for number in sorted(choice.calls)] if choice.calls else []
+    calls = tuple([ToolCall(call.id, call.name, "".join(call.arguments)) for call in in_order]) if in_order else ()
     state = choice.state
     return Choice(
         index=index,
         message=AssistantMessage(
             text=text,
-            refusal="".join(choice.refusal),
-            reasoning="".join(choice.reasoning),
+            refusal="".join(choice.refusal) if choice.refusal else "",
+            reasoning="".join(choice.reasoning) if choice.reasoning else "",
             tool_calls=calls,
             provider_state=b"" if state is None else seal(state.shape, state.content, text, calls),
         ),

@@ -38,6 +38,8 @@ class Registry:
         Raises:
             UnknownProvider: no caller answers to it; the nearest ids are named.
         """
+        if provider_id in self._callers:
+            return self._callers[provider_id]
         name = provider_id.lower()
         caller = self._callers.get(name) or (self._row_caller if name in self._rows() else None)
         if caller is None:

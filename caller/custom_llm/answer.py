@@ -111,13 +111,31 @@ class AnswerReader:
 
     def feed(self, chunk: bytes) -> Sequence[Event]:
         """The events of one read that may leave."""
-        events: list[Event] = []
+        if self._held is not None or self._tags is not None or self.done:
+            return self._fed(chunk, [], 0, chunk)
+        # What nearly every read is: more of the same, and nothing is held back.
+        text = self._repeats.only(chunk)
+        texts, rest = ((text,), b"") if text else self._repeats.take(chunk)
+        like = self._repeats.like
+        try:
+            events = like.repeat.more(texts) if texts and like is not None else ()
+        except CallerError as error:
+            return self._failed(self._explained(error), [], self._further(rest))
+        if rest:
+            return self._fed(chunk, [*events], len(texts), rest)
+        self.output_started = bool(events)
+        if events:
+            self._silence.bytes = self._silence.events = 0
+        else:
+            self._count_silence(chunk, len(texts))
+        return events
+
+    def _fed(self, chunk: bytes, events: list[Event], count: int, rest: bytes) -> Sequence[Event]:
+        """The events of a read. Of the first bytes of it, `count` frames, they are there already."""
         frame = _NO_FRAME
-        behind: Iterator[Frame] = iter(())
+        behind: Iterable[Frame] = ()
         decoder, repeats, body = self._decoder, self._repeats, self._body
-        count = 0
         parts = 0 if self._stream else _MAX_PARTS  # a whole answer that was asked for repeats nothing
-        rest = chunk
         try:
             while rest and not self.done:
                 texts, rest = repeats.take(rest)
@@ -130,8 +148,8 @@ class AnswerReader:
                     frame = _NO_FRAME
                     found = body.feed(part)
                     count += len(found)
-                    behind = iter(found)
-                    for frame in behind:
+                    behind = frames = iter(found)
+                    for frame in frames:
                         fresh = decoder.feed(frame)
                         silent = self._held is not None or not fresh or type(fresh[-1]) is ProviderFields
                         if silent and len(frame.data) <= _MAX_SILENT:
@@ -162,6 +180,8 @@ class AnswerReader:
     def _repeated(self, texts: Sequence[str]) -> Sequence[Event]:
         """The events of frames that repeat one that was read in full."""
         like = self._repeats.like
+        if like is None:
+            raise RuntimeError("texts that repeat no event")
         if self._held is not None:
             self._silent.extend([like.data] * min(len(texts), _LAST_SILENT))
         return like.repeat.more(texts)
@@ -251,15 +271,15 @@ class AnswerReader:
             events = self._tags.feed(events, last=last)
         output = other = False
         for event in events:
-            if isinstance(event, OUTPUT):
+            if type(event) in OUTPUT:
                 output = True
-            elif isinstance(event, UsageReported):
+            elif type(event) is UsageReported:
                 self.usage = merge_usage(self.usage, event.usage)
             else:
                 other = True
         self.output_started = output
         if other and self._redactor is not None:
-            events = [self._concealed(event) for event in events]
+            events = [self._concealed(event) if type(event) is ProviderFields else event for event in events]
         held = self._held
         if held is None:
             return events
@@ -269,9 +289,9 @@ class AnswerReader:
             return held
         return ()
 
-    def _concealed(self, event: Event) -> Event:
+    def _concealed(self, event: ProviderFields) -> ProviderFields:
         """What an endpoint repeats of a credential that the server holds is not its client's to know."""
-        if self._redactor is None or not isinstance(event, ProviderFields):
+        if self._redactor is None:
             return event
         return ProviderFields(object_of(self._redactor.in_json(event.fields)), event.choice)
 

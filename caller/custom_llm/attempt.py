@@ -7,8 +7,9 @@ usage-only chunks reset nothing. What may leave when is `answer`'s rule.
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import partial
+
+import msgspec
 
 from caller.call import CallReport
 from caller.credentials import Credential
@@ -38,22 +39,25 @@ from caller.target import Timeouts
 
 # How long a complete answer waits for more, in seconds: some endpoints keep the connection open behind it.
 _LATE = 2.0
+# Bytes of a request's body that may stay until its answer is read.
+_SMALL = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(msgspec.Struct, frozen=True):
     """What one attempt needs. `call` is what the decoder reads of it: its conversation may be gone by now."""
 
     adapter: Adapter
     call: ResolvedCall
-    request: HttpRequest = field(repr=False)
+    request: HttpRequest
     stream: bool
     timeouts: Timeouts
     max_event_bytes: int
     silence: SilenceLimits
 
     def sent(self) -> "Work":
-        """The same without the request's body."""
+        """The same without the request's body, unless that is small."""
+        if not self.request.body[_SMALL:]:
+            return self
         request = self.request.without_body()
         return Work(self.adapter, self.call, request, self.stream, self.timeouts, self.max_event_bytes, self.silence)
 
@@ -103,9 +107,11 @@ class Attempt:
                     # The body is sent: what is left of a request with a long conversation is small.
                     self._work = work = work.sent()
                     late = _Late(response)
+                    chunk = b""
                     while True:
                         ahead = late if reader.complete else response
-                        chunk = b"" if reader.done else await ahead.read()
+                        ended = reader.done or (chunk and not work.stream and response.at_end())
+                        chunk = b"" if ended else await ahead.read()
                         if response.turn.given < LEAST:
                             batch = reader.feed(chunk) if chunk else reader.close()
                         else:
@@ -115,7 +121,7 @@ class Attempt:
                         report.usage = reader.usage
                         if batch:
                             late.due = 0.0
-                            timer.disarm()  # the reader takes its own time
+                            timer.due = None  # the reader takes its own time
                             if reader.output_started and work.stream:
                                 report.outputs += 1
                                 if report.first_output is None:
@@ -160,8 +166,9 @@ class Attempt:
         return self._deadline, self._total
 
     def _note_headers(self, response: Response) -> None:
-        self._report.left_out = tuple(sorted(self._work.request.left_out))
-        self._report.adapted = tuple(sorted(self._work.request.adapted))
+        left_out, adapted = self._work.request.left_out, self._work.request.adapted
+        self._report.left_out = tuple(sorted(left_out)) if left_out else ()
+        self._report.adapted = tuple(sorted(adapted)) if adapted else ()
         self._report.endpoint_request_id = clipped(self._redactor(request_id_of(response.headers)), MAX_REQUEST_ID)
         self._report.rate_limits = rate_limit_headers(response.headers, self._redactor)
 

@@ -7,8 +7,9 @@ by the shape's adapter and only named here.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
+
+import msgspec
 
 from caller.credentials import ApiCompatibility
 from caller.errors import NotSupportedByApi, Violation
@@ -67,15 +68,14 @@ TABLE: Mapping[str, Mapping[ApiCompatibility, str]] = MappingProxyType(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(msgspec.Struct, frozen=True):
     """Parameters sorted for one shape.
 
     `known` are those of the table that the shape has, by our names; `rest` goes into the body under its own names.
     """
 
     known: Mapping[str, JsonValue]
-    rest: Mapping[str, JsonValue] = field(default_factory=dict)
+    rest: Mapping[str, JsonValue] = msgspec.field(default_factory=dict)
 
 
 def place(parameters: Parameters, api: ApiCompatibility) -> Placed:

@@ -6,7 +6,7 @@ domain values of its request, and a `Sink`, which makes its answer of events. It
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import replace
 from functools import partial
 from time import monotonic
@@ -123,26 +123,26 @@ class Calls:
             del prepared
             folder = self._folder(report)
             outputs = 0
-            async with (
-                self._admitted(report),
-                aclosing(running) as batches,
-            ):
-                async for batch in batches:
-                    events = coalesced(batch) if sink.stream and len(batch) > 1 else batch
-                    for event in events:
-                        folder.feed(event)
-                    if sink.stream:
-                        waiting = sink.events(events, folder)
-                        if waiting is not None:
-                            await waiting
-                        if report.outputs > outputs:
-                            if not outputs:
-                                observed.first_output(report)
-                            outputs = report.outputs
-                            report.last_overhead = monotonic() - report.began - report.waits.seconds  # own_time()
-                waiting = sink.completed(folder.completion())
-                if waiting is not None:
-                    await waiting
+            async with self._admitted(report):
+                try:
+                    async for batch in running:
+                        events = coalesced(batch) if sink.stream and batch[1:] else batch
+                        for event in events:
+                            folder.feed(event)
+                        if sink.stream:
+                            waiting = sink.events(events, folder)
+                            if waiting is not None:
+                                await waiting
+                            if report.outputs > outputs:
+                                if not outputs:
+                                    observed.first_output(report)
+                                outputs = report.outputs
+                                report.last_overhead = monotonic() - report.began - report.waits.seconds  # own_time()
+                    waiting = sink.completed(folder.completion())
+                    if waiting is not None:
+                        await waiting
+                finally:
+                    await running.aclose()
 
     def _folder(self, report: CallReport) -> Folder:
         """What the answer is gathered in."""

@@ -43,20 +43,23 @@ def chat_call(
         RequestInvalid: with one violation per field.
     """
     violations = Violations()
-    _check_labels(request.labels, violations)
+    labels: Mapping[str, str] = {}
+    if request.labels:
+        _check_labels(request.labels, violations)
+        labels = dict(request.labels)
     messages = messages_of(request.messages, violations)
     tools = read_tools(request.tools, violations)
     parameters = struct_object("model_parameters", request.model_parameters, violations)
     if request.HasField("model"):
         parameters = {**_typed_parameters(request.model, parameters), **parameters}
-    bounded = _timeouts(request.timeouts, timeouts, violations)
+    bounded = _timeouts(request.timeouts, timeouts, violations) if request.HasField("timeouts") else timeouts
     attempts = max_attempts
     if request.options.HasField("max_attempts"):
         if request.options.max_attempts == 0:
             violations.append(Violation("options.max_attempts", "must be at least 1"))
         attempts = min(max_attempts, request.options.max_attempts)
     refuse(violations)
-    ask = Ask(messages, tools, parse_think_tags=request.options.parse_think_tags, labels=dict(request.labels))
+    ask = Ask(messages, tools, parse_think_tags=request.options.parse_think_tags, labels=labels)
     return ask, Target(request.provider_id, credential, bounded, parameters, attempts)
 
 

@@ -93,7 +93,7 @@ def chat_response(completion: Completion, report: CallReport, now: float) -> pb.
         usage=usage(completion.usage),
         timing=pb.Timing(total=seconds(now - report.started), attempts=report.attempts),
         endpoint_request_id=report.endpoint_request_id,
-        rate_limits=report.rate_limits,
+        rate_limits=report.rate_limits or None,
     )
     if report.first_output is not None:
         response.timing.time_to_first_output.CopyFrom(seconds(report.first_output - report.started))

@@ -127,7 +127,7 @@ class _WholeAnswer:
     def completed(self, completion: Completion) -> Awaitable[None]:
         """The answer and its trailers."""
         self._rpc.set_trailers(self._report)
-        response = v1_response.chat_response(completion, self._report, _now())
+        response = v1_response.chat_response(completion, self._report, asyncio.get_running_loop().time())
         _bounded(response, self._max_bytes)
         return self._rpc.write(response)
 
@@ -144,10 +144,12 @@ class _Frames:
 
     def events(self, events: Sequence[Event], folder: Folder) -> Awaitable[None] | None:
         """The frames of one network read: one, nearly always."""
-        if len(events) == 1 and self._rpc.output_started:
-            frame = v1_response.frame(events[0])
-            return None if frame is None else self._rpc.write(frame)
-        return self._write(events, folder)
+        match events:
+            case (event,) if self._rpc.output_started:
+                frame = v1_response.frame(event)
+                return None if frame is None else self._rpc.write(frame)
+            case _:
+                return self._write(events, folder)
 
     async def _write(self, events: Sequence[Event], folder: Folder) -> None:
         rpc = self._rpc
@@ -163,7 +165,7 @@ class _Frames:
         if not self._rpc.output_started:
             await self._start(completion)
         self._rpc.set_trailers(self._report)
-        answer = v1_response.chat_response(completion, self._report, _now())
+        answer = v1_response.chat_response(completion, self._report, asyncio.get_running_loop().time())
         _bounded(answer, self._max_bytes)
         await self._rpc.write(pb.StreamChatResponse(completed=answer))
 
@@ -173,10 +175,6 @@ class _Frames:
 
 def _who(rpc: Rpc) -> tuple[str, ...]:
     return (rpc.identity,) if rpc.identity else ()
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 def _bounded(response: pb.ChatResponse, max_bytes: int) -> None:

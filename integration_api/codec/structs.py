@@ -6,6 +6,7 @@ Written by hand: `json_format` takes several times longer, and turns a NaN into 
 import math
 from collections.abc import Mapping
 
+import msgspec
 from google.protobuf import struct_pb2
 
 from caller.json_types import JsonObject, JsonValue, holds_more_values, values_at_most
@@ -26,21 +27,18 @@ class NotJsonError(ValueError):
     or holds too much."""
 
 
-class Budget:
-    """How many values may still be read; several Structs can share one. `texts`: what JSON text in them will hold
-    counts, too."""
+class Budget(msgspec.Struct):
+    """How many values may be read, and how many were; several Structs can share one. `texts`: what JSON text in them
+    will hold counts, too."""
 
-    __slots__ = ("_left", "_most", "_texts")
-
-    def __init__(self, most: int = MAX_VALUES, *, texts: bool = True) -> None:
-        self._most = most
-        self._left = most
-        self._texts = texts
+    most: int = MAX_VALUES
+    texts: bool = True
+    used: int = 0
 
     @property
     def left(self) -> int:
         """How many values may still be read."""
-        return self._left
+        return self.most - self.used
 
     def take(self, count: int) -> None:
         """Use up some of it.
@@ -48,9 +46,9 @@ class Budget:
         Raises:
             NotJsonError: there is not so much left.
         """
-        self._left -= count
-        if self._left < 0:
-            raise NotJsonError(f"holds too much: at most {self._most} values can be given in all")
+        self.used += count
+        if self.used > self.most:
+            raise NotJsonError(f"holds too much: at most {self.most} values can be given in all")
 
     def take_text(self, text: str) -> None:
         """Use up what JSON text will hold once it is read. Short text is not looked at, nor text of another kind.
@@ -58,12 +56,12 @@ class Budget:
         Raises:
             NotJsonError: there is not so much left.
         """
-        if not self._texts or len(text) <= SHORT_TEXT or text.lstrip()[:1] not in ("{", "["):
+        if not self.texts or len(text) <= SHORT_TEXT or text.lstrip()[:1] not in ("{", "["):
             return
-        if holds_more_values(text, self._left):
-            self._left = 0
+        if holds_more_values(text, self.left):
+            self.used = self.most
             self.take(1)
-        self.take(min(values_at_most(text), self._left))
+        self.take(min(values_at_most(text), self.left))
 
 
 def struct_to_object(struct: struct_pb2.Struct, depth: int = 0, budget: Budget | None = None) -> JsonObject:

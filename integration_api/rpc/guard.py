@@ -37,6 +37,8 @@ _NOTHING = Empty()
 Request = TypeVar("Request", bound=Message)
 Handler = Callable[[Request, Rpc], Awaitable[Frame | None]]
 StreamHandler = Callable[[OpenStream[Request]], Awaitable[None]]
+# What a call does, in its task; what it returns is the rest of it.
+Work = Callable[[Rpc, asyncio.Task[object]], Awaitable[Awaitable[object] | None]]
 # For a contract that wants failures inside of an OK answer: makes it of the error and the request's bytes.
 InBody = Callable[[CallerError, bytes, Rpc], Message]
 
@@ -131,31 +133,26 @@ class Guard:
     ) -> grpc.RpcMethodHandler:
         """A guarded method of one request and one answer. `authenticate` takes the place of the native way."""
 
-        async def work(rpc: Rpc) -> None:
-            task = self._begun(rpc, stopping=self._draining)
-            try:
-                raw = await self._receiver.receive(rpc)
-                if in_body is not None:
-                    rpc.raw = raw
-                handling = handler(parsed(request, raw), rpc)
-                del raw  # each form of the request lives only until the next is made
-                answer = await handling
-                if not rpc.output_started:  # else the handler wrote it
-                    await rpc.write(_NOTHING if answer is None else answer)
-            finally:
-                del self._running[task]
+        async def work(rpc: Rpc, task: asyncio.Task[object]) -> None:
+            self._begin(rpc, task, stopping=self._draining)
+            raw = await self._receiver.receive(rpc)
+            if in_body is not None:
+                rpc.raw = raw
+            handling = handler(parsed(request, raw), rpc)
+            del raw  # each form of the request lives only until the next is made
+            answer = await handling
+            if not rpc.output_started:  # else the handler wrote it
+                await rpc.write(_NOTHING if answer is None else answer)
 
         return self._guarded(method, work, authenticate, in_body)
 
     def server_stream(self, method: str, request: type[Request], handler: Handler[Request]) -> grpc.RpcMethodHandler:
         """A guarded method of one request and many answers; the handler writes its frames through the `Rpc`."""
 
-        async def work(rpc: Rpc) -> None:
-            task = self._begun(rpc, stopping=self._draining)
-            try:
-                await handler(parsed(request, await self._receiver.receive(rpc)), rpc)
-            finally:
-                del self._running[task]
+        async def work(rpc: Rpc, task: asyncio.Task[object]) -> Awaitable[object]:
+            self._begin(rpc, task, stopping=self._draining)
+            # Not awaited here: a frame between would be resumed with every token.
+            return handler(parsed(request, await self._receiver.receive(rpc)), rpc)
 
         return self._guarded(method, work)
 
@@ -169,7 +166,7 @@ class Guard:
     ) -> grpc.RpcMethodHandler:
         """A guarded stream-stream handler. An open stream is no running call; its turns are."""
 
-        async def work(rpc: Rpc) -> None:
+        async def work(rpc: Rpc, _: asyncio.Task[object]) -> None:
             with self._opened(OpenStream(rpc, request, self._turn)) as stream:
                 await handler(stream)
 
@@ -178,7 +175,7 @@ class Guard:
     def _guarded(
         self,
         method: str,
-        work: Callable[[Rpc], Awaitable[None]],
+        work: Work,
         authenticate: Authenticate | None = None,
         in_body: InBody | None = None,
     ) -> grpc.RpcMethodHandler:
@@ -191,19 +188,26 @@ class Guard:
         context: grpc.aio.ServicerContext,
         *,
         method: str,
-        work: Callable[[Rpc], Awaitable[None]],
+        work: Work,
         authenticate: Authenticate | None,
         in_body: InBody | None,
     ) -> None:
-        timer = DeadlineTimer()
+        task = this_task()
+        timer = DeadlineTimer(task)
         rpc = Rpc(context, method, self._write_timeout, timer, self._unread)
         self._calls += 1
-        self._idle.clear()
-        this_task().add_done_callback(self._ended)
+        if self._calls == 1:
+            self._idle.clear()
+        task.add_done_callback(self._ended)
         try:
-            async with timer:  # inside: its timeout must become a status, too
-                self._identify(rpc, authenticate)
-                await work(rpc)
+            try:
+                async with timer:  # inside: its timeout must become a status, too
+                    self._identify(rpc, authenticate)
+                    rest = await work(rpc, task)
+                    if rest is not None:
+                        await rest
+            finally:
+                self._running.pop(task, None)
         except grpc.aio.AbortError as aborted:  # grpc keeps it, and raises it again behind the handler
             forget_traces(aborted)
         except BaseException as error:
@@ -253,17 +257,16 @@ class Guard:
             rpc.identity = identify(rpc.context)
         rpc.client = rpc.identity or address_key(rpc.context.peer())
 
-    def _begun(self, rpc: Rpc, *, stopping: bool) -> asyncio.Task[object]:
-        """Count the current task as a running call, if it is admitted; who calls this takes it out again."""
+    def _begin(self, rpc: Rpc, task: asyncio.Task[object], *, stopping: bool) -> None:
+        """Count a task as a running call, if it is admitted; its end takes it out again."""
         self._admit(stopping)
-        task = this_task()
         self._running[task] = rpc
-        return task
 
     @contextmanager
     def _turn(self, rpc: Rpc) -> Iterator[None]:
         """Count the current task as a running call of an open stream: new ones are taken until the grace is over."""
-        task = self._begun(rpc, stopping=self._cutting)
+        task = this_task()
+        self._begin(rpc, task, stopping=self._cutting)
         try:
             yield
         finally:

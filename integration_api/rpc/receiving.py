@@ -82,7 +82,7 @@ class Receiver:
         finally:
             if self._reading.pop(rpc, rpc) is None:  # else it gave way
                 self._shares.give_back(client)
-        rpc.timer.disarm()
+        rpc.timer.due = None
         return None if raw is grpc.aio.EOF else bytes(raw)
 
     def end(self, error: Callable[[], CallerError]) -> None:

@@ -197,9 +197,10 @@ class Rpc:
             if report is not None and report.ended is None:
                 report.frames += 1
                 report.sent_bytes += size
-                report.waits.seconds += waited(took, report.sent_bytes)
+                if took > _PROMPT:
+                    report.waits.seconds += waited(took, report.sent_bytes)
         self.output_started = True
-        self.timer.disarm()
+        self.timer.due = None
         self.writing = 0
         if self.counted:
             self.release()

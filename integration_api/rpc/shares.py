@@ -41,16 +41,18 @@ class Shares:
             return True
         if self.total + amount > limit and self.total:
             return False
-        mine = self._held.get(client)
-        if mine is None:
+        if client not in self._held:
             return True
         others = wanted or len(self._held) > 1
-        return mine + amount <= (self._share if others else self._alone)
+        return self._held[client] + amount <= (self._share if others else self._alone)
 
     def take(self, client: str, amount: int = 1) -> None:
         """Let a client hold so much more."""
         self.total += amount
-        self._held[client] = self._held.get(client, 0) + amount
+        if client in self._held:
+            self._held[client] += amount
+        else:
+            self._held[client] = amount
 
     def give_back(self, client: str, amount: int = 1) -> None:
         """Let it hold so much less."""

@@ -5,6 +5,7 @@ error's reason and no text. Clients get the text.
 """
 
 import asyncio
+import logging
 
 import structlog
 
@@ -39,6 +40,8 @@ class LogLines(Observer):
     def ended(self, report: CallReport, error: BaseException | None) -> None:
         """The line."""
         if error is None or isinstance(error, CallerError | ClientGoneError | asyncio.CancelledError):
+            if not self._log.is_enabled_for(logging.INFO):
+                return
             self._log.info("call.finished", **fields_of(report))
         else:
             self._log.error("call.finished", **fields_of(report), exc_info=error)

@@ -61,7 +61,7 @@ async def test_a_disarmed_block_takes_its_time() -> None:
     async def guarded() -> None:
         async with DeadlineTimer() as dog:
             dog.arm(now() + 0.01, lambda: FirstOutputTimeout("first"))
-            dog.disarm()
+            dog.due = None
             await asyncio.sleep(0.03)
             await expires(dog)
 

@@ -38,6 +38,7 @@ _VALUE: Final = re.compile(rb'[ \t]*+:[ \t]*+("[^"\\]*+(?:\\.[^"\\]*+)*+"|-?[0-9
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.encode
 _strings = msgspec.json.Decoder(list[str]).decode
+_string = msgspec.json.Decoder(str).decode
 _NONE: Final[Sequence[str]] = ()
 
 
@@ -51,7 +52,7 @@ class _Hole(NamedTuple):
 
 class Template(NamedTuple):
     """What the events of a stream have in common. `inner` are the bytes between two holes with what is put in for them,
-    `text` the number of the hole that holds the text."""
+    `text` the number of the hole that holds the text; `begin` and `end` are the lengths of `head` and `tail`."""
 
     repeat: Repeat
     chunk: JsonObject
@@ -59,6 +60,8 @@ class Template(NamedTuple):
     head: bytes
     seam: bytes
     tail: bytes
+    begin: int
+    end: int
     inner: tuple[tuple[bytes, bytes], ...]
     text: int
     rows: Callable[[bytes], Sequence[Sequence[str]]]  # the values of the holes, where there are several
@@ -66,9 +69,9 @@ class Template(NamedTuple):
 
 class Repeats:
     """Follows the events of one body. `taken` counts the events that took the short way, `held` is the beginning of one
-    that a read cut off."""
+    that a read cut off, `like` what the events have in common whose texts came last."""
 
-    __slots__ = ("_begun", "_changing", "_last", "_limit", "_template", "_useful", "_wait", "_waited", "held", "taken")
+    __slots__ = ("_begun", "_changing", "_limit", "_template", "_useful", "_wait", "_waited", "held", "like", "taken")
 
     def __init__(self, max_event_bytes: int) -> None:
         self.taken = 0
@@ -76,18 +79,11 @@ class Repeats:
         self._begun = b""  # of an event that takes the full way
         self._limit = max_event_bytes
         self._template: Template | None = None
-        self._last: Template | None = None
+        self.like: Template | None = None
         self._useful: bool | None = None  # what was learned last, None where nothing was
         self._changing: frozenset[str] = frozenset()
         self._wait = 0  # bytes that take the full way before it is tried again
         self._waited = 0
-
-    @property
-    def like(self) -> "Template":
-        """What the events have in common whose texts came last."""
-        if self._last is None:
-            raise RuntimeError("asked for ahead of any event that repeats one")
-        return self._last
 
     def take(self, chunk: bytes) -> tuple[Sequence[str], bytes]:
         """The texts of the events that a read begins with, and the bytes behind them that must take the full way."""
@@ -125,6 +121,30 @@ class Repeats:
         self._template = None
         return _NONE, chunk
 
+    def only(self, chunk: bytes) -> str:
+        """The text of a read that is one event, as the reads of a slow model are; empty for any other read, which
+        `take` takes."""
+        template = self._template
+        if (
+            template is None
+            or self.held
+            or template.inner
+            or not chunk.endswith(template.tail)
+            or not chunk.startswith(template.head)
+        ):
+            return ""
+        piece = chunk[template.begin : -template.end]
+        if b"\n" in piece or b"\r" in piece or len(chunk) > self._limit:
+            return ""
+        try:
+            text = _string(piece)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return ""
+        if text:
+            self.taken += 1
+            self._useful = True
+        return text
+
     def part(self, chunk: bytes) -> int:
         """How many bytes of a read take the full way until something may be learned."""
         cuts = [at + len(end) for end in _ENDS if (at := chunk.find(end, self._wait)) >= 0]
@@ -152,7 +172,7 @@ class Repeats:
         if template is None:
             self._back_off()
         else:
-            self._template = self._last = template
+            self._template = self.like = template
             self._useful = False
 
     def _back_off(self) -> None:
@@ -171,7 +191,7 @@ class Repeats:
         repeat = decoder.repeated(chunk, frame.event) if isinstance(chunk, dict) else None
         if repeat is None:
             return None
-        last = self._last
+        last = self.like
         if last is not None and (last.repeat.path, last.repeat.free) == (repeat.path, repeat.free):
             if event.startswith(last.head) and event.endswith(last.tail):
                 middle = event[len(last.head) : len(event) - len(last.tail)]
@@ -267,6 +287,8 @@ def _template(
         head,
         tail + head,
         tail,
+        len(head),
+        len(tail),
         tuple((span, b"\n,%d,\n" % number) for number, span in enumerate(between)),
         in_order.index(text),
         _rows(tuple(hole.kind for hole in in_order)),

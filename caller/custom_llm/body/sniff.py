@@ -53,8 +53,8 @@ class BodyDecoder:
         self._limit = max_event_bytes
         self._sse = SseDecoder(max_event_bytes)
         self._begin = b""
-        self._held = bytearray()
         self._array = _ArrayDecoder(max_event_bytes)
+        self._held = bytearray()
 
     def feed(self, chunk: bytes) -> list[Frame]:
         """Take bytes as they came.
@@ -66,6 +66,10 @@ class BodyDecoder:
         if self.kind is BodyKind.SSE:
             return self._sse.feed(chunk)
         if self.kind is BodyKind.UNKNOWN:
+            if not self._held and chunk[:1] == b"{":  # nearly every whole answer
+                self.kind = BodyKind.JSON
+                self._begin = chunk[:_MAX_BEGIN]
+                return self._feed_known(chunk)
             self._held += chunk
             begun = self._held.lstrip(_BLANK)
             first = begun.removeprefix(_BOM).lstrip(_BLANK)
@@ -103,7 +107,7 @@ class BodyDecoder:
             return self._sse.feed(chunk)
         if self.kind is BodyKind.ARRAY:
             return self._array.feed(chunk)
-        seam = max(len(self._held) - _LOOK_BACK, 0)
+        seam = max(len(self._held) - _LOOK_BACK, 0) if self._held else 0
         self._held += chunk
         if len(self._held) > self._limit:
             raise ResponseTooLarge(f"the endpoint's answer is larger than {self._limit} bytes")

@@ -14,6 +14,7 @@ from urllib.parse import quote, quote_plus
 
 from caller.json_types import JsonValue
 
+_TEXTLESS = (int, float, bool, type(None))
 MARK = "***"
 
 # Enough for every text that is shown, and a bound for the expressions below.
@@ -115,13 +116,11 @@ class Redactor:
 
     def in_json(self, value: JsonValue) -> JsonValue:
         """The value, all its texts without any of them."""
-        if isinstance(value, str):
-            return self(value)
         if isinstance(value, dict):
-            return {key: self.in_json(member) for key, member in value.items()}
+            return {key: member if type(member) in _TEXTLESS else self.in_json(member) for key, member in value.items()}
         if isinstance(value, list):
             return [self.in_json(member) for member in value]
-        return value
+        return self(value) if isinstance(value, str) else value
 
     def _parts_in(self, text: str) -> set[str]:
         """The pieces of eight characters that stand in the text and in one of the forms."""

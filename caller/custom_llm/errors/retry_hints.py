@@ -46,8 +46,7 @@ _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 def request_id_of(headers: Mapping[str, str]) -> str:
     """The endpoint's name for the request, as long as it is, or `""`."""
     for name in _REQUEST_IDS:
-        value = headers.get(name)
-        value = one_line(value) if value else ""
+        value = one_line(headers[name]) if name in headers else ""
         if value:
             return value
     return ""
@@ -89,7 +88,7 @@ def rate_limit_headers(headers: Mapping[str, str], hide: Callable[[str], str]) -
     found: dict[str, str] = {}
     for name, value in headers.items():
         lower = name.lower()
-        wanted = lower in _LIMIT_NAMES or lower.startswith(_LIMIT_PREFIXES)
+        wanted = lower in _LIMIT_NAMES or ("ratelimit" in lower and lower.startswith(_LIMIT_PREFIXES))
         if wanted and lower not in found and len(lower) <= _MAX_VALUE_BYTES and len(found) < _MAX_LIMITS:
             found[lower] = clipped(hide(one_line(value)), _MAX_VALUE_BYTES)
     return found

@@ -19,12 +19,11 @@ from aiohttp import (
     ClientConnectionError,
     ClientConnectorError,
     ClientRequest,
-    ClientResponse,
     ClientTimeout,
     SocketFactoryType,
     TCPConnector,
 )
-from aiohttp.abc import AbstractResolver, AbstractStreamWriter, ResolveResult
+from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
@@ -49,32 +48,6 @@ if TYPE_CHECKING:
 
 # The process, or the machine, has no descriptor left.
 OUT_OF_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE})
-
-
-# A request's body of so many bytes waits for its endpoint to read; smaller ones fit into the socket.
-_LARGE_BODY: Final = 64 * 1024
-
-
-class EndpointRequest(ClientRequest):
-    """A request that tells its connection when it begins and when it has been written."""
-
-    async def send(self, conn: Connection) -> ClientResponse:
-        protocol = conn.protocol
-        if isinstance(protocol, EndpointProtocol):
-            protocol.begin(CURRENT.get() or Exchange())
-        response = await super().send(conn)
-        if not self._body and isinstance(protocol, EndpointProtocol):
-            protocol.note_written()
-        return response
-
-    async def write_bytes(
-        self, writer: AbstractStreamWriter, conn: Connection, content_length: int | None = None
-    ) -> None:
-        begun = monotonic()
-        await super().write_bytes(writer, conn, content_length)
-        if isinstance(conn.protocol, EndpointProtocol):
-            large = (content_length or 0) > _LARGE_BODY
-            conn.protocol.note_written(monotonic() - begun if large else 0.0)
 
 
 class EndpointConnector(TCPConnector):
@@ -280,8 +253,8 @@ def make_connector(
 
 def _pool_key(req: ClientRequest, exchange: Exchange) -> PoolKey:
     """Of aiohttp's own key what differs among our requests: TLS and the proxy are the same for all."""
-    route = req.connection_key
-    origin = (route.host, route.port, route.is_ssl)
+    url = req.url
+    origin = (url.raw_host, url.port, url.scheme == "https")
     return PoolKey(exchange.partition, origin, exchange.client)
 
 

@@ -85,10 +85,10 @@ class _Group(Generic[ConnectionT]):
 
     def add(self, connection: ConnectionT, client: str) -> None:
         self._members[connection] = None
-        theirs = self._clients.get(client)
-        if theirs is None:
-            theirs = self._clients[client] = {}
-        theirs[connection] = None
+        if client in self._clients:
+            self._clients[client][connection] = None
+        else:
+            self._clients[client] = {connection: None}
         self.is_over = len(self._members) > self._limit
 
     def remove(self, connection: ConnectionT, client: str) -> None:

@@ -28,7 +28,7 @@ class Partitions:
     def of(self, client: str, headers: Mapping[str, str], url: str) -> bytes:
         """The partition of a request: of its client, of its headers that may hold secrets, and of its URL's query, but
         for what only says which operation is meant: streams and whole answers of Gemini's share connections."""
-        query = url.partition("#")[0].partition("?")[2]
+        query = url.partition("#")[0].partition("?")[2] if "?" in url else ""
         if query:
             query = "&".join(each for each in query.split("&") if not is_public_in_query(each.partition("=")[0]))
         parts = [str(len(client)), client, query]  # no text but the client's has a NUL

@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import Final, Protocol
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
@@ -27,9 +27,6 @@ from aiohttp.http_parser import RawResponseMessage
 from aiohttp.streams import StreamReader
 
 from caller.custom_llm.http.exchange import Exchange
-
-if TYPE_CHECKING:
-    from aiohttp.http_parser import HttpResponseParser
 
 MAX_HEADER_LINE: Final = 64 * 1024
 # All lines together; the rest is for a status line and the small lines beside a longest one.
@@ -62,7 +59,8 @@ class SpeaksTls(aiohttp.ClientError):
 
 
 class _Parser(Protocol):
-    """What aiohttp's protocol wants of its parser."""
+    """What aiohttp's protocol wants of its parser. It names a class, of which there are two, and a cast would be a call
+    for each request."""
 
     def feed_data(self, data: bytes) -> _Parsed: ...
 
@@ -98,8 +96,7 @@ class EndpointProtocol(ResponseHandler):
         """A request is about to be sent: what comes next is a head. `exchange` is noted when what left and came."""
         self._exchange = exchange
         self._written = self._answered = False
-        parser = cast("_Parser", self._parser)
-        self._parser = cast("HttpResponseParser", _Head(self, parser))
+        self._parser = _Head(self, self._parser)  # type: ignore[assignment, arg-type] # see `_Parser`
 
     def note_written(self, blocked: float = 0.0) -> None:
         """The request has left us. Its answer's first packet shall not wait for our delayed ACK: an endpoint with
@@ -143,7 +140,7 @@ class EndpointProtocol(ResponseHandler):
         """What follows is the body."""
         self._answered = True
         self.keep_alive = message.headers.get("Keep-Alive", "")
-        self._parser = cast("HttpResponseParser", parser)
+        self._parser = parser  # type: ignore[assignment] # see `_Parser`
 
     def refuse(self, error: Exception) -> None:
         """End the connection: what came is not taken."""
@@ -164,7 +161,8 @@ class EndpointProtocol(ResponseHandler):
     def park(self, on_gone: Callable[[], None]) -> None:
         """Nothing may come until `wake`; `on_gone` is called when something does, or when the connection ends."""
         self._on_gone = on_gone
-        self._finished, self._parser = cast("_Parser", self._parser), cast("HttpResponseParser", _Nothing(self))
+        self._finished = self._parser
+        self._parser = _Nothing(self)  # type: ignore[assignment] # see `_Parser`
 
     def wake(self) -> bool:
         """Stop watching; whether the connection is clean: open, and nothing came behind the last answer.
@@ -223,6 +221,11 @@ class EndpointProtocol(ResponseHandler):
             payload.set_exception(aiohttp.ClientPayloadError("the answer is broken"))
         if self.transport is not None:
             self.transport.abort()
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """The reader of aiohttp asks for it at every read. Where nothing was paused, nothing waits anywhere."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)

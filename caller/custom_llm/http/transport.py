@@ -14,21 +14,22 @@ from types import TracebackType
 from typing import Self
 
 import aiohttp
-from multidict import CIMultiDictProxy
+from aiohttp.connector import Connection
+from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from caller.call import Waits
 from caller.custom_llm.adapter import HttpRequest
 from caller.custom_llm.body.encoding import Inflater
 from caller.custom_llm.body.turn import TurnBudget
-from caller.custom_llm.http.connector import EndpointConnector, EndpointRequest, make_connector
+from caller.custom_llm.http.connector import EndpointConnector, make_connector
 from caller.custom_llm.http.egress_policy import EgressPolicy
 from caller.custom_llm.http.exchange import CURRENT, Exchange
 from caller.custom_llm.http.faults import PROXY_AUTHENTICATION, THEIRS, proxy_refusal, translated
 from caller.custom_llm.http.idle_pool import DEFAULT_LIMITS, PoolLimits
 from caller.custom_llm.http.names import LONGEST_TTL
+from caller.custom_llm.http.outgoing import EndpointRequest
 from caller.custom_llm.http.partition import Partitions
-from caller.custom_llm.http.pieces import Pieces
 from caller.custom_llm.http.protocol import MAX_HEADER_LINE, MAX_HEADERS
 from caller.custom_llm.http.tls import endpoint_context
 from caller.deadline import DeadlineTimer
@@ -48,8 +49,6 @@ _DRAIN_SECONDS = 0.25
 # How long the body of an error is waited for: its status says most of it.
 _ERROR_BODY_SECONDS = 2.0
 MAX_ERROR_BODY = 64 * 1024
-# From here on a request's body is not handed to the socket in one piece.
-_PIECEWISE_BYTES = 256 * 1024
 # `none` is no encoding of RFC 9110, but said by some endpoints.
 # No encoding, and what servers write there by mistake: a charset, a framing.
 _PLAIN_ENCODINGS = frozenset(
@@ -132,7 +131,8 @@ class Response:
         self._pieces: Iterator[bytes] | None = None  # of what was read and is more than one turn's
         self.turn = TurnBudget()
         self._inflater: Inflater | None = None
-        encoding = response.headers.get("Content-Encoding", "").strip().lower()
+        encoding = response.headers.get("Content-Encoding")
+        encoding = encoding.strip().lower() if encoding else ""
         if encoding not in _PLAIN_ENCODINGS:
             try:
                 self._inflater = Inflater(encoding, max_bytes, self.turn)
@@ -198,6 +198,13 @@ class Response:
             self._pieces = None
         return piece
 
+    def at_end(self) -> bool:
+        """Whether nothing more comes, told without a wait; False where that is not certain yet."""
+        if self._inflater is not None or self._pieces is not None or not self._response.content.at_eof():
+            return False
+        self._complete = True
+        return True
+
     def _ended(self) -> bytes:
         if self._inflater is not None and not self._complete:
             self._inflater.close()
@@ -254,16 +261,9 @@ class Transport:
         self._proxy = URL(settings.proxy) if settings.proxy else None
         self._partitions = Partitions()
         self.counts = ConnectionCounts()
-        self._session = aiohttp.ClientSession(
-            connector=self._connector,
-            request_class=EndpointRequest,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            headers={"User-Agent": settings.user_agent, "Accept-Encoding": "identity"},
-            max_line_size=MAX_HEADER_LINE,
-            max_field_size=MAX_HEADER_LINE,
-            max_headers=MAX_HEADERS,
-        )
+        self._headers = CIMultiDict({"User-Agent": settings.user_agent, "Accept-Encoding": "identity", "Accept": "*/*"})
+        self._proxy_headers = None if self._proxy is None else self._headers
+        self._loop = asyncio.get_running_loop()
         self._drains: set[asyncio.Task[None]] = set()
 
     async def send(
@@ -283,15 +283,9 @@ class Transport:
         waits = waits or Waits()
         answered = False
         try:
-            response = await self._session.request(
-                request.method,
-                URL(request.url),
-                data=_sendable(request.body),
-                headers=request.headers,
-                allow_redirects=False,
-                proxy=self._proxy,
-                timeout=aiohttp.ClientTimeout(total=None, connect=connect_timeout),
-            )
+            sent = self._sent_again if request.method == "GET" else self._sent
+            timeout = aiohttp.ClientTimeout(total=None, connect=connect_timeout)
+            response = await sent(self._outgoing(request, request.body), timeout)
             answered = True
         except THEIRS as error:
             raise self.counts.noted(
@@ -320,7 +314,7 @@ class Transport:
         exchange = Exchange(client, self._partitions.of(client, like.headers, like.url), ahead=True)
         timeout = aiohttp.ClientTimeout(total=None, connect=connect_timeout)
         try:
-            times = await self._connector.open_ahead(self._unsent(like), timeout, exchange, number)
+            times = await self._connector.open_ahead(self._outgoing(like, b""), timeout, exchange, number)
         except THEIRS as error:
             raise self.counts.noted(
                 translated(error, like.url, connect_timeout, reused=False, proxied=self._proxy is not None)
@@ -338,17 +332,55 @@ class Transport:
     def ready(self, like: HttpRequest, client: str) -> int:
         """How many idle connections are kept for a client's requests like this one, those apart that end soon."""
         exchange = Exchange(client, self._partitions.of(client, like.headers, like.url))
-        return self._connector.ready(self._unsent(like), exchange)
+        return self._connector.ready(self._outgoing(like, b""), exchange)
 
-    def _unsent(self, like: HttpRequest) -> EndpointRequest:
+    def _outgoing(self, request: HttpRequest, body: bytes) -> EndpointRequest:
         return EndpointRequest(
-            like.method,
-            URL(like.url),
-            loop=asyncio.get_running_loop(),
-            session=self._session,
+            request.method,
+            URL(request.url),
+            loop=self._loop,
+            defaults=self._headers,
+            headers=request.headers,
+            body=body,
             proxy=self._proxy,
-            proxy_headers=None if self._proxy is None else self._session.headers,
+            proxy_headers=self._proxy_headers,
         )
+
+    async def _sent_again(self, request: EndpointRequest, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:  # noqa: ASYNC109 -- aiohttp's value
+        """Send a request that changes nothing, again where its connection was lost (RFC 9112, 9.3.1)."""
+        try:
+            return await self._sent(request, timeout)
+        except aiohttp.ClientConnectorError:
+            raise
+        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
+            return await self._sent(request, timeout)
+
+    async def _sent(self, request: EndpointRequest, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:  # noqa: ASYNC109 -- aiohttp's value
+        """Send a request; its answer once the head is here."""
+        connection: Connection | None = None
+        response: aiohttp.ClientResponse | None = None
+        try:
+            connection = await self._connector.connect(request, [], timeout)
+            protocol = connection.protocol
+            assert protocol is not None  # noqa: S101 -- it was given a moment ago
+            protocol.set_response_params(
+                read_until_eof=True,
+                auto_decompress=False,
+                max_line_size=MAX_HEADER_LINE,
+                max_field_size=MAX_HEADER_LINE,
+                max_headers=MAX_HEADERS,
+            )
+            response = await request.send(connection)
+            await response.start(connection)
+        except BaseException as error:
+            if response is not None:
+                response.close()
+            if connection is not None:
+                connection.close()
+            if isinstance(error, OSError) and not isinstance(error, aiohttp.ClientError | TimeoutError):
+                raise aiohttp.ClientOSError(*error.args) from error
+            raise
+        return response
 
     def drain(self, response: aiohttp.ClientResponse) -> None:
         """Release a response, reading the few bytes behind its end where they have not come yet."""
@@ -364,7 +396,7 @@ class Transport:
         for task in tuple(self._drains):
             task.cancel()
         await asyncio.gather(*self._drains, return_exceptions=True)
-        await self._session.close()
+        await self._connector.close()
 
 
 def _no_further() -> StreamInterrupted:
@@ -374,10 +406,6 @@ def _no_further() -> StreamInterrupted:
 def _unreadable(error: ProtocolError) -> Iterator[bytes]:
     raise error
     yield b""
-
-
-def _sendable(body: bytes) -> bytes | Pieces | None:
-    return Pieces(body) if len(body) > _PIECEWISE_BYTES else body or None
 
 
 async def _drained(response: aiohttp.ClientResponse) -> None:

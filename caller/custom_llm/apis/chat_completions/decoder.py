@@ -26,6 +26,7 @@ _TOP_KEYS = frozenset({"id", "object", "model", "choices", "usage", "error", "x_
 _CHOICE_KEYS = frozenset({"index", "delta", "message", "text", "finish_reason", "logprobs", "usage"})
 # Beside choices, where an error may be: of most servers, MiniMax, Groq, FastChat.
 _ERROR_KEYS = frozenset({"error", "base_resp", "x_groq", "error_code"})
+_USAGE_KEYS = frozenset({"id", "object", "created", "model", "choices", "usage", "system_fingerprint", "service_tier"})
 # They change with every chunk of some servers.
 _FREE = ("id", "obfuscation")
 _NOT_PLAIN: tuple[None, int] = (None, 0)
@@ -56,7 +57,8 @@ class ChatDecoder:
     def __init__(self, call: ResolvedCall) -> None:
         self.done = False
         self.complete = False  # every choice has its finish reason: only usage can come
-        self._wanted = count_of(call.parameters.values.get("n")) or 1
+        given = call.parameters.values
+        self._wanted = (count_of(given["n"]) or 1) if "n" in given else 1
         # Servers number `choices` by chunk (Foundry Local), or put text and calls into two (Copilot): where one answer
         # was asked for, all of it is that one.
         self._single = self._wanted == 1
@@ -198,7 +200,7 @@ class ChatDecoder:
         return [*events, *self.close()]
 
     def _chunk(self, chunk: JsonObject, events: list[Event]) -> None:
-        if not chunk.get("choices") or not _ERROR_KEYS.isdisjoint(chunk):
+        if (not chunk.get("choices") and not _is_usage(chunk)) or not _ERROR_KEYS.isdisjoint(chunk):
             error = in_band_error(chunk)
             if error is not None:
                 self._usage(chunk.get("usage"), events)
@@ -290,6 +292,11 @@ class ChatDecoder:
         other = other_usage(wire)
         if other:
             events.append(ProviderFields({"usage": other}))
+
+
+def _is_usage(chunk: JsonObject) -> bool:
+    """The chunk of usage that ends most streams: it has no member in which an error could stand."""
+    return chunk.keys() <= _USAGE_KEYS and chunk.get("object") != "error" and bool(chunk.get("usage"))
 
 
 def _are_alternatives(choices: list[JsonValue]) -> bool:

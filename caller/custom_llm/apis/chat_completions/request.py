@@ -4,7 +4,8 @@ Source of the wire facts: OpenAI's API reference; deviations name the server.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+
+import msgspec
 
 from caller.credentials import ApiCompatibility, Credential
 from caller.custom_llm.adapter import HttpRequest, ResolvedCall
@@ -47,15 +48,14 @@ CHAT = Operation("chat/completions", siblings=("models",))
 MODELS = Operation("models", siblings=("chat/completions",))
 
 
-@dataclass(slots=True)
-class _Ours:
+class _Ours(msgspec.Struct):
     """The optional fields that we add by ourselves: which of them went in, and which were left out as refused; and what
     was changed of the client's."""
 
     demands: Mapping[str, str]
-    added: set[str] = field(default_factory=set)
-    left_out: set[str] = field(default_factory=set)
-    adapted: set[str] = field(default_factory=set)
+    added: set[str] = msgspec.field(default_factory=set)
+    left_out: set[str] = msgspec.field(default_factory=set)
+    adapted: set[str] = msgspec.field(default_factory=set)
 
     def takes(self, name: str) -> bool:
         """Whether the endpoint takes the field, as far as is known."""

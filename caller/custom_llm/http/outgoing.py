@@ -1,0 +1,145 @@
+"""One request to an endpoint as it leaves: aiohttp's request, without what ours never has.
+
+aiohttp makes every request ready for cookies, redirects, compression, forms, tracing and more, and writes its body in a
+task of its own. Ours have headers that were checked and a body of bytes: head and body leave in one write. A request
+through a proxy, and a body that is not copied into the socket's buffer in one piece, go aiohttp's way.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from time import monotonic
+from typing import Final, cast
+
+from aiohttp import ClientConnectionResetError, ClientRequest, ClientResponse, HttpVersion11, InvalidURL
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.connector import Connection
+from aiohttp.helpers import TimerNoop
+from multidict import CIMultiDict
+from yarl import URL
+
+from caller.custom_llm.http.exchange import CURRENT, Exchange
+from caller.custom_llm.http.pieces import Pieces
+from caller.custom_llm.http.protocol import EndpointProtocol
+
+# From here on a body is read piece by piece as it leaves: the whole of it would be copied into the socket's buffer.
+PIECEWISE_BYTES: Final = 256 * 1024
+
+
+# A body of so many bytes waits for its endpoint to read; smaller ones fit into the socket.
+_LARGE_BODY: Final = 64 * 1024
+
+
+class _Sent:
+    """Stands in for a writer: all has left."""
+
+    output_size = 0
+
+
+_NO_TIMER: Final = TimerNoop()
+_NO_DEFAULTS: Final[CIMultiDict[str]] = CIMultiDict()
+_SENT: Final = cast("AbstractStreamWriter", _Sent())
+
+
+class EndpointRequest(ClientRequest):
+    """A request that tells its connection when it begins and when it has been written."""
+
+    def __init__(
+        self,
+        method: str,
+        url: URL,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        headers: Mapping[str, str],
+        defaults: CIMultiDict[str] = _NO_DEFAULTS,
+        body: bytes = b"",
+        proxy: URL | None = None,
+        proxy_headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """`headers` are each there once, and replace those of `defaults`; `Host` and `Content-Length` are made here.
+
+        Raises:
+            InvalidURL: it names no host.
+        """
+        if proxy is not None:
+            both = defaults.copy()
+            both.update(headers)
+            super().__init__(
+                method, url, loop=loop, headers=both, data=_sendable(body), proxy=proxy, proxy_headers=proxy_headers
+            )
+            return
+        host = url.host_port_subcomponent
+        if not host:
+            raise InvalidURL(url)
+        # All that aiohttp's own constructor sets; a test holds both to the same names.
+        self._session = None  # type: ignore[assignment] # there is none, and nothing asks for it
+        self.original_url = self.url = url
+        self.method = method
+        self.loop = loop
+        self.version = HttpVersion11
+        self.chunked = self.compress = self.length = self.server_hostname = None
+        self.response_class = ClientResponse
+        self._timer = _NO_TIMER
+        self._ssl = True
+        self.proxy = self.proxy_auth = self.proxy_headers = None
+        self._body = None
+        self._traces = []
+        self.headers = CIMultiDict(Host=host)
+        self.headers.update(defaults)
+        self.headers.update(headers)
+        self._whole = body
+        if body or method == "POST":
+            self.headers["Content-Length"] = str(len(body))
+            if len(body) > PIECEWISE_BYTES:
+                self.update_body_from_data(Pieces(body))
+
+    async def send(self, conn: Connection) -> ClientResponse:
+        """Write it; the answer, of which nothing is here yet."""
+        protocol = conn.protocol
+        if not isinstance(protocol, EndpointProtocol):  # the way to a proxy
+            return await super().send(conn)
+        protocol.begin(CURRENT.get() or Exchange())
+        if self._body is not None or self.proxy is not None:
+            response = await super().send(conn)
+            if not self._body:
+                protocol.note_written()
+            return response
+        transport = protocol.transport
+        if transport is None or transport.is_closing():
+            raise ClientConnectionResetError("Cannot write to closing transport")
+        transport.write(self._head() + self._whole)
+        protocol.note_written()
+        return ClientResponse(
+            self.method,
+            self.url,
+            writer=None,
+            continue100=None,
+            timer=_NO_TIMER,
+            request_info=self.request_info,
+            traces=self._traces,
+            loop=self.loop,
+            session=self._session,
+            stream_writer=_SENT,
+        )
+
+    def _head(self) -> bytes:
+        lines = [f"{self.method} {self.url.raw_path_qs} HTTP/1.1"]
+        lines += [f"{name}: {value}" for name, value in self.headers.items()]
+        for line in lines:
+            if "\n" in line or "\r" in line:
+                raise ValueError("a header holds a line break")
+        text = "\r\n".join(lines)
+        return f"{text}\r\n\r\n".encode()
+
+    async def write_bytes(
+        self, writer: AbstractStreamWriter, conn: Connection, content_length: int | None = None
+    ) -> None:
+        """What leaves piece by piece, or through a proxy."""
+        begun = monotonic()
+        await super().write_bytes(writer, conn, content_length)
+        if isinstance(conn.protocol, EndpointProtocol):
+            large = (content_length or 0) > _LARGE_BODY
+            conn.protocol.note_written(monotonic() - begun if large else 0.0)
+
+
+def _sendable(body: bytes) -> bytes | Pieces | None:
+    return Pieces(body) if len(body) > PIECEWISE_BYTES else body or None
