@@ -256,3 +256,46 @@ async def test_what_a_rejection_teaches_is_followed(stub: ChatServiceStub) -> No
 
     assert by_id(verified)["chat"] == "PASS"
     assert sent[-1]["max_completion_tokens"] == 256
+
+
+@pytest.mark.parametrize("shape", SHAPES[1:])
+async def test_what_an_endpoint_repeats_of_a_key_is_taken_out(stub: ChatServiceStub, shape: str) -> None:
+    """Of every text of every check, whatever it stands in."""
+    said = f"{KEY} " * 40
+    call = {"id": KEY, "function": {"name": f"weather{KEY}", "arguments": json.dumps({"city": said})}}
+    whole = {
+        "id": KEY,
+        "model": KEY,
+        "choices": [
+            {"index": 0, "finish_reason": KEY, "message": {"role": KEY, "content": said, "tool_calls": [call]}}
+        ],
+        "status": "completed",
+        "output": [{"type": "message", "role": KEY, "content": [{"type": "output_text", "text": said}]}],
+        "content": [{"type": "text", "text": said}],
+        "role": KEY,
+        "stop_reason": KEY,
+        "candidates": [{"finishReason": "STOP", "content": {"parts": [{"text": said}]}}],
+        "usage": {"input_tokens": 3, "output_tokens": 3, "prompt_tokens": 3, "completion_tokens": 3},
+    }
+    models = {"data": [{"id": f"m-{KEY}-{number}"} for number in range(9)], "models": [{"name": f"models/{KEY}"}]}
+    refusal = answer(json.dumps({"error": {"message": said, "code": KEY, "type": KEY}}), "400 Bad Request")
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: int) -> None:
+        while True:
+            request = await made.request(reader)
+            good = answer(json.dumps(models if request.startswith(b"GET") else whole))
+            writer.write(refusal if b"tools" in request or b"temperature" in request else good)
+
+    made = Handmade(talk)
+    async with made:
+        verified = await stub.VerifyCredential(asked(made.url, shape, *EVERY), timeout=50)
+
+    assert len(verified.checks) == len(EVERY)
+    assert not [piece for at in range(len(KEY) - 7) if (piece := KEY[at : at + 8]) in str(verified)]
+
+
+async def test_a_check_costs_a_bounded_number_of_requests(sound: Sandbox, stub: ChatServiceStub) -> None:
+    """Even `all`; it is one call among those that run."""
+    await stub.VerifyCredential(asked(sound.url, SHAPES[1], "all"), timeout=50)
+
+    assert len(sound.requests) <= 16

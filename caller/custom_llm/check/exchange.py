@@ -25,6 +25,8 @@ from caller.warming import ConnectionTimes
 # What a model that was asked for a few words may say.
 MAX_PROBE_BYTES = 1 << 20
 _MOST_READ = 2048
+# What is kept of the bytes of a stream: what tells how it began, and how it ended.
+_HEAD, _TAIL = 64, 4096
 # How long a complete answer waits for more, in seconds: some endpoints keep the connection open behind it.
 _LATE = 1.0
 
@@ -103,19 +105,23 @@ class Exchanges:
         except CallerError as error:
             return self._shown(error)
 
-    async def get(self, request: HttpRequest, *, apart: str = "") -> Answer:
-        """The body of an answer, as it is. `apart` names a connection of its own."""
-        return await self._exchange(request, None, Answer(without_query(request.url)), apart=apart)
+    async def get(self, request: HttpRequest) -> Answer:
+        """The body of an answer, as it is."""
+        return await self._exchange(request, None, Answer(without_query(request.url)))
 
     async def ask(
         self, request: HttpRequest, call: ResolvedCall, *, stream: bool, leave: bool = False, apart: str = ""
     ) -> Answer:
-        """An answer of the API shape, read. `leave`: it is left at its first output."""
+        """An answer of the API shape, read. `leave`: it is left at its first output; `apart` names a connection of its
+        own. Of a stream's body the beginning and the end are kept."""
         answer = Answer(without_query(request.url), stream)
         reader = AnswerReader(
             self._adapter, call, self._max_bytes, stream=stream, request=request, redactor=self.redacted
         )
-        return await self._exchange(request, reader, answer, leave=leave, apart=apart)
+        await self._exchange(request, reader, answer, leave=leave, apart=apart)
+        if stream:
+            del answer.body[_HEAD:-_TAIL]
+        return answer
 
     async def _exchange(
         self, request: HttpRequest, reader: AnswerReader | None, answer: Answer, *, leave: bool = False, apart: str = ""
@@ -136,7 +142,7 @@ class Exchanges:
                     await self._read(response, reader, answer, folder, leave=leave)
         except CallerError as error:
             answer.error = self._shown(error)
-            self.late = isinstance(error, TotalTimeout) and not self._own_time
+            self.late |= isinstance(error, TotalTimeout) and not self._own_time
         answer.ended = self._clock()
         if reader is not None:
             reader.failure = None  # its traceback leads back here

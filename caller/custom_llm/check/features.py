@@ -23,6 +23,7 @@ _LAYER: Final = "make the endpoint answer as its API does, or put a compatibilit
 _SEE_STREAM: Final = "see `stream`"
 _SEE_STRUCTURE: Final = "see `structure`"
 _BROKEN_OFF: Final = (StreamInterrupted, StreamCut)
+_MOST_PARSED: Final = 256 * 1024
 # A voice on the phone waits no longer, in seconds.
 _SLOW: Final = 3.0
 # An answer of so many tokens that came in one piece although it took so many seconds was held back on its way.
@@ -50,8 +51,9 @@ async def structure(session: Session) -> Finding:
 
 
 def _object(text: bytes | str) -> JsonObject:
+    """The object; an empty one for what is none, or is too large for the few words that were asked for."""
     try:
-        return object_of(json.loads(text))
+        return object_of(json.loads(text)) if len(text) <= _MOST_PARSED else {}
     except (ValueError, RecursionError):
         return {}
 

@@ -213,7 +213,8 @@ async def listed(exchanges: Exchanges, adapter: Adapter, credential: Credential)
         except CallerError as error:
             error.conceal(exchanges.redacted)
             return Listed(error=error.with_traceback(None), answer=first)
-        answer.body.clear()
+        finally:
+            answer.body.clear()
         models += found.models
         page = found.next
         if not page or len(models) >= MAX_MODELS:

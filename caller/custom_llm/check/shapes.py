@@ -30,7 +30,7 @@ def _missing(what: str, needed: str) -> Finding:
 
 
 def _summary(said: str, odd: list[str], remedy: str) -> Finding:
-    return warned(f"{said}, but {' and '.join(odd)}", remedy) if odd else passed(said)
+    return warned(" and ".join(odd), remedy) if odd else passed(said)
 
 
 _CHAT_NEEDS: Final = "the required fields `choices`, `choices[0].message.content`, its `role` and `model`"
