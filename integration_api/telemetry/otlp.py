@@ -14,11 +14,13 @@ from opentelemetry.sdk.environment_variables import (
     OTEL_EXPORTER_OTLP_TRACES_PROTOCOL,
     OTEL_SDK_DISABLED,
 )
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import MetricExporter, PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.export import MetricExporter
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
+from integration_api.telemetry.genai_metrics import GenAiMetrics
 
 _TRACES_EXPORTER = "OTEL_TRACES_EXPORTER"
 _METRICS_EXPORTER = "OTEL_METRICS_EXPORTER"
@@ -35,7 +37,7 @@ class Export:
 
     provider: TracerProvider
     spans: BatchSpanProcessor | None
-    meters: MeterProvider | None
+    metrics: GenAiMetrics | None
 
     def close(self) -> None:
         """Send what waits, and wait two seconds for it at most: the packages themselves would wait half a minute."""
@@ -46,12 +48,12 @@ class Export:
     def _close(self) -> None:
         if self.spans is not None:
             self.spans.shutdown()  # type: ignore[no-untyped-call] # it has no annotations
-        if self.meters is not None:
-            self.meters.shutdown()
+        if self.metrics is not None:
+            self.metrics.close()
 
 
-def export(version: str) -> Export:
-    """What the variables ask for. `version` is the program's.
+def export(version: str, scope: InstrumentationScope) -> Export:
+    """What the variables ask for. `version` is the program's, `scope` names what is sent.
 
     Raises:
         ValueError: an exporter or a protocol that there is not.
@@ -59,21 +61,32 @@ def export(version: str) -> Export:
     resource = _resource(version)
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     disabled = os.environ.get(OTEL_SDK_DISABLED, "").strip().lower() == "true"
-    spans = meters = None
+    spans = metrics = None
     if not disabled and _wanted(_TRACES_EXPORTER):
         spans = BatchSpanProcessor(_span_exporter(_protocol(OTEL_EXPORTER_OTLP_TRACES_PROTOCOL)))
     if not disabled and _wanted(_METRICS_EXPORTER):
-        reader = PeriodicExportingMetricReader(_metric_exporter(_protocol(OTEL_EXPORTER_OTLP_METRICS_PROTOCOL)))
-        meters = MeterProvider([reader], resource=resource, shutdown_on_exit=False)
-    return Export(provider, spans, meters)
+        exporter = _metric_exporter(_protocol(OTEL_EXPORTER_OTLP_METRICS_PROTOCOL))
+        metrics = GenAiMetrics(exporter, resource, scope)
+    return Export(provider, spans, metrics)
+
+
+class _HashedOnce(Resource):
+    """A resource whose hash, which is asked for with every span, is made once."""
+
+    def __init__(self, resource: Resource) -> None:
+        super().__init__(resource.attributes, resource.schema_url)
+        self._made = super().__hash__()
+
+    def __hash__(self) -> int:
+        return self._made
 
 
 def _resource(version: str) -> Resource:
     """What the variables say of this process; our name where they give none."""
     found = Resource.create({SERVICE_VERSION: version})
     if str(found.attributes.get(SERVICE_NAME, _UNNAMED)).startswith(_UNNAMED):
-        return found.merge(Resource({SERVICE_NAME: _OURS}))
-    return found
+        found = found.merge(Resource({SERVICE_NAME: _OURS}))
+    return _HashedOnce(found)
 
 
 def _wanted(name: str) -> bool:

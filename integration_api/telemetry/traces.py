@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from opentelemetry.context import Context
-from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
@@ -24,7 +23,6 @@ from caller.errors import CallerError
 from integration_api.calls.observer import Observer
 from integration_api.rpc.status import reason_of
 from integration_api.telemetry import genai
-from integration_api.telemetry.destinations import Destinations
 from integration_api.telemetry.log_lines import labels_of
 from integration_api.telemetry.otlp import Export, export
 
@@ -34,9 +32,6 @@ _UNSET: Final = Status(StatusCode.UNSET)
 _CANCELLED: Final = "CANCELLED"
 _STREAMED: Final = "StreamChat"
 _FIRST_OUTPUT: Final = "first_output"
-_DURATION: Final = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
-_FIRST_CHUNK: Final = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
-_TOKENS: Final = tuple(4**power for power in range(14))
 _Value = str | int | float | bool
 
 
@@ -103,13 +98,13 @@ class Traces(Observer):
         Raises:
             ValueError: what the variables ask for cannot be had.
         """
-        self._export: Export = export(version)
-        self._propagate = propagate
         self._scope = InstrumentationScope(_NAME, version)
+        self._export: Export = export(version, self._scope)
+        self._propagate = propagate
         self._sampler = self._export.provider.sampler
         self._ids = self._export.provider.id_generator
         self._propagator = TraceContextTextMapPropagator()
-        self._metrics = None if self._export.meters is None else _GenAiMetrics(self._export.meters, version)
+        self._resource = self._export.provider.resource
 
     def close(self) -> None:
         """Send what waits. May wait for the network."""
@@ -161,8 +156,8 @@ class Traces(Observer):
         """The server span ends, and with it what still ran below it."""
         del error
         trace = report.trace
-        if self._metrics is not None:
-            self._metrics.ended(report)
+        if self._export.metrics is not None:
+            self._export.metrics.ended(report)
         if not isinstance(trace, _CallTrace):
             return
         for span in trace.running.values():  # closed by us: another one answered, or nobody waits any more
@@ -218,7 +213,7 @@ class Traces(Observer):
             name,
             context=span.context,
             parent=parent,
-            resource=self._export.provider.resource,
+            resource=self._resource,
             attributes=attributes,
             events=events,
             kind=kind,
@@ -227,48 +222,6 @@ class Traces(Observer):
             end_time=span.ended,
             instrumentation_scope=self._scope,
         )
-
-
-class _GenAiMetrics:
-    """The conventions' metrics of GenAI clients; endpoints and models are bounded as in our own."""
-
-    def __init__(self, meters: MeterProvider, version: str) -> None:
-        meter = meters.get_meter(_NAME, version)
-        self._destinations = Destinations()
-        self._duration = meter.create_histogram(
-            "gen_ai.client.operation.duration",
-            unit="s",
-            description="GenAI operation duration.",
-            explicit_bucket_boundaries_advisory=_DURATION,
-        )
-        self._first = meter.create_histogram(
-            "gen_ai.client.operation.time_to_first_chunk",
-            unit="s",
-            description="Time to the first chunk of a streamed answer.",
-            explicit_bucket_boundaries_advisory=_FIRST_CHUNK,
-        )
-        self._tokens = meter.create_histogram(
-            "gen_ai.client.token.usage",
-            unit="{token}",
-            description="Tokens used.",
-            explicit_bucket_boundaries_advisory=_TOKENS,
-        )
-
-    def ended(self, report: CallReport) -> None:
-        """Count the call, if an endpoint was asked."""
-        if not report.attempts or report.ended is None:
-            return
-        endpoint, model = self._destinations.of(report.client, report.endpoint, report.model)
-        attributes = genai.request_attributes(report.provider, report.api, endpoint, model)
-        usage = report.usage
-        for kind, count in (("input", usage.input), ("output", usage.output)) if usage is not None else ():
-            if count is not None:
-                self._tokens.record(count, {**attributes, genai.TOKEN_TYPE: kind})
-        if report.first_output is not None:
-            self._first.record(report.first_output - report.started, attributes)
-        if report.outcome is not Outcome.COMPLETED:
-            attributes[genai.ERROR_TYPE] = report.reason or report.status
-        self._duration.record(report.ended - report.started, attributes)
 
 
 def _server_name(report: CallReport) -> str:
