@@ -26,7 +26,7 @@ from caller.registry import Registry
 from caller.target import Ask, Fallbacks, Target
 from integration_api.calls.admission import Admission
 from integration_api.calls.observer import Observer
-from integration_api.calls.prewarm import Prewarming, Warmth
+from integration_api.calls.prewarm import Prewarming, Wanted, Warmth
 from integration_api.rpc.rpc import ClientGoneError
 from integration_api.rpc.status import reason_of
 
@@ -195,19 +195,20 @@ class Calls:
         """The providers that are known by name."""
         return self._registry.rows()
 
-    async def prewarm(
-        self, client: Client, report: CallReport, read: Callable[[], tuple[Sequence[Target | CallerError], int]]
-    ) -> tuple[Warmth, ...]:
-        """Have connections ready for later calls: `read` gives the targets, or what is wrong with one, and how many
-        for each.
+    async def prewarm(self, client: Client, report: CallReport, read: Callable[[], Wanted]) -> tuple[Warmth, ...]:
+        """Have connections ready for later calls; how each of the targets stands.
 
         Raises:
             CallerError: the request as a whole cannot be read.
         """
         with _Observed(client, report, self._observers):
-            targets, connections = read()
+            wanted = read()
             async with asyncio.TaskGroup() as group:
-                warming = [group.create_task(self.warm(report.client, target, connections)) for target in targets]
+                warming = [
+                    group.create_task(self.warm(report.client, target, wanted.connections)) for target in wanted.targets
+                ]
+                for target in wanted.beside:
+                    group.create_task(self.warm(report.client, target))
             return tuple([task.result() for task in warming])
 
     async def warm(self, client: str, target: Target | CallerError, connections: int = 1) -> Warmth:

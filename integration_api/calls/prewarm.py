@@ -6,6 +6,7 @@ policy's. What goes wrong is said per target, and stops no other.
 """
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from caller.errors import CallerError, ServiceOverloaded
@@ -15,6 +16,16 @@ from caller.warming import ConnectionTimes, Warming
 from integration_api.rpc.shares import Shares
 
 MAX_OPENING = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a client wants ready: so many connections for each of the targets, or what is wrong with one; and one
+    `beside` for each of those that calls may turn to, of which nothing is told."""
+
+    targets: Sequence[Target | CallerError]
+    connections: int
+    beside: Sequence[Target] = ()
 
 
 @dataclass(frozen=True, slots=True)

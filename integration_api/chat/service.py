@@ -9,8 +9,9 @@ from caller.errors import CallerError, ResponseTooLarge
 from caller.events import OUTPUT, Event
 from caller.fold import Folder
 from caller.json_types import JsonObject
-from caller.target import Target, Timeouts
+from caller.target import Fallbacks, Target, Timeouts
 from integration_api.calls.calls import Calls, Question
+from integration_api.calls.prewarm import Wanted
 from integration_api.chat import request as v1_request
 from integration_api.chat import response as v1_response
 from integration_api.chat import targets as v1_targets
@@ -71,13 +72,16 @@ class ChatService:
 
     async def prewarm(self, request: pb.PrewarmRequest, rpc: Rpc) -> pb.PrewarmResponse:
         """Connections that are ready for later calls."""
-        read = partial(self._targets, request, rpc)
-        found = await self._calls.prewarm(rpc, rpc.new_report(), read)
+        found = await self._calls.prewarm(rpc, rpc.new_report(), partial(self._wanted, request, rpc))
         return v1_response.prewarmed(found)
 
-    def _targets(self, request: pb.PrewarmRequest, rpc: Rpc) -> tuple[list[Target | CallerError], int]:
+    def _wanted(self, request: pb.PrewarmRequest, rpc: Rpc) -> Wanted:
         connections = v1_request.prewarm_connections(request)
-        return [self._target_or_error(target, rpc) for target in request.targets], connections
+        targets = [self._target_or_error(each, rpc) for each in request.targets]
+        pairs = zip(request.targets, targets, strict=True)
+        stored = [self._stored_fallbacks(wire.credential, own, rpc) for wire, own in pairs if isinstance(own, Target)]
+        beside = [each for found in stored if found for each in found.targets if isinstance(each, Target)]
+        return Wanted(targets, connections, beside)
 
     def _target_or_error(self, wire: msg.Target, rpc: Rpc) -> Target | CallerError:
         try:
@@ -92,10 +96,14 @@ class ChatService:
         ask, target = v1_request.chat_call(request, credential, read_tools, self._timeouts, self._max_attempts)
         if request.fallbacks:
             return ask, target, v1_targets.fallbacks(request, target, partial(self._credential, rpc=rpc))
-        stored = None
-        if self._credentials is not None and request.credential.WhichOneof("source") == "name":
-            stored = self._credentials.fallbacks(request.credential.name, _who(rpc), target)
+        stored = self._stored_fallbacks(request.credential, target, rpc)
         return ask, target, None if stored is None else v1_targets.stored_fallbacks(request, stored)
+
+    def _stored_fallbacks(self, credential: msg.Credential, own: Target, rpc: Rpc) -> Fallbacks | None:
+        """Those of the stored credential that is named, if one is."""
+        if self._credentials is None or credential.WhichOneof("source") != "name":
+            return None
+        return self._credentials.fallbacks(credential.name, _who(rpc), own)
 
     def _target(self, provider: str, credential: msg.Credential, rpc: Rpc, model: str = "") -> Target:
         self._calls.require(provider, rpc.report)

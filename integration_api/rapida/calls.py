@@ -10,7 +10,7 @@ from caller.call import CallReport
 from caller.errors import CallerError, RequestInvalid, ResponseTooLarge, UnknownProvider, clipped
 from caller.events import Usage
 from caller.json_types import JsonObject
-from caller.target import Target, Timeouts
+from caller.target import Fallbacks, Target, Timeouts
 from integration_api import unified_messages_pb2 as msg
 from integration_api import unified_provider_pb2 as pb
 from integration_api.calls.calls import Calls, Question
@@ -86,9 +86,13 @@ class RapidaCalls:
         target = self._target(provider, credential)
         ask, parameters = ask_of(request)
         target = replace(target, parameters=parameters)
+        return ask, target, self._fallbacks(credential, target)
+
+    def _fallbacks(self, credential: JsonObject | StoredCredential, own: Target) -> Fallbacks | None:
+        """Those of a stored credential."""
         if self._credentials is None or not isinstance(credential, StoredCredential):
-            return ask, target, None
-        return ask, target, self._credentials.fallbacks(credential.name, names_of(credential.identity), target)
+            return None
+        return self._credentials.fallbacks(credential.name, names_of(credential.identity), own)
 
     def verification(self, provider: str, credential: msg.Credential, report: CallReport, identity: str) -> Target:
         """Whose credential is looked at.
@@ -111,12 +115,18 @@ class RapidaCalls:
         return Configuration(provider.lower(), credential, turns_wait(wire.connectionOptions))
 
     async def warm(self, client: str, configuration: Configuration) -> CallerError | None:
-        """Have a connection ready for a stream's turns; what stands in the way. Raises nothing."""
+        """Have connections ready for a stream's turns, its stored credential's fallbacks among them; what stands in the
+        way of its own. Raises nothing."""
         try:
             target = self._target(configuration.provider, configuration.credential)
         except CallerError as error:
             return error.with_traceback(None)
-        return (await self.calls.warm(client, target)).error
+        fallbacks = self._fallbacks(configuration.credential, target)
+        beside = () if fallbacks is None else fallbacks.targets
+        targets = (target, *(each for each in beside if isinstance(each, Target)))
+        async with asyncio.TaskGroup() as group:
+            warming = [group.create_task(self.calls.warm(client, each)) for each in targets]
+        return warming[0].result().error
 
     def _target(self, provider: str, credential: JsonObject | StoredCredential) -> Target:
         if isinstance(credential, StoredCredential):

@@ -1,5 +1,6 @@
 """Stored credentials that name their own fallbacks: who only knows a name gets them, Rapida's clients as well."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ from integration_api.sandbox import Sandbox
 from integration_api.server import Server
 from integration_api.settings import Settings
 from integration_api.v1 import chat_service_pb2 as pb
+from integration_api.v1 import messages_pb2 as msg
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
 from tests.edge.loopback import STREAM_END, token, until
@@ -212,10 +214,34 @@ async def test_a_turn_of_rapidas_races(tmp_path: Path) -> None:
             frames = await stream.turn("t1")
             assert rapida.text_of(frames[-1]) == "A1 A2 "
 
+            await first.hung_up.wait()
+            for each in endpoints:
+                each.hung_up.clear()
             asked = (len(first.requests), len(second.requests))
             await stream.chat("t2", "m")
             await until(lambda: (len(first.requests), len(second.requests)) == (asked[0] + 1, asked[1] + 1), 5)
             await stream.send(chat=rapida.pb.StreamChatInput(requestId="t3"))  # it has no message: refused, and t2 ends
             frames = [await stream.output() for _ in range(2)]
             assert {frame.requestId for frame in frames} == {"t2", "t3"}
-            await until(lambda: not second.connections, 5)
+            for each in endpoints:  # others may be ready for the next turn
+                await asyncio.wait_for(each.hung_up.wait(), within(5))
+
+
+@pytest.mark.parametrize("asked_by", ["Prewarm", "configuration"])
+async def test_who_only_knows_a_name_has_its_fallbacks_warm(tmp_path: Path, asked_by: str) -> None:
+    """By Prewarm, which tells of the named one, and by the configuration of a stream; one that is not there stops
+    nothing."""
+    async with scripted() as endpoints:
+        first, second = endpoints
+        keep(tmp_path, "main", first.url, fallbacks=["spare", "missing"])
+        keep(tmp_path, "spare", second.url)
+        async with serving(tmp_path) as channel, rapida.talk(channel) as stream:
+            if asked_by == "Prewarm":
+                wanted = msg.Target(provider_id="custom-llm", credential=msg.Credential(name="main"))
+                (result,) = (await ChatServiceStub(channel).Prewarm(pb.PrewarmRequest(targets=[wanted]))).results
+                assert result.message == "1 ready, 1 opened now"
+            else:
+                await stream.send(configuration=configuration("main"))
+                assert (await stream.read()).configuration.success
+            await until(lambda: (first.connections, second.connections) == (1, 1), within(5))
+        assert not first.requests + second.requests
