@@ -43,10 +43,10 @@ STOPPING = "this instance is stopping and its grace is over; connect again"
 
 
 class _Turn:
-    """One question and what is known of its answer. `discarded`: nothing more of it may leave. The question is let go
-    of when it is read."""
+    """One question and what is known of its answer. `answered`: its first frame is made; `discarded`: nothing more of
+    it may leave. The question is let go of when it is read."""
 
-    __slots__ = ("configuration", "discarded", "folder", "question", "report", "request_id", "task")
+    __slots__ = ("answered", "configuration", "discarded", "folder", "question", "report", "request_id", "task")
 
     def __init__(self, question: pb.StreamChatInput, configuration: Configuration, rpc: Rpc) -> None:
         self.question: pb.StreamChatInput | None = question
@@ -60,7 +60,7 @@ class _Turn:
             metadata=rpc.context.invocation_metadata,
         )
         self.folder: Folder | None = None  # what was said so far, once something was
-        self.discarded = False
+        self.answered = self.discarded = False
         self.task: asyncio.Task[None] | None = None
 
 
@@ -250,7 +250,6 @@ class Conversation:
         turn.task = asyncio.create_task(self._answer(turn))
         self._tasks.add(turn.task)
         turn.task.add_done_callback(partial(self._ended, turn))
-        self._prewarm(turn.configuration)  # a barge-in closes the connection that this turn takes
 
     def _ended(self, turn: _Turn, task: asyncio.Task[None]) -> None:
         """Let go of a turn's task: it holds how it was cancelled, and through that the turn with its conversation."""
@@ -347,6 +346,9 @@ class Conversation:
     # -- frames out --------------------------------------------------------------------------------------------------
 
     def _enqueue(self, turn: _Turn | None, frame: pb.StreamChatResponse) -> None:
+        if turn is not None and not turn.answered:
+            turn.answered = True
+            self._prewarm(turn.configuration)  # a barge-in closes the connection that this turn has
         self._outbox.append((turn, frame))
         self._news.set()
 
