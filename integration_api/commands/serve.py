@@ -109,10 +109,10 @@ def command(*, sandbox: bool, sandbox_port: int, **values: Any) -> None:
     settings = Settings(**values)
     log.configure(settings.log_level, settings.log_format)
     fault = unusable(settings) or (_EXPOSED.format(host=settings.host) if exposed(settings) else "")
+    if not fault and sandbox:
+        fault = sandbox_fault(settings)
     if fault:
         raise click.UsageError(fault)
-    if sandbox and settings.egress_policy == "public-only":
-        raise click.UsageError("--sandbox listens on loopback, where --egress-policy public-only lets nobody call")
     for event, fields_of_it in doubtful(settings, os.environ):
         structlog.get_logger("integration_api.settings").warning(event, **fields_of_it)
     _raise_descriptor_limit()
@@ -122,6 +122,13 @@ def command(*, sandbox: bool, sandbox_port: int, **values: Any) -> None:
         raise click.ClickException(f"{error}. Another service may use the port: choose one with --port.") from None
     except asyncio.CancelledError:
         raise click.ClickException("ended at once by a second signal; running calls were cut") from None
+
+
+def sandbox_fault(settings: Settings) -> str:
+    """Why the sandbox could not be called; empty where it can."""
+    if settings.egress_policy == "public-only":
+        return "--sandbox listens on loopback, where --egress-policy public-only lets nobody call"
+    return ""
 
 
 async def _serve(settings: Settings, sandbox_port: int | None) -> None:

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from integration_api.cli import main
 from tests.edge.processes import Running, asking, chat, run, sandbox, service
 
 
@@ -191,8 +193,8 @@ def test_chat_names_a_provider(tmp_path: Path, endpoint: str) -> None:
 )
 def test_chat_wants_to_know_the_endpoint(options: list[str]) -> None:
     """One way to name it, and one key."""
-    ended = run("chat", "--model", "m", *options, "hi")
-    assert ended.returncode == 2
+    ended = CliRunner().invoke(main, ["chat", "--model", "m", *options, "hi"])
+    assert ended.exit_code == 2
     assert "say which endpoint" in ended.stderr or "leave --key out" in ended.stderr
 
 
@@ -201,33 +203,35 @@ def test_a_key_goes_where_the_api_wants_it(server: Running, compatibility: str) 
     """Of any endpoint, without the name of a header."""
     with sandbox("--require-key", "k") as url:
         base = url if compatibility != "gemini_generate_content" else url.replace("/v1", "/v1beta")
-        ended = chat(server, base, "--compatibility", compatibility, "--key", "k", "--model", "echo", "hi")
+        asked = ["chat", "--address", server.address, "--base-url", base, "--compatibility", compatibility]
+        ended = CliRunner().invoke(main, [*asked, "--key", "k", "--model", "echo", "hi"])
     assert ended.stdout == "hi\n", ended.stderr
 
 
 def test_providers_are_shown_without_a_service() -> None:
     """Those that every service has, and a word that none answered; a named address has to answer."""
     nowhere = {"INTEGRATION_API_PORT": "1"}
-    ended = run("providers", env=nowhere)
-    assert ended.returncode == 0
+    ended = CliRunner().invoke(main, ["providers"], env=nowhere)
+    assert ended.exit_code == 0
     assert "groq" in ended.stdout
     assert "No service answers here" in ended.stderr
-    assert run("providers", "--address", "127.0.0.1:1").returncode == 1
+    assert CliRunner().invoke(main, ["providers", "--address", "127.0.0.1:1"]).exit_code == 1
 
 
 def test_a_key_of_the_environment_gives_way(server: Running) -> None:
     """To a header that is typed; two keys that are typed are one too many."""
     header = ("--header", "authorization=Bearer k")
     with sandbox("--require-key", "k") as url:
-        typed = chat(server, url, *header, "--model", "echo", "hi", env={"LLM_KEY": "of another endpoint"})
-        twice = chat(server, url, *header, "--key", "k", "--model", "echo", "hi")
+        asked = ["chat", "--address", server.address, "--base-url", url, *header, "--model", "echo", "hi"]
+        typed = CliRunner().invoke(main, asked, env={"LLM_KEY": "of another endpoint"})
+        twice = CliRunner().invoke(main, [*asked, "--key", "k"])
     assert typed.stdout == "hi\n", typed.stderr
-    assert twice.returncode == 2
+    assert twice.exit_code == 2
     assert "both give Authorization" in twice.stderr
 
 
 def test_chat_wants_a_model() -> None:
     """And says how to find one."""
-    ended = run("chat", "--base-url", "http://h", "hi")
-    assert ended.returncode == 2
+    ended = CliRunner().invoke(main, ["chat", "--base-url", "http://h", "hi"])
+    assert ended.exit_code == 2
     assert "integration-api models" in ended.stderr

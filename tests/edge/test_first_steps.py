@@ -13,12 +13,22 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 
 from integration_api.auth.tokens import parse_tokens
+from integration_api.cli import main
+from integration_api.commands.serve import unusable
 from integration_api.commands.unreachable import remedy_when_unreachable
+from integration_api.settings import Settings
 from scripts import certs
 from tests.edge.loopback import free_port
-from tests.edge.processes import ROOT, SECONDS, Running, environment, run, service
+from tests.edge.processes import ROOT, SECONDS, Running, environment, service
+
+
+def invoked(*args: str) -> Result:
+    """A command in this process: for its words and its exit code."""
+    return CliRunner().invoke(main, args)
+
 
 TLS = "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Tls handshake failed: SSL_ERROR_SSL: "
 
@@ -70,8 +80,8 @@ def secure(files: Path) -> Iterator[Running]:
 def test_clients_own_tls_faults_are_told(secure: Running, files: Path, options: list[str], remedy: str) -> None:
     """Not as a service that is not running."""
     given = [str(files / option) if (files / option).exists() else option for option in options]
-    ended = run("chat", "--address", secure.address, *given, "--base-url", "http://h", "--model", "m", "hi")
-    assert ended.returncode == 1
+    ended = invoked("chat", "--address", secure.address, *given, "--base-url", "http://h", "--model", "m", "hi")
+    assert ended.exit_code == 1
     assert remedy in ended.stderr
     assert "is it running" not in ended.stderr
 
@@ -79,8 +89,8 @@ def test_clients_own_tls_faults_are_told(secure: Running, files: Path, options: 
 @pytest.mark.parametrize("address", ["127.0.0.1", "http://127.0.0.1:9004", "127.0.0.1:port", ":9004"])
 def test_an_address_that_is_none_is_told(address: str) -> None:
     """Before anything is called: without a port gRPC would go to 443."""
-    ended = run("chat", "--address", address, "--base-url", "http://h", "--model", "m", "hi")
-    assert ended.returncode == 2
+    ended = invoked("chat", "--address", address, "--base-url", "http://h", "--model", "m", "hi")
+    assert ended.exit_code == 2
     assert "HOST:PORT" in ended.stderr
 
 
@@ -88,23 +98,21 @@ def test_a_token_is_made_with_its_line(tmp_path: Path) -> None:
     """The file has the hash only; a second name goes behind the first."""
     file = tmp_path / "tokens"
     file.write_text("# ours", "utf-8")
-    made = {name: run("token", "new", name, "--file", str(file)).stdout.strip() for name in ("voice", "billing")}
+    made = {name: invoked("token", "new", name, "--file", str(file)).stdout.strip() for name in ("voice", "billing")}
     tokens = parse_tokens(file.read_bytes())
     assert {token: tokens(token) for token in made.values()} == {token: name for name, token in made.items()}
     assert not any(token in file.read_text("utf-8") for token in made.values())
 
-    shown = run("token", "new", "voice")
+    shown = invoked("token", "new", "voice")
     line = next(line for line in shown.stderr.splitlines() if line.startswith("voice "))
     assert parse_tokens(line.encode())(shown.stdout.strip()) == "voice"
-    assert run("token", "new", "two words").returncode == 2
+    assert invoked("token", "new", "two words").exit_code == 2
 
 
 def test_a_wrong_line_of_the_tokens_file_is_not_quoted(tmp_path: Path) -> None:
     """The error says the form that a line has, and how to get one; not what reads like one's own line."""
     (tmp_path / "tokens").write_text("voice hunter2\n", "utf-8")
-    ended = run("serve", "--port", "0", "--auth-tokens-file", str(tmp_path / "tokens"))
-    assert ended.returncode == 2
-    said = " ".join(ended.stderr.split())
+    said = unusable(Settings(auth_tokens_file=str(tmp_path / "tokens")))
     assert "line 1 does not have the form NAME sha256:HASH" in said
     assert "token new NAME" in said
     assert "hunter2" not in said
