@@ -68,13 +68,35 @@ def test_an_array_without_objects_is_no_answer(raw: bytes) -> None:
         read(raw)
 
 
-@pytest.mark.parametrize("raw", [b"<!DOCTYPE html><html>502</html>", b"\n\n<html>", b"\xef\xbb\xbf<html>"])
-def test_a_page_is_named_as_such_at_once(raw: bytes) -> None:
-    """A proxy's HTML page is a protocol error that says so, without waiting for its end."""
-    body = BodyDecoder(LIMIT)
+@pytest.mark.parametrize(
+    "raw", [b"<!DOCTYPE html><html>502</html>", b"\n\n<html>", b"\xef\xbb\xbf<html>", b"<p>" * 700]
+)
+def test_a_page_is_named_as_such(raw: bytes) -> None:
+    """A proxy's HTML page is a protocol error that says so, with its words however the network cuts it: where it ends,
+    or where it is long."""
+    for cut in (0, 1, 5):
+        with pytest.raises(ProtocolError, match=r"HTML page.*baseUrl") as caught:
+            _read_in_two(raw, cut)
+        assert len(caught.value.received or b"") >= min(len(raw.strip()) - 3, 2000)
 
-    with pytest.raises(ProtocolError, match=r"HTML page.*baseUrl"):
-        body.feed(raw)
+
+def _read_in_two(raw: bytes, cut: int) -> None:
+    body = BodyDecoder(LIMIT)
+    body.feed(raw[:cut])
+    body.feed(raw[cut:])
+    body.close()
+
+
+def test_plain_text_is_kept_however_the_network_cuts_it() -> None:
+    """Its first words decide nothing."""
+    body = BodyDecoder(LIMIT)
+    for letter in b"no healthy upstream":
+        body.feed(bytes([letter]))
+
+    with pytest.raises(ProtocolError) as caught:
+        body.close()
+
+    assert caught.value.received == b"no healthy upstream"
 
 
 @pytest.mark.parametrize("between", [b"\n", b"\r\n", b"\n\n", b" \n "])

@@ -17,6 +17,8 @@ _BOM = b"\xef\xbb\xbf"
 # No JSON text has one object behind another: these are two texts.
 _TWO_OBJECTS = re.compile(rb"\}[ \t]*\r?\n\s*\{")
 _LOOK_BACK = 64
+_PAGE = 0x3C  # `<`
+_PAGE_END = b"</html"
 _MAX_BEGIN = 2048  # of what turns out to be neither JSON nor an event stream
 _NDJSON = (
     "the endpoint answered with lines of JSON instead of server-sent events: that is Ollama's native API. Set baseUrl"
@@ -45,7 +47,7 @@ class BodyDecoder:
     a streaming request in one piece.
     """
 
-    __slots__ = ("_array", "_begin", "_held", "_limit", "_sse", "document", "kind")
+    __slots__ = ("_array", "_begin", "_early", "_held", "_limit", "_sse", "document", "kind")
 
     def __init__(self, max_event_bytes: int) -> None:
         self.kind = BodyKind.UNKNOWN
@@ -53,6 +55,7 @@ class BodyDecoder:
         self._limit = max_event_bytes
         self._sse = SseDecoder(max_event_bytes)
         self._begin = b""
+        self._early = False  # no event came yet: what did is kept, to be told if none comes
         self._array = _ArrayDecoder(max_event_bytes)
         self._held = bytearray()
 
@@ -64,7 +67,11 @@ class BodyDecoder:
             ResponseTooLarge: past the bound.
         """
         if self.kind is BodyKind.SSE:
-            return self._sse.feed(chunk)
+            frames = self._sse.feed(chunk)
+            if self._early:
+                self._begin = (self._begin + chunk)[:_MAX_BEGIN]
+                self._early = not frames and len(self._begin) < _MAX_BEGIN
+            return frames
         if self.kind is BodyKind.UNKNOWN:
             if not self._held and chunk[:1] == b"{":  # nearly every whole answer
                 self.kind = BodyKind.JSON
@@ -76,9 +83,15 @@ class BodyDecoder:
             if not first or (len(begun) < len(_BOM) and _BOM.startswith(begun)):
                 self._held = begun[: len(_BOM)]  # blank keep-alives; a mark may be incomplete
                 return []
-            self.kind = _kind(bytes(first[:_MAX_BEGIN]))
+            if first[0] == _PAGE and len(first) < _MAX_BEGIN and _PAGE_END not in first.lower():
+                self._held = first  # a page is told by its words, which come in pieces
+                return []
             self._begin = bytes(first[:_MAX_BEGIN])
+            self.kind = _kind(self._begin)
             chunk, self._held = bytes(first), bytearray()
+            frames = self._feed_known(chunk)
+            self._early = not frames
+            return frames
         return self._feed_known(chunk)
 
     @property
@@ -121,6 +134,8 @@ class BodyDecoder:
         Raises:
             ProtocolError: it was neither JSON nor an event stream.
         """
+        if self.kind is BodyKind.UNKNOWN and self._held[:1] == bytes((_PAGE,)):
+            raise ProtocolError.not_json(_HTML, bytes(self._held))
         if self.kind is BodyKind.JSON:
             self.document = bytes(self._held)
             return []
@@ -200,6 +215,6 @@ def _kind(body: bytes) -> BodyKind:
         return BodyKind.JSON
     if first == 0x5B:
         return BodyKind.ARRAY
-    if first == 0x3C:
+    if first == _PAGE:
         raise ProtocolError.not_json(_HTML, body)
     return BodyKind.SSE
