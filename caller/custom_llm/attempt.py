@@ -56,7 +56,7 @@ class Work(msgspec.Struct, frozen=True):
 
     def sent(self) -> "Work":
         """The same without the request's body, unless that is small."""
-        if not self.request.body[_SMALL:]:
+        if not self.request.body[_SMALL : _SMALL + 1]:
             return self
         request = self.request.without_body()
         return Work(self.adapter, self.call, request, self.stream, self.timeouts, self.max_event_bytes, self.silence)
@@ -169,7 +169,8 @@ class Attempt:
         left_out, adapted = self._work.request.left_out, self._work.request.adapted
         self._report.left_out = tuple(sorted(left_out)) if left_out else ()
         self._report.adapted = tuple(sorted(adapted)) if adapted else ()
-        self._report.endpoint_request_id = clipped(self._redactor(request_id_of(response.headers)), MAX_REQUEST_ID)
+        named = request_id_of(response.headers)
+        self._report.endpoint_request_id = clipped(self._redactor(named), MAX_REQUEST_ID) if named else ""
         self._report.rate_limits = rate_limit_headers(response.headers, self._redactor)
 
     def _finished(self, error: CallerError) -> CallerError:

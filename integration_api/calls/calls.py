@@ -126,7 +126,7 @@ class Calls:
             async with self._admitted(report):
                 try:
                     async for batch in running:
-                        events = coalesced(batch) if sink.stream and batch[1:] else batch
+                        events = coalesced(batch) if sink.stream and batch[1:2] else batch
                         for event in events:
                             folder.feed(event)
                         if sink.stream:

@@ -134,7 +134,7 @@ class Repeats:
         ):
             return ""
         piece = chunk[template.begin : -template.end]
-        if b"\n" in piece or b"\r" in piece or len(chunk) > self._limit:
+        if b"\n" in piece or b"\r" in piece or chunk[self._limit : self._limit + 1]:
             return ""
         try:
             text = _string(piece)
