@@ -60,20 +60,20 @@ class Breaker:
 
     def passes(self, place: Place) -> bool:
         """Whether a target may be asked first: its breaker is closed, or it is time to find out."""
-        entry = self._entry(place)
+        entry = self._entries.get(place.key) if self._entries else None
         if entry is None or entry.opened is None:
             return True
         return not entry.probing and self._clock() - entry.opened >= self._limits.open_for
 
     def asked(self, place: Place) -> None:
         """A target is asked. One whose breaker is open finds out for all others."""
-        entry = self._entry(place)
+        entry = self._entries.get(place.key) if self._entries else None
         if entry is not None and entry.opened is not None:
             entry.probing = True
 
     def answered(self, place: Place) -> None:
         """A target had its first output."""
-        entry = self._entry(place)
+        entry = self._entries.get(place.key) if self._entries else None
         if entry is None:
             return
         if entry.opened is None:
@@ -102,7 +102,7 @@ class Breaker:
 
     def given_up(self, place: Place) -> None:
         """Nobody will know whether a target that was asked would have answered."""
-        entry = self._entry(place)
+        entry = self._entries.get(place.key) if self._entries else None
         if entry is not None:
             entry.probing = False
 
@@ -112,9 +112,6 @@ class Breaker:
         named: dict[str, float] = dict(found.most_common(_NAMED))
         others = found.total() - sum(named.values())
         return {**named, _OTHERS: others} if others else named
-
-    def _entry(self, place: Place) -> _Entry | None:
-        return self._entries.get(place.key) if self._entries else None
 
     def _count(self, entry: _Entry, *, failed: bool) -> None:
         now = self._clock()

@@ -390,4 +390,4 @@ class Race:
         return error
 
     def _adopt(self, record: CallReport) -> None:
-        self._report.adopt(record, sum(leg.report.attempts for leg in self._legs))
+        self._report.adopt(record, sum([leg.report.attempts for leg in self._legs]))

@@ -158,7 +158,7 @@ def attempts_made(report: CallReport) -> list[msg.Attempt]:
 
 
 def _attempt(made: AttemptMade, call_started: float) -> msg.Attempt:
-    wire = msg.Attempt(target=made.target, label=made.label, endpoint=errors.clipped(made.endpoint, _MAX_ENDPOINT))
+    wire = msg.Attempt(target=made.target, label=made.label, endpoint=made.endpoint)
     if isinstance(made.reason, Passed):
         wire.reason = made.reason.value
     elif made.reason is not None:
@@ -175,6 +175,7 @@ def _failed_attempts(report: CallReport) -> msg.FailedAttempts:
     """As many of a call's attempts as fit into a status."""
     failed = msg.FailedAttempts()
     for attempt in attempts_made(report):
+        attempt.endpoint = errors.clipped(attempt.endpoint, _MAX_ENDPOINT)
         failed.attempts.append(attempt)
         if failed.ByteSize() > _MAX_ATTEMPTS:
             del failed.attempts[-1]
