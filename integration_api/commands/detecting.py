@@ -17,7 +17,7 @@ from caller.custom_llm.apis import ADAPTERS
 from caller.custom_llm.check.detect import Detection, Found, Tried
 from caller.custom_llm.check.exchange import Exchanges
 from caller.custom_llm.http.transport import Transport, TransportSettings
-from caller.json_types import JsonObject
+from caller.json_types import JsonObject, object_of
 from caller.providers import KEY_HEADERS
 from caller.target import Timeouts
 from integration_api.commands.program import program
@@ -67,7 +67,7 @@ async def detect(wanted: Wanted, settings: TransportSettings, *, raw: bool) -> b
     finally:
         await transport.close()
     has_key = bool(wanted.key) or not (search.found is None or search.found.sure)
-    _print(search, tried, credential(search.found, wanted, has_key=has_key), has_key=has_key, raw=raw)
+    _print(search, tried, credential(search.found, wanted, has_key=has_key), raw=raw)
     return search.found is not None and search.found.sure
 
 
@@ -76,7 +76,7 @@ def _show(tried: Tried) -> None:
     click.secho(f"  {tried.api.value:<24} {tried.url}  {words}", dim=True)
 
 
-def _print(search: Detection, tried: list[Tried], use: JsonObject, *, has_key: bool, raw: bool) -> None:
+def _print(search: Detection, tried: list[Tried], use: JsonObject, *, raw: bool) -> None:
     found = search.found
     if raw:
         click.echo(json.dumps(_json(search, tried, use), indent=2, ensure_ascii=False))
@@ -94,7 +94,7 @@ def _print(search: Detection, tried: list[Tried], use: JsonObject, *, has_key: b
         )
     click.echo(f"({search.requests} requests)\n")
     click.echo(f"The credential to use:\n\n  {json.dumps(use)}\n")
-    click.echo(f"Next:\n\n{_next(found, has_key=has_key)}")
+    click.echo(f"Next:\n\n{_next(found, use)}")
 
 
 def _advice(tried: list[Tried]) -> str:
@@ -113,11 +113,16 @@ def credential(found: Found | None, wanted: Wanted, *, has_key: bool) -> JsonObj
     return {**given, "headers": headers} if headers else given
 
 
-def _next(found: Found, *, has_key: bool) -> str:
-    name, scheme = found.header
-    usual = (name, scheme) == KEY_HEADERS[found.api]
-    option = f"--key env:{KEY_VARIABLE}" if usual else f"--header '{name}={f'{scheme} env:{KEY_VARIABLE}'.strip()}'"
-    key = f" \\\n      {option}" if has_key else ""
+def _next(found: Found, use: JsonObject) -> str:
+    """The commands for a first streamed answer; secrets come from the variables that the credential names."""
+    options = []
+    for name, value in object_of(use.get("headers")).items():
+        usual = (name, str(value)) == (
+            KEY_HEADERS[found.api][0],
+            f"{KEY_HEADERS[found.api][1]} ${KEY_VARIABLE}".strip(),
+        )
+        options.append(f"--key env:{KEY_VARIABLE}" if usual else f"--header '{name}={str(value).replace('$', 'env:')}'")
+    key = "".join(f" \\\n      {option}" for option in options)
     api = "" if found.api is ApiCompatibility.OPENAI_COMPATIBLE else f" --compatibility {found.api.value}"
     url, model = shlex.quote(found.base_url), shlex.quote(found.model or "MODEL")
     return (

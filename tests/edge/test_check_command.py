@@ -133,11 +133,13 @@ def test_a_provider_by_name_needs_a_key_only(endpoint: str) -> None:
 
 def test_what_is_found_can_be_typed(endpoint: str, server: Running) -> None:
     """From a URL and a key to a streamed answer: the command that is printed works as it stands."""
-    told = run("check", endpoint, "--detect", env={"LLM_KEY": KEY}).stdout
+    told = run("check", endpoint, "--detect", "--header", "x-tenant=canary-tenant", env={"LLM_KEY": KEY}).stdout
+    assert "--header 'x-tenant=env:X_TENANT'" in told
+    assert "canary" not in told
     command = told[told.rindex(" chat --base-url") :].replace("\\\n", " ")
     words = [word.strip("'") for word in re.findall(r"'[^']*'|\S+", command)]
 
-    ended = run(*words, "--address", server.address, env={"LLM_KEY": KEY})
+    ended = run(*words, "--address", server.address, env={"LLM_KEY": KEY, "X_TENANT": "t"})
 
     assert ended.returncode == 0, ended.stderr
     assert "sky" in ended.stdout
