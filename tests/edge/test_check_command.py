@@ -70,10 +70,10 @@ def test_json_has_every_check(endpoint: str) -> None:
 def test_a_failed_check_ends_with_1_and_says_what_to_do() -> None:
     """The base URL that works, for a path that does not."""
     with sandbox("--fault", "path") as url:
-        ended = run("check", f"{url}/v1", "--key", KEY, "--model", "assistant")
+        ended = CliRunner().invoke(main, ["check", f"{url}/v1", "--key", KEY, "--model", "assistant"])
         told = CliRunner().invoke(main, ["check", f"{url}/v1", "--key", KEY, "--json"])
 
-    assert ended.returncode == 1
+    assert ended.exit_code == 1
     assert f"use the base URL {url}/api/v1" in " ".join(ended.stdout.split())
     found = json.loads(told.stdout)
     assert found["ok"] is False
@@ -151,12 +151,12 @@ def test_a_service_is_asked_for_the_same(endpoint: str, server: Running) -> None
     held = ("--header", "Authorization=Bearer env:LLM_KEY")
     env = {"LLM_KEY": KEY}
 
-    good = run("verify", *reached, *held, "--model", "assistant", "--check", "tools", env=env)
+    good = CliRunner().invoke(main, ["verify", *reached, *held, "--model", "assistant", "--check", "tools"], env=env)
     bad = CliRunner().invoke(main, ["verify", *reached, "--model", "assistant", "--json"])
-    listed = run("models", *reached, *held, env=env)
+    listed = CliRunner().invoke(main, ["models", *reached, *held], env=env)
     wrong = CliRunner().invoke(main, ["verify", *reached, *held, "--check", "nothing"], env=env)
 
-    assert good.returncode == 0, good.stderr
+    assert good.exit_code == 0, good.output
     assert " tools " in good.stdout
     assert bad.exit_code == 1
     assert json.loads(bad.stdout)["ok"] is False
