@@ -18,10 +18,12 @@ from caller.custom_llm.http.egress import open_socket
 from caller.custom_llm.http.egress_policy import EgressPolicy
 from caller.custom_llm.http.transport import Transport, TransportSettings
 from caller.errors import LostReusedConnection, ProtocolError, ServiceOverloaded
+from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
 from tests.caller.guarded_world import Dns
 from tests.edge.door_world import bearer, serving, token_line
 from tests.edge.loopback import STREAM_HEAD, Handmade, answer, chat_answer, descriptors, resident, until
+from tests.edge.reading import fail
 from tests.patience import within
 
 SETTINGS = TransportSettings(EgressPolicy.parse("open"))
@@ -208,6 +210,32 @@ async def test_two_identities_never_share_a_connection(tmp_path: Path) -> None:
             said.append(whole.choices[0].message.text)
 
     assert said == ["1", "2", "3"] * 2
+
+
+async def test_a_redirect_is_not_followed_and_a_cookie_not_sent_back(stub: ChatServiceStub) -> None:
+    """The credential would go to whoever the endpoint names, and one caller's session would be another's."""
+
+    async def elsewhere(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: int) -> None:
+        await other.request(reader)
+        writer.write(chat_answer())
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: int) -> None:
+        await endpoint.request(reader)
+        cookie = "Set-Cookie: session=of-this-caller; Path=/\r\n"
+        writer.write(
+            answer("", "307 Temporary Redirect", more=f"Location: {other.url}/v1/chat/completions\r\n{cookie}")
+        )
+        await endpoint.request(reader)
+        writer.write(chat_answer())
+
+    async with Handmade(elsewhere) as other, Handmade(talk) as endpoint:
+        refused = await fail(stub.Chat(chat_request(endpoint.url, "m")))
+        whole = await stub.Chat(chat_request(endpoint.url, "m"))
+
+    assert refused.reason == "ENDPOINT_PROTOCOL_ERROR"
+    assert other.accepted == 0
+    assert whole.choices[0].message.text == "fine"
+    assert not any(b"cookie" in request.lower() for request in endpoint.requests)
 
 
 async def test_what_cannot_be_sent_does_not_stay() -> None:

@@ -1,0 +1,52 @@
+"""JSON of few bytes and many values holds the event loop no longer than its bytes deserve, whoever sends it."""
+
+import asyncio
+import json
+import time
+
+import pytest
+
+from integration_api.v1 import chat_service_pb2 as pb
+from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
+from tests.asking import chat_request
+from tests.edge.loopback import Handmade, answer, chat_answer
+from tests.edge.reading import fail
+from tests.loop_watch import loop_watch
+
+TEXT = '{"x":[' + ",".join(["{}"] * 1_500_000) + "]}"
+
+
+def parsing() -> float:
+    """What the interpreter needs to read it all, in which nothing else runs; in seconds."""
+    begun = time.process_time()
+    json.loads(TEXT)
+    return time.process_time() - begun
+
+
+def with_arguments(url: str) -> pb.ChatRequest:
+    request = chat_request(url, "m", credential=_anthropic(url))
+    request.messages.add().assistant.tool_calls.add(id="1", name="f", arguments=TEXT)
+    request.messages.add().tool.tool_call_id = "1"
+    return request
+
+
+def _anthropic(url: str) -> dict[str, object]:
+    return {"value": {"apiCompatibility": "anthropic_messages", "baseUrl": url}}
+
+
+@pytest.mark.parametrize("whose", ["client", "endpoint"])
+async def test_millions_of_values_never_hold_the_loop(whose: str, stub: ChatServiceStub) -> None:
+    """They are counted before they are read, and refused: the loop is away for a part of what reading them takes."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: int) -> None:
+        await endpoint.request(reader)
+        writer.write(answer(TEXT) if whose == "endpoint" else chat_answer())
+        await writer.drain()
+
+    async with Handmade(talk) as endpoint:
+        request = with_arguments(endpoint.url) if whose == "client" else chat_request(endpoint.url, "m")
+        async with loop_watch() as watch:
+            refused = await fail(stub.Chat(request, timeout=60))
+
+    assert refused.reason == {"client": "REQUEST_INVALID", "endpoint": "RESPONSE_TOO_LARGE"}[whose]
+    assert watch.longest < parsing() / 2
