@@ -212,3 +212,8 @@ proxies: $(STAMP) $(PROXIES)/.installed ## Run the service behind nginx, HAProxy
 
 observe: $(STAMP) ## Ask every query of the dashboard of a real Prometheus under load, and check the alerts (needs prometheus)
 	@$(BIN)/python -m acceptance.observe $(ARGS)
+
+.PHONY: bench-observing
+
+bench-observing: $(STAMP) ## Measure what log lines, metrics and traces cost per call and token (ARGS='--rounds 7')
+	@$(BIN)/python bench/observing.py $(ARGS)
