@@ -298,6 +298,7 @@ class Race:
             client=whole.client,
             provider=clipped(target.provider.lower(), MAX_PROVIDER) if candidate.number else whole.provider,
             labels=whole.labels,
+            trace=whole.trace,
             api=prepared.api,
             endpoint=prepared.endpoint,
             model=clipped(prepared.model, MAX_MODEL),

@@ -19,6 +19,7 @@ from integration_api.sandbox import Sandbox
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests import asking
 from tests.edge.processes import ROOT
+from tests.edge.scripted import target
 from tests.telemetry import test_mixed_calls as mixed
 from tests.telemetry.collector import Collector, values
 
@@ -82,6 +83,21 @@ async def test_a_call_is_a_server_span_and_a_client_span_for_every_attempt(
     assert server.start_time_unix_nano <= first.start_time_unix_nano <= first.end_time_unix_nano
     assert first.end_time_unix_nano <= second.start_time_unix_nano <= second.events[0].time_unix_nano
     assert second.events[0].time_unix_nano <= second.end_time_unix_nano <= server.end_time_unix_nano
+
+
+async def test_each_target_of_a_race_has_a_client_span(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Below the one server span, also of the one that lost."""
+    async with Collector() as collector, Sandbox() as spare, world(monkeypatch, collector) as made:
+        request = asking.chat_request(
+            sandbox.url, "silence:for=60s", fallbacks=[target(spare.url, "echo")], options={"hedgeAfter": "0.01s"}
+        )
+        async for _ in ChatServiceStub(made.channel).StreamChat(request):
+            pass
+
+    (server,) = [span for span in collector.spans if span.kind == Span.SPAN_KIND_SERVER]
+    ports = {values(span.attributes)["server.port"] for span in attempts_of(collector.spans, server)}
+    assert ports == {sandbox.port, spare.port}
+    assert values(server.attributes)["integration_api.attempts"] == 2
 
 
 async def test_spans_agree_with_what_clients_saw(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
