@@ -1,6 +1,8 @@
 import asyncio
 import socket
 import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import pytest
 
@@ -145,15 +147,23 @@ async def test_a_loop_that_was_away_reads_before_it_judges() -> None:
             assert await received == b"x"
 
 
-async def test_what_is_late_all_the_same_is_the_services_fault() -> None:
-    """An absence of the process blames no endpoint, and a retry is advised."""
+async def at_last(waits: Callable[[float], Awaitable[None]]) -> None:
+    for _ in range(20):  # a busy machine may make any of them long
+        with suppress(ServiceOverloaded):
+            await waits(0.15)
 
-    async def waits() -> None:
+
+async def test_what_is_late_all_the_same_is_the_services_fault() -> None:
+    """A long absence of the process blames no endpoint, and a retry is advised; a short one changes nothing."""
+
+    async def waits(away: float) -> None:
         async with DeadlineTimer() as timer:
             timer.arm(now() + 0.05, lambda: TotalTimeout("late"))
             await asyncio.sleep(0)
-            be_away(0.3)
+            be_away(away)
             await asyncio.Event().wait()
 
-    with pytest.raises(ServiceOverloaded, match=r"did not run for 0\.[2-9] s, and then: late"):
-        await waits()
+    with pytest.raises(ServiceOverloaded, match=r"did not run for \d+\.\d s, and then: late"):
+        await waits(0.6)
+    with pytest.raises(TotalTimeout):
+        await at_last(waits)
