@@ -129,22 +129,22 @@ def lines(check: Check, width: int, columns: int) -> list[str]:
     """One check as lines of text: its mark, status, id, what was seen, how long it took; below, what to do."""
     mark, color = _STYLES[check.status]
     margin = len(f"  {mark} {check.status} ") + width + 2
-    room = max(columns - margin - _TIME, 20)
-    observed = textwrap.wrap(check.observed, room, max_lines=4, placeholder=" …") or [""]
+    space = max(columns - margin - _TIME, 20)
+    observed = textwrap.wrap(check.observed, space, max_lines=4, placeholder=" …") or [""]
     took = f"{_duration(check.took):>{_TIME}}" if check.took >= _WORTH_TELLING else ""
-    room_left = " " * max(room - _columns_of(observed[0]), 0) if took else ""
+    filler = " " * max(space - _columns_of(observed[0]), 0) if took else ""
     head = f"  {click.style(f'{mark} {check.status}', fg=color)} {click.style(check.id.ljust(width), bold=True)}  "
     dim = check.status == "SKIP"
-    first = f"{head}{click.style(observed[0], dim=dim)}{room_left}{click.style(took, dim=True)}"
+    first = f"{head}{click.style(observed[0], dim=dim)}{filler}{click.style(took, dim=True)}"
     below = [f"{' ' * margin}{click.style(line, dim=dim)}" for line in observed[1:]]
-    remedy = textwrap.wrap(check.remedy, room - 2, initial_indent="→ ", subsequent_indent="  ")
+    remedy = textwrap.wrap(check.remedy, space - 2, initial_indent="→ ", subsequent_indent="  ")
     return [first, *below, *(f"{' ' * margin}{click.style(line, fg=color)}" for line in remedy)]
 
 
 def _columns_of(text: str) -> int:
     """How wide a terminal shows a text: wide letters take two columns, marks and joiners none."""
-    shown = (letter for letter in text if unicodedata.category(letter) not in ("Mn", "Me", "Cf"))
-    return sum(2 if unicodedata.east_asian_width(letter) in ("W", "F") else 1 for letter in shown)
+    visible = (letter for letter in text if unicodedata.category(letter) not in ("Mn", "Me", "Cf"))
+    return sum(2 if unicodedata.east_asian_width(letter) in ("W", "F") else 1 for letter in visible)
 
 
 # What is shorter was made of no request of its own, in seconds.

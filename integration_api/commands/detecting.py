@@ -72,7 +72,7 @@ async def detect(wanted: Wanted, settings: TransportSettings, *, raw: bool) -> b
 
 
 def _show(tried: Tried) -> None:
-    words = tried.told if len(tried.told) <= _MOST_WORDS else f"{tried.told[:_MOST_WORDS]}…"
+    words = tried.observed if len(tried.observed) <= _MOST_WORDS else f"{tried.observed[:_MOST_WORDS]}…"
     click.secho(f"  {tried.api.value:<24} {tried.url}  {words}", dim=True)
 
 
@@ -90,7 +90,7 @@ def _print(search: Detection, tried: list[Tried], use: JsonObject, *, raw: bool)
         click.secho(f"It speaks {found.api.value} at {found.base_url}", fg="green", bold=True)
     else:
         click.secho(
-            f"It seems to speak {found.api.value} at {found.base_url}, but: {found.told}", fg="yellow", bold=True
+            f"It seems to speak {found.api.value} at {found.base_url}, but: {found.observed}", fg="yellow", bold=True
         )
     click.echo(f"({search.requests} requests)\n")
     click.echo(f"The credential to use:\n\n  {json.dumps(use)}\n")
@@ -98,7 +98,7 @@ def _print(search: Detection, tried: list[Tried], use: JsonObject, *, raw: bool)
 
 
 def _advice(tried: list[Tried]) -> str:
-    return f"The last answer: {tried[-1].told}" if tried else ""
+    return f"The last answer: {tried[-1].observed}" if tried else ""
 
 
 def credential(found: Found | None, wanted: Wanted, *, has_key: bool) -> JsonObject:
@@ -144,7 +144,7 @@ def _json(search: Detection, tried: list[Tried], use: JsonObject) -> dict[str, o
             {
                 "id": "detect",
                 "status": "PASS" if found and found.sure and each.url == found.url else "SKIP",
-                "observed": f"{each.api.value} {each.url}: {each.told}",
+                "observed": f"{each.api.value} {each.url}: {each.observed}",
                 "remedy": "",
                 "took_ms": round(each.took * 1000, 1),
             }

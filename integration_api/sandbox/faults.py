@@ -38,8 +38,8 @@ class Fault:
 
     `instead` of an answer comes this reply; `changed` is what becomes of an answer, `whole` of the body of one without
     streaming. `prefix` stands before every path, `drops`: connections are closed without a byte, `lists`: there is a
-    model list, `keys`: whether keys are taken (None: as the sandbox is set up), `mute`: what is wrong with a request is
-    not told, `sticks`: it answers nothing more once a client hung up.
+    model list, `keys`: whether keys are taken (None: as the sandbox is set up), `vague`: errors do not say
+    what is wrong with a request, `sticks`: it answers nothing more once a client hung up.
     """
 
     does: str
@@ -50,7 +50,7 @@ class Fault:
     drops: bool = False
     lists: bool = True
     keys: bool | None = None
-    mute: bool = False
+    vague: bool = False
     sticks: bool = False
 
 
@@ -147,7 +147,7 @@ FAULTS: Final[Mapping[str, Fault]] = MappingProxyType(
             "refuses images",
             _unless(lambda _, body: any(word in body for word in _IMAGES), _refused("This model has no vision.")),
         ),
-        "errors": Fault("tells nothing of what is wrong with a request", mute=True),
+        "errors": Fault("tells nothing of what is wrong with a request", vague=True),
         "unicode": Fault("garbles every character beyond ASCII", changed=_garbled),
         "cancel": Fault("answers nothing more once a client hung up", changed=_slow, sticks=True),
         "latency": Fault("is slow to begin", changed=_late),

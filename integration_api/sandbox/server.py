@@ -171,7 +171,7 @@ class Sandbox:
         self._stuck = self._fault.sticks
 
     def _refusal(self, api_format: ApiFormat, http_error: HttpError) -> web.Response:
-        if self._fault.mute and http_error.status == 400:
+        if self._fault.vague and http_error.status == 400:
             return web.Response(status=500, text="Internal Server Error")
         return error_response(api_format, http_error)
 

@@ -95,8 +95,8 @@ async def test_an_endpoint_that_refuses_the_key_is_no_certain_find(transport: Tr
 
     assert detection.found is not None
     assert not detection.found.sure
-    assert "401" in detection.found.told
-    assert KEY not in detection.found.told
+    assert "401" in detection.found.observed
+    assert KEY not in detection.found.observed
 
 
 @pytest.mark.parametrize("status", ["404 Not Found", "200 OK", "500 Internal Server Error", "401 Unauthorized"])

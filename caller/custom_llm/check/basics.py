@@ -1,6 +1,6 @@
 """The checks that tell whether an endpoint can be used at all: is it there, is it the right path, does it take the key.
 
-Rule: rows of `table`, each a function of the session. A fault is told by the most specific check that was asked for.
+Rule: rows of `table`, each a function of the session. The most specific check that was asked for reports a fault.
 """
 
 from dataclasses import replace
@@ -150,14 +150,14 @@ async def chat(session: Session) -> Finding:
     if answer is None:
         return await no_model(session)
     if answer.error is not None:
-        told = blamed(answer.error)
-        if told != "chat" and told in session.asked:
-            return skipped(f"see `{told}`")
+        row = blamed(answer.error)
+        if row != "chat" and row in session.asked:
+            return skipped(f"see `{row}`")
         return failed_with(answer.error, took=answer.took)
-    return _spoken(answer, told="structure" in session.asked)
+    return _judged_text(answer, other_row="structure" in session.asked)
 
 
-def _spoken(answer: Answer, *, told: bool) -> Finding:
+def _judged_text(answer: Answer, *, other_row: bool) -> Finding:
     completion = answer.completion
     choices = completion.choices if completion else ()
     said = sum(len(choice.message.text) + len(choice.message.reasoning) for choice in choices)
@@ -165,7 +165,7 @@ def _spoken(answer: Answer, *, told: bool) -> Finding:
         return passed(f"the model answered with {said} characters", took=answer.took)
     if any(choice.finish_reason is FinishReason.LENGTH for choice in choices):
         return passed(f"the model used up the {probes.TOKENS} tokens of this check", took=answer.took)
-    if told:
+    if other_row:
         return skipped("see `structure`")
     return warned(
         "the model answered without text",

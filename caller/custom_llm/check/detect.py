@@ -52,18 +52,18 @@ _NO_OPERATION: Final = frozenset({404, 405, 410, 501})
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """One request, and what it told."""
+    """One request, and what came of it."""
 
     api: ApiCompatibility
     url: str
-    told: str
+    observed: str
     took: float
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """What the endpoint speaks, and where. `header` is where its key goes, with what stands before it. `sure`: it
-    answered as this shape is; else it only knew the operation, and `told` says what it wants."""
+    answered as this shape is; else it only knew the operation, and `observed` says what it wants."""
 
     api: ApiCompatibility
     base_url: str
@@ -71,7 +71,7 @@ class Found:
     header: tuple[str, str]
     model: str
     sure: bool
-    told: str
+    observed: str
 
 
 class Detection:
@@ -122,7 +122,7 @@ class Detection:
             credential = self._credential(api, base)
             answer = await self._exchanges[api].get(ADAPTERS[api].models_request(credential, ""))
             error = answer.error
-            yield Tried(api, answer.url, _told(answer), answer.took)
+            yield Tried(api, answer.url, _observed(answer), answer.took)
             if error is not None and blamed(error) in UNREACHED:
                 return
             reached = True
@@ -164,12 +164,12 @@ class Detection:
         )
         request = ADAPTERS[api].request(call, False)
         answer = await self._exchanges[api].ask(request, call, stream=False)
-        told = _told(answer)
+        observed = _observed(answer)
         sure = answer.error is None and _is_of(api, answer)
         if sure or (self.found is None and _knows_operation(answer)):
             root = _root(answer.url, api, base)
-            self.found = Found(api, root, answer.url, _header(api, base), self._model, sure, told)
-        return Tried(api, answer.url, told, answer.took)
+            self.found = Found(api, root, answer.url, _header(api, base), self._model, sure, observed)
+        return Tried(api, answer.url, observed, answer.took)
 
     def _credential(self, api: ApiCompatibility, base: str) -> Credential:
         name, scheme = _header(api, base)
@@ -226,7 +226,7 @@ def _is_of(api: ApiCompatibility, answer: Answer) -> bool:
     return SHAPES[api].structure(body).status != "FAIL"
 
 
-def _told(answer: Answer) -> str:
+def _observed(answer: Answer) -> str:
     error: CallerError | None = answer.error
     return f"HTTP {answer.status}" if error is None else error.message
 

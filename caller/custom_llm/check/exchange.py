@@ -94,7 +94,7 @@ class Exchanges:
         self._own_time = own_time
         self._clock = asyncio.get_running_loop().time
 
-    def shown(self, text: str, most: int) -> str:
+    def excerpt(self, text: str, most: int) -> str:
         """The beginning of what an endpoint said, without our secrets."""
         return self.redacted(text[:_MOST_READ])[:most].strip()
 
@@ -103,7 +103,7 @@ class Exchanges:
         try:
             return await self._transport.open_ahead(like, self._timeouts.connect, self._report.client, 1)
         except CallerError as error:
-            return self._shown(error)
+            return self._concealed(error)
 
     async def get(self, request: HttpRequest) -> Answer:
         """The body of an answer, as it is."""
@@ -141,7 +141,7 @@ class Exchanges:
                         )
                     await self._read(response, reader, answer, folder, leave=leave)
         except CallerError as error:
-            answer.error = self._shown(error)
+            answer.error = self._concealed(error)
             self.late |= isinstance(error, TotalTimeout) and not self._own_time
         answer.ended = self._clock()
         if reader is not None:
@@ -192,7 +192,7 @@ class Exchanges:
         self._report.attempts += 1
         self._report.url = without_query(request.url)
 
-    def _shown(self, error: CallerError) -> CallerError:
+    def _concealed(self, error: CallerError) -> CallerError:
         """The error without our secrets, and without the frames that hold the request."""
         error.conceal(self.redacted)
         return error.with_traceback(None)

@@ -149,7 +149,7 @@ async def tools(session: Session) -> Finding:
         )
     if _first_call(answer.completion) is None and _unstructured(session, answer):
         return skipped(_SEE_STRUCTURE)
-    return _judged_call(session, answer) or passed(_shown(session, _first_call(answer.completion)))
+    return _judged_call(session, answer) or passed(_call_text(session, _first_call(answer.completion)))
 
 
 async def called(session: Session) -> Answer:
@@ -170,15 +170,15 @@ def _judged_call(session: Session, answer: Answer) -> Finding | None:
         return warned("the model called no tool", "use a model and a chat template that know tools")
     if call.name != probes.WEATHER.name or not isinstance(_object(call.arguments).get(probes.CITY), str):
         return failed(
-            f"the call is not as its schema wants it: {_shown(session, call)}",
+            f"the call is not as its schema wants it: {_call_text(session, call)}",
             "use a model, or a parser of tool calls at the endpoint, that fits the other",
         )
     return None
 
 
-def _shown(session: Session, call: ToolCall | None) -> str:
-    shown = session.exchanges.shown
-    return "" if call is None else f"{shown(call.name, 40)}({shown(call.arguments, 80)})"
+def _call_text(session: Session, call: ToolCall | None) -> str:
+    excerpt = session.exchanges.excerpt
+    return "" if call is None else f"{excerpt(call.name, 40)}({excerpt(call.arguments, 80)})"
 
 
 async def tools_stream(session: Session) -> Finding:
@@ -194,7 +194,7 @@ async def tools_stream(session: Session) -> Finding:
         return failed(answer.error.message, "call tools with Chat only, or mend the endpoint's streaming parser")
     odd = _judged_call(session, answer)
     if odd is None:
-        return passed(_shown(session, _first_call(answer.completion)))
+        return passed(_call_text(session, _first_call(answer.completion)))
     observed = odd.observed if odd.status == "FAIL" else "a whole answer calls the tool, a stream does not"
     return failed(observed, "call tools with Chat only, or mend the endpoint's streaming parser")
 
@@ -221,7 +221,7 @@ async def structured_output(session: Session) -> Finding:
     if not answer.text and _unstructured(session, answer):
         return skipped(_SEE_STRUCTURE)
     if isinstance(_object(answer.text).get(probes.CITY), str):
-        return passed(f"the answer fits the schema: {session.exchanges.shown(answer.text, 60)}")
+        return passed(f"the answer fits the schema: {session.exchanges.excerpt(answer.text, 60)}")
     return warned("the answer does not fit the schema", "do not rely on response_format here: it seems to be ignored")
 
 
@@ -234,11 +234,11 @@ async def images(session: Session) -> Finding:
         return skipped(_SEE_STRUCTURE)
     if not answer.text:
         return warned("the model said nothing to the picture", "use a model with vision")
-    return passed(f"the model says of a red square: {session.exchanges.shown(answer.text, 40)}")
+    return passed(f"the model says of a red square: {session.exchanges.excerpt(answer.text, 40)}")
 
 
 async def errors(session: Session) -> Finding:
-    """What is wrong with a request is told, with a status of 4xx."""
+    """An error says what is wrong with a request, with a status of 4xx."""
     request, _ = await session.request(probes.CHAT)
     body = json.dumps(SHAPES[session.api].malformed(await session.model())).encode()
     answer = await session.exchanges.get(replace(request, body=body))
@@ -269,13 +269,13 @@ async def unicode(session: Session) -> Finding:
     garbled = {letter.encode().decode("latin-1") for letter in probes.LETTERS if not letter.isascii()}
     if "\ufffd" in answer.text or any(piece in answer.text for piece in garbled):
         return failed(
-            f"the text is garbled: {session.exchanges.shown(answer.text, 60)}",
+            f"the text is garbled: {session.exchanges.excerpt(answer.text, 60)}",
             "let every hop send UTF-8, and cut it between characters only",
         )
     if answer.text.isascii():
-        return skipped("the model did not repeat the letters, so nothing is told")
+        return skipped("the model did not repeat the letters, so this check says nothing")
     first = next(at for at, letter in enumerate(answer.text) if not letter.isascii())
-    return passed(f"it came as it was sent: {session.exchanges.shown(answer.text[max(first - 2, 0) :], 30)}")
+    return passed(f"it came as it was sent: {session.exchanges.excerpt(answer.text[max(first - 2, 0) :], 30)}")
 
 
 async def cancel(session: Session) -> Finding:

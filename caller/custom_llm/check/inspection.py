@@ -11,7 +11,7 @@ from caller.custom_llm.check.basics import unreached
 from caller.custom_llm.check.exchange import Exchanges
 from caller.custom_llm.check.finding import Finding, skipped
 from caller.custom_llm.check.session import Session, listed, no_model
-from caller.custom_llm.check.table import ALL, BASE, ROWS, TOLD, WITHOUT_ANSWER, asked_for
+from caller.custom_llm.check.table import ALL, BASE, IMPLIED, ROWS, WITHOUT_ANSWER, asked_for
 from caller.custom_llm.demands import Demands
 from caller.custom_llm.http.transport import Transport
 from caller.errors import NotSupportedByApi, RequestInvalid, Violation
@@ -107,12 +107,12 @@ class EndpointCheck:
         """The checks, one by one as they are found."""
         clock = asyncio.get_running_loop().time
         for name in ROWS:
-            told = name in TOLD and name not in session.asked
-            if not told and name not in BASE and name not in session.asked:
+            implied = name in IMPLIED and name not in session.asked
+            if not implied and name not in BASE and name not in session.asked:
                 continue
             started = clock()
             finding = skipped("no time was left") if session.exchanges.late else await self._found(session, name)
-            if told and finding.status == "SKIP":
+            if implied and finding.status == "SKIP":
                 continue
             took = clock() - started if finding.took is None else finding.took
             redacted = session.exchanges.redacted

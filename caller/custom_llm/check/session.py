@@ -36,8 +36,8 @@ class Listed:
 
 
 class Session:
-    """The checks of one endpoint. `asked` are the ids of those that were asked for by name: a fault is told by the most
-    specific of them. `known` is what the provider's row demands.
+    """The checks of one endpoint. `asked` are the ids of those that were asked for by name: the most specific of
+    them reports a fault. `known` is what the provider's row demands.
 
     `picks`: where no model was given, one of the list is taken.
     """
@@ -187,11 +187,11 @@ class Session:
 
 
 async def no_model(session: Session) -> Finding:
-    """Why no chat was made: no model was given, and what else told that none could be taken."""
+    """Why no chat was made: no model was given, or the list could not be read."""
     error = (await session.models()).error
-    told = "" if error is None else blamed(error)
-    if told in session.asked and told not in ("", "chat", "structure"):
-        return skipped(f"see `{told}`")
+    row = "" if error is None else blamed(error)
+    if row in session.asked and row not in ("", "chat", "structure"):
+        return skipped(f"see `{row}`")
     return skipped("no model was given", "" if error is None else GIVE_MODEL)
 
 

@@ -50,8 +50,8 @@ ROWS: Final[Mapping[str, Row]] = MappingProxyType(
 BASE: Final = ("credential", "reach", "models", "chat")
 # They have something to say where nothing answers.
 WITHOUT_ANSWER: Final = frozenset({"credential", "reach", "tls"})
-# Told as well where the base checks tell them.
-TOLD: Final = ("tls", "path", "auth")
+# Reported as well where the answers to the base checks imply them.
+IMPLIED: Final = ("tls", "path", "auth")
 ALL: Final = "all"
 # A wrong key is sent only where somebody asks for it by name: it may count as an attack.
 _BY_NAME: Final = frozenset({"auth_refused"})
