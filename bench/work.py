@@ -100,12 +100,12 @@ def program(name: str, *, counted: bool = False, wrapped: tuple[str, ...] = ()) 
             process.wait()
 
 
-def request(endpoint: int, model: str, **fields: Any) -> bytes:
+def request(endpoint: int, model: str, headers: dict[str, str] | None = None, **fields: Any) -> bytes:
     """What is asked, as bytes: the client must not be the limit."""
     credential = {"apiCompatibility": "openai_compatible", "baseUrl": f"http://127.0.0.1:{endpoint}/v1"}
     asked = {
         "providerId": "custom-llm",
-        "credential": {"value": {**credential, "headers": {"Authorization": "Bearer k"}}},
+        "credential": {"value": credential | ({"headers": headers} if headers else {})},
         "messages": [{"user": {"content": [{"text": "Hello"}]}}],
         "modelParameters": {"model.name": model},
         **fields,
@@ -132,7 +132,10 @@ def real_turns(endpoint: int, count: int) -> list[bytes]:
     turns = [
         [*said, {"user": {"content": [{"text": f"Thank you, that is all, number {turn}."}]}}] for turn in range(count)
     ]
-    return [request(endpoint, "unary", messages=turn, tools=tools, modelParameters=parameters) for turn in turns]
+    headers = {"Authorization": "Bearer k"}
+    return [
+        request(endpoint, "unary", headers, messages=turn, tools=tools, modelParameters=parameters) for turn in turns
+    ]
 
 
 def _tool(number: int) -> dict[str, Any]:
