@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -50,6 +51,7 @@ class FullWay:
 
     def repeated(self, chunk: JsonObject, event: str) -> Repeat | None:
         del chunk, event
+        return None
 
     def close(self) -> Sequence[Event]:
         return self._decoder.close()
@@ -144,7 +146,12 @@ LONG = [(recording, answer) for recording, answer in LONG if answer.outputs >= M
 def test_most_deltas_of_a_long_recording_take_the_short_way(recording: Recording, answer: Answer) -> None:
     """Else the comparison of both ways says nothing: in one read, in many, and in reads that cut every event."""
     adapter = ADAPTERS[ApiCompatibility(recording.expect["shape"])]
-    for cuts in ([], range(1000, len(recording.body), 1000), range(100, len(recording.body), 100)):
+    steps: tuple[Sequence[int], ...] = (
+        (),
+        range(1000, len(recording.body), 1000),
+        range(100, len(recording.body), 100),
+    )
+    for cuts in steps:
         assert read(adapter, recording.body, cuts).short >= 0.8 * answer.outputs
 
 
@@ -182,7 +189,7 @@ ODD = [
 ]
 
 
-def chat_stream(texts: Iterable[str], **top: Callable[[int], object]) -> bytes:
+def chat_stream(texts: Iterable[str], **top: Callable[[int], Any]) -> bytes:
     chunks = [
         chat({"content": text}, **{key: make(number) for key, make in top.items()}) for number, text in enumerate(texts)
     ]

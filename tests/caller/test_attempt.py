@@ -66,8 +66,10 @@ def target(url: str, **changes: Any) -> Target:
 
 def asked(changes: dict[str, Any]) -> Ask:
     """What is asked, with what a test changes of it."""
-    taken = {name: changes.pop(name) for name in ("messages", "tools", "parse_think_tags") if name in changes}
-    return Ask(**({"messages": (UserMessage((TextPart("hi"),)),)} | taken))
+    taken: dict[str, Any] = {
+        name: changes.pop(name) for name in ("messages", "tools", "parse_think_tags") if name in changes
+    }
+    return Ask(**{"messages": (UserMessage((TextPart("hi"),)),), **taken})
 
 
 async def stream(*writes: bytes, **changes: Any) -> tuple[list[Sequence[Event]], CallerError | None, CallReport]:

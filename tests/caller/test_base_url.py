@@ -137,7 +137,7 @@ def test_a_plain_url_needs_no_parser_and_means_the_same(scheme: str, host: str, 
     url = f"{scheme}://{host}{port}/{path}"
     if "#" in url:
         return  # what stands behind it is no query
-    found = []
+    found: list[object] = []
     for written in (url, f"{url}?alt=1"):
         try:
             credential = parse_credential({"baseUrl": written})

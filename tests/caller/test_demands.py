@@ -192,7 +192,8 @@ def test_a_limit_is_renamed_where_both_names_are_plain(words: str, given: str, e
     """Under its other name, which the refusal gives or is the only other one."""
     other = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}[given]
     for api in (CHAT, "openai_chat_completions"):
-        assert lesson(words, api, **{given: 5}) == (("max_tokens", other) if expected else None)
+        parameters: dict[str, Any] = {given: 5}
+        assert lesson(words, api, **parameters) == (("max_tokens", other) if expected else None)
 
 
 @pytest.mark.parametrize(

@@ -72,10 +72,11 @@ def test_a_value_is_read_as_its_type_wherever_it_stands(
 ) -> None:
     """Bare, under `model.`, inside `model.parameters` and inside its JSON text: one meaning."""
     inner: JsonObject = {name: given}
-    raw: JsonObject = {
+    spelled: dict[str, JsonObject] = {
         "model.parameters": {"model.parameters": inner},
         "model.parameters as text": {"model.parameters": json.dumps(inner)},
-    }.get(place, {place.format(name): given})
+    }
+    raw = spelled.get(place, {place.format(name): given})
 
     found = merge_parameters({"model.name": "m", **raw})
 
@@ -85,18 +86,22 @@ def test_a_value_is_read_as_its_type_wherever_it_stands(
     assert found.verbatim == (frozenset({name}) if "parameters" in place else frozenset())
 
 
-WRONG: list[Any] = [
-    *[("temperature", value, "a number") for value in ("warm", "", "nan", "inf", "1_000", "٣", True, [], {}, "1e9999")],
-    *[("max_tokens", value, "a whole number") for value in (1.5, "1.5", "ten", True, [1], "0x10")],
-    *[("logprobs", value, "true or false") for value in ("yes", 1, "", [])],
-    *[("stop", value, "a list of strings") for value in (7, [1], '["a",1]', "[", {"a": "b"}, [None])],
-    *[("response_format", value, "an object") for value in ("json", [], 7, "[1]", "{")],
+def wrong(name: str, words: str, *values: object) -> list[tuple[str, object, str]]:
+    return [(name, value, words) for value in values]
+
+
+WRONG: list[tuple[str, object, str]] = [
+    *wrong("temperature", "a number", "warm", "", "nan", "inf", "1_000", "٣", True, [], {}, "1e9999"),
+    *wrong("max_tokens", "a whole number", 1.5, "1.5", "ten", True, [1], "0x10"),
+    *wrong("logprobs", "true or false", "yes", 1, "", []),
+    *wrong("stop", "a list of strings", 7, [1], '["a",1]', "[", {"a": "b"}, [None]),
+    *wrong("response_format", "an object", "json", [], 7, "[1]", "{"),
     # What endpoints refuse as an empty value.
-    *[("stop", value, "at least one string") for value in ([], "[]")],
-    *[("response_format", value, "must not be empty") for value in ({}, "{}")],
-    *[("metadata", value, "an object of strings") for value in ("x", {"a": 1}, [], '{"a":1}', {"a": None})],
-    *[("user", value, "a string") for value in (True, [], {})],
-    *[("tool_choice", value, "an object") for value in (7, [], "{", True)],
+    *wrong("stop", "at least one string", [], "[]"),
+    *wrong("response_format", "must not be empty", {}, "{}"),
+    *wrong("metadata", "an object of strings", "x", {"a": 1}, [], '{"a":1}', {"a": None}),
+    *wrong("user", "a string", True, [], {}),
+    *wrong("tool_choice", "an object", 7, [], "{", True),
 ]
 
 
@@ -208,8 +213,13 @@ def test_any_object_is_read_or_refused(raw: JsonObject) -> None:
 
 def test_a_targets_own_parameters_win_wherever_they_stand() -> None:
     """Over the bare name, `model.*` and `model.parameters`; what they do not name stays, and null names nothing."""
-    raw = {"model.name": "a", "temperature": 0.1, "model.top_p": 0.2, "model.parameters": {"seed": 1, "top_k": 5}}
-    own = {
+    raw: JsonObject = {
+        "model.name": "a",
+        "temperature": 0.1,
+        "model.top_p": 0.2,
+        "model.parameters": {"seed": 1, "top_k": 5},
+    }
+    own: JsonObject = {
         "model.name": "b",
         "model.temperature": 0.9,
         "seed": 2,

@@ -158,7 +158,7 @@ def test_known_refusals_are_spared_the_first_rejection() -> None:
     messages = (
         UserMessage((TextPart("hi"),)),
         AssistantMessage(tool_calls=(ToolCall("call_longer_than_nine", "f", "{}"),)),
-        ToolMessage("call_longer_than_nine", (TextPart("1"),)),
+        ToolMessage("call_longer_than_nine", "f", (TextPart("1"),)),
     )
     call = ResolvedCall(
         credential, merge_parameters({"model.name": "m", "max_completion_tokens": 5}), messages,

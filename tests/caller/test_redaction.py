@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from caller.custom_llm.errors.redaction import Redactor
 from caller.errors import clipped
+from caller.json_types import JsonValue
 
 # Nine characters are the fewest of which eight can be left over.
 KEYS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=9, max_size=80)
@@ -57,7 +58,7 @@ def test_short_values_do_not_tear_words() -> None:
 
 def test_the_values_in_a_json_value_are_taken_out() -> None:
     """At any depth; what is no text stays as it is."""
-    value = {"echo": [{"authorization": "Bearer abcdefghijkl"}, 7, None, True], "id": "r-1"}
+    value: JsonValue = {"echo": [{"authorization": "Bearer abcdefghijkl"}, 7, None, True], "id": "r-1"}
     expected = {"echo": [{"authorization": "***"}, 7, None, True], "id": "r-1"}
 
     assert Redactor(["Bearer abcdefghijkl"]).in_json(value) == expected

@@ -180,6 +180,7 @@ def _wrong_request(check: Mapping[str, Any], sent: Sequence[Sent], number: int) 
         return
     request = sent[number]
     name = check.get("pointer") or check.get("header") or "path"
+    value: Any
     there, value = True, request.path
     if "pointer" in check:
         there, value = pointed(request.body, name)

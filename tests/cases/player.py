@@ -90,7 +90,7 @@ async def _played(case: Case, both: str, stub: stubs.ChatServiceStub, used: set[
 
 
 async def _called(stub: stubs.ChatServiceStub, method: str, data: Mapping[str, Any], timeout: float) -> Outcome:  # noqa: ASYNC109 -- the call's deadline
-    request = ParseDict(data, _REQUESTS[method]())
+    request = ParseDict(dict(data), _REQUESTS[method]())
     outcome, began = Outcome(method), time.monotonic()
     try:
         if method == "StreamChat":

@@ -408,7 +408,8 @@ def test_files_that_make_no_sense_stop_the_start(
     path = tmp_path / "file"
     if content is not None:
         path.write_bytes(content)
-    fault = fault_of(Settings(**{setting: str(path)}))
+    given: dict[str, Any] = {setting: str(path)}
+    fault = fault_of(Settings(**given))
     assert setting in fault
     assert words in fault
     assert "CANARY" not in fault

@@ -103,7 +103,7 @@ async def test_a_target_that_is_well_again_is_asked_first_again(sandbox: Sandbox
     ):
         stub = ChatServiceStub(channel)
         request = chat_request(sandbox.url, "flaky:fails=4,status=503", fallbacks=[target(spare.url, "echo")])
-        answered_by = []
+        answered_by: list[int] = []
         async with asyncio.timeout(within(15)):
             while not answered_by or answered_by[-1] == 1:
                 answer = (await listen(stub.StreamChat(request))).completed

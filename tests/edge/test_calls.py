@@ -210,7 +210,7 @@ async def full(sandbox: Sandbox) -> AsyncIterator[World]:
             stalled.cancel()
 
 
-CANNOT_WORK = {
+CANNOT_WORK: dict[str, tuple[dict[str, Any], str]] = {
     "a URL of another scheme": ({"credential": {"value": {"baseUrl": "ftp://nope"}}}, "CREDENTIAL_INVALID"),
     "a parameter that is no number": (
         {"modelParameters": {"model.name": "echo", "temperature": "warm"}},

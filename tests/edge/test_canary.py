@@ -207,7 +207,7 @@ async def everything(program: Program, url: str) -> Came:
     metadata = (("authorization", f"Bearer {CALLER}"), ("x-label", "l"))
     async with grpc.aio.insecure_channel(f"127.0.0.1:{program.port}") as channel:
         stub = ChatServiceStub(channel)
-        unified = unified_provider_pb2_grpc.UnifiedProviderServiceStub(channel)
+        unified = unified_provider_pb2_grpc.UnifiedProviderServiceStub(channel)  # type: ignore[no-untyped-call] # generated
         calls: list[Any] = []
         for request in requests(url):
             listing = pb.ListModelsRequest(provider_id=request.provider_id, credential=request.credential)
@@ -314,7 +314,7 @@ def test_a_traceback_in_the_log_shows_no_values(form: str, capfd: pytest.Capture
     def failing(key: str) -> None:
         headers = {"Authorization": f"Bearer {key}"}
         try:
-            {}[f"Authorization: Bearer {HEADER}"]
+            dict[str, str]()[f"Authorization: Bearer {HEADER}"]
         except KeyError as error:
             raise ValueError(f"cannot send {len(headers)} headers with key=sk-{QUERY}-0123") from error
 

@@ -1,6 +1,7 @@
 """Chat and StreamChat as a client meets them: a real channel in front, the sandbox behind."""
 
 import socket
+from typing import Any
 
 import grpc
 import pytest
@@ -151,7 +152,7 @@ async def test_a_tool_round(sandbox: Sandbox, stub: ChatServiceStub) -> None:
 
 async def test_what_is_malformed_names_its_field(sandbox: Sandbox, stub: ChatServiceStub) -> None:
     """Each fault of a request is a violation with the field's path, and nothing is sent."""
-    cases: list[tuple[dict[str, object], str, str]] = [
+    cases: list[tuple[dict[str, Any], str, str]] = [
         ({"providerId": "foo"}, "UNKNOWN_PROVIDER", "provider_id"),
         ({"credential": {"value": {}}}, "CREDENTIAL_INVALID", "credential.value.baseUrl"),
         ({"credential": {}}, "CREDENTIAL_INVALID", "credential.value"),

@@ -130,7 +130,7 @@ async def test_a_key_that_is_written_wrongly_is_told_as_the_credential(
 ) -> None:
     """Before the endpoint has said anything."""
     request = asked(sandbox.url, SHAPES[1], *EVERY)
-    request.credential.value["headers"]["Authorization"] = value
+    request.credential.value.update({"headers": {"Authorization": value}})
 
     verified = await stub.VerifyCredential(request, timeout=20)
 

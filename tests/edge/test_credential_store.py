@@ -172,8 +172,8 @@ async def test_stored_keys_go_to_their_own_endpoint_only(place: Path, sandbox: S
             await call.code()
         assert not thief.requests
         assert thief.connections == 0
-        for request in sandbox.requests:
-            assert request.headers["Host"] == f"127.0.0.1:{sandbox.port}"
+        for recorded in sandbox.requests:
+            assert recorded.headers["Host"] == f"127.0.0.1:{sandbox.port}"
 
 
 async def test_a_request_has_a_name_or_a_value(stub: ChatServiceStub, sandbox: Sandbox) -> None:

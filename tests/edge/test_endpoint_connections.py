@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import AddrInfoType
@@ -31,8 +32,8 @@ KEY = {"Authorization": "Bearer one"}
 
 
 @asynccontextmanager
-async def transport(**connector: object) -> AsyncIterator[Transport]:
-    made = make_connector(EgressPolicy.parse("open"), **connector) if connector else None  # type: ignore[arg-type] -- a test's own
+async def transport(**connector: Any) -> AsyncIterator[Transport]:
+    made = make_connector(EgressPolicy.parse("open"), **connector) if connector else None
     transport = Transport(SETTINGS, connector=made)
     try:
         yield transport
@@ -97,7 +98,7 @@ async def test_other_clients_and_other_secrets_have_connections_of_their_own(oth
         url = endpoint.url + "/v1"
         assert await ask(ours, url) == b"1.1"
         changed = {"url": url + str(other["url"])} if "url" in other else {"url": url, **other}
-        assert await ask(ours, **changed) == b"2.1"  # type: ignore[arg-type] -- the table's own
+        assert await ask(ours, **changed) == b"2.1"
         assert await ask(ours, url) == b"1.2"
 
 
@@ -242,6 +243,7 @@ async def test_what_cannot_be_sent_does_not_stay() -> None:
     """An endpoint that accepts and does not read: the calls' memory and descriptors are back within a second."""
 
     async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: int) -> None:
+        assert isinstance(writer.transport, asyncio.Transport)
         writer.transport.pause_reading()
         del reader
         await asyncio.Event().wait()

@@ -165,7 +165,7 @@ async def test_an_error_after_output_follows_it() -> None:
     """The frames arrive, then the status."""
 
     async def handler(_: pb.ChatRequest, rpc: Rpc) -> None:
-        for _ in range(3):
+        for _number in range(3):
             await rpc.write(pb.StreamChatResponse())
         raise StreamCut("in the middle")
 

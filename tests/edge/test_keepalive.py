@@ -95,7 +95,7 @@ async def test_a_client_that_pings_too_often_keeps_its_stream(sandbox: Sandbox) 
         await client.until(lambda: client.received[stream] > 0, 10)
         for count in range(1, 201):
             client.ping()
-            await client.until(lambda count=count: client.lost or client.answered_pings >= count, 10)  # type: ignore[misc] -- mypy cannot infer a lambda with defaults
+            await client.until(lambda count=count: client.lost or client.answered_pings >= count, 10)  # type: ignore[misc] # mypy cannot infer a lambda with defaults
         assert not client.sent_away
         assert not client.lost
         assert stream not in client.ended

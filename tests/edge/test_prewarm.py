@@ -65,7 +65,10 @@ class Rejecting(Handmade):
 @pytest.mark.parametrize("query", ["", "?key=k&api-version=3"])
 async def test_calls_use_what_was_opened_and_no_request_was_sent(api: ApiCompatibility, query: str) -> None:
     """In every API shape, as streams and as whole answers, with all that a credential can hold."""
-    credential = {"apiCompatibility": api.value, "headers": {"Authorization": "Bearer k", "x-api-key": "k", "X-T": "t"}}
+    credential: dict[str, Any] = {
+        "apiCompatibility": api.value,
+        "headers": {"Authorization": "Bearer k", "x-api-key": "k", "X-T": "t"},
+    }
     async with Rejecting() as endpoint, serving() as (_, stub):
         credential["baseUrl"] = f"{endpoint.url}/v1{query}"
         (result,) = await prewarm(stub, target("", **credential))

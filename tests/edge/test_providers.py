@@ -123,7 +123,7 @@ async def test_rapidas_clients_reach_the_providers_that_are_ours(rows: Path) -> 
         serving(providers_file=str(rows), rapida_own_providers="house") as (server, _),
         grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
     ):
-        chat = unified_provider_pb2_grpc.UnifiedProviderServiceStub(channel).Chat
+        chat = unified_provider_pb2_grpc.UnifiedProviderServiceStub(channel).Chat  # type: ignore[no-untyped-call] # generated
         answers = [await chat(rapida_request(provider)) for provider in ("House", "groq")]
     assert answers[0].success, answers[0].error
     assert answers[0].data.assistant.contents == ["here"]

@@ -143,13 +143,13 @@ async def test_no_part_of_a_key_comes_out(api: str, stub: ChatServiceStub) -> No
     with structlog.testing.capture_logs() as logs:
         async with Handmade(talk) as endpoint:
             value = {"apiCompatibility": api, "baseUrl": endpoint.url, "headers": {"X-Api-Key": LONG, "X-Other": SHORT}}
+            credential = {"value": value}
             for name in texts:
-                request = chat_request("", name, credential={"value": value}, options={"maxAttempts": 1})
+                request = chat_request("", name, credential=credential, options={"maxAttempts": 1})
                 calls[name] = (stub.StreamChat if name.startswith(("event", "late")) else stub.Chat)(request)
-            check = pb.VerifyCredentialRequest(
-                provider_id="custom-llm", credential=request.credential, model="code.url"
-            )
-            listing = pb.ListModelsRequest(provider_id="custom-llm", credential=request.credential)
+            shown = chat_request("", "any", credential=credential).credential
+            check = pb.VerifyCredentialRequest(provider_id="custom-llm", credential=shown, model="code.url")
+            listing = pb.ListModelsRequest(provider_id="custom-llm", credential=shown)
             calls |= {"check": stub.VerifyCredential(check), "listing": stub.ListModels(listing)}
             came = dict(zip(calls, await asyncio.gather(*map(came_of, calls.values())), strict=True))
 

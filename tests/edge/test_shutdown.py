@@ -229,7 +229,7 @@ async def test_the_program_ends_well_on_a_signal(sandbox: Sandbox, number: signa
         cut = await begun(sandbox, stub, "stall:after=2,for=30s")
         await asyncio.sleep(0.1)
         program.send(number)
-        assert (await ending).completed
+        assert (await ending).completed.choices
         failure = (await cut).failure
         assert failure is not None
         assert failure.said == (grpc.StatusCode.ABORTED, "SERVICE_DRAINING")

@@ -11,6 +11,7 @@ import grpc
 import pytest
 import structlog
 
+from integration_api import unified_provider_pb2 as unified
 from integration_api.sandbox import Sandbox
 from integration_api.server import Server
 from integration_api.settings import Settings
@@ -147,7 +148,7 @@ async def test_a_file_whose_fallbacks_make_no_sense_is_not_used(
 
 def jwt(organization: int, project: int) -> tuple[tuple[str, str], ...]:
     """The metadata of a client of the platform."""
-    claims = {"userId": 1, "organizationId": organization, "projectId": project}
+    claims: dict[str, object] = {"userId": 1, "organizationId": organization, "projectId": project}
     return (("x-internal-service-key", platform.token(claims)),)
 
 
@@ -191,7 +192,7 @@ async def test_rapidas_clients_name_a_stored_credential(sandbox: Sandbox, tmp_pa
 
 def configuration(name: str) -> Any:
     """A configuration with the name of a credential."""
-    return rapida.pb.StreamChatConfiguration(credential=rapida.credential(name=name), providerName="custom-llm")
+    return unified.StreamChatConfiguration(credential=rapida.credential(name=name), providerName="custom-llm")
 
 
 async def test_a_turn_of_rapidas_races(tmp_path: Path) -> None:
@@ -220,7 +221,7 @@ async def test_a_turn_of_rapidas_races(tmp_path: Path) -> None:
             asked = (len(first.requests), len(second.requests))
             await stream.chat("t2", "m")
             await until(lambda: (len(first.requests), len(second.requests)) == (asked[0] + 1, asked[1] + 1), 5)
-            await stream.send(chat=rapida.pb.StreamChatInput(requestId="t3"))  # it has no message: refused, and t2 ends
+            await stream.send(chat=unified.StreamChatInput(requestId="t3"))  # it has no message: refused, and t2 ends
             frames = [await stream.output() for _ in range(2)]
             assert {frame.requestId for frame in frames} == {"t2", "t3"}
             for each in endpoints:  # others may be ready for the next turn

@@ -247,7 +247,7 @@ def test_settings_that_do_not_belong_together_are_refused(files: Files, tmp_path
     chain, key, clients = str(files.chain), str(files.key), str(files.clients)
     (tmp_path / "other.key").write_bytes(AUTHORITY.sign("other").key)
     (tmp_path / "junk").write_bytes(b"CANARY")
-    for settings, words in (
+    refused: tuple[tuple[dict[str, Any], str], ...] = (
         ({"tls_cert_file": chain}, "belong together"),
         ({"tls_key_file": key}, "belong together"),
         ({"tls_client_ca_file": clients}, "tls_cert_file"),
@@ -258,7 +258,8 @@ def test_settings_that_do_not_belong_together_are_refused(files: Files, tmp_path
         ({"tls_cert_file": chain, "tls_key_file": key, "tls_client_ca_file": str(tmp_path / "junk")}, "tls_client_ca"),
         ({"tls_cert_file": chain, "tls_key_file": str(tmp_path / "none")}, "cannot be read"),
         ({"tls_client_ca_file": clients, "auth_mtls_names": "a.*.test"}, "first label"),
-    ):
+    )
+    for settings, words in refused:
         fault = fault_of(Settings(**settings))
         assert words in fault, (settings, fault)
         assert "CANARY" not in fault

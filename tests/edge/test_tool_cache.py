@@ -10,6 +10,7 @@ import pytest
 from google.protobuf import descriptor_pool, json_format
 
 from caller.errors import RequestInvalid
+from caller.json_types import JsonValue
 from caller.messages import ToolDefinition
 from caller.tools import translated
 from integration_api.chat import tools as kept
@@ -41,7 +42,7 @@ def wire(*tools: dict[str, Any]) -> list[bytes]:
     return [json_format.ParseDict(tool, msg.ToolDefinition()).SerializeToString() for tool in tools]
 
 
-def names(tools: Any) -> list[str]:
+def names(tools: Any) -> list[JsonValue]:
     """A translation that a test can count."""
     return [tool.name for tool in tools]
 
@@ -132,7 +133,7 @@ async def test_nothing_of_the_conversation_and_no_secret_is_kept(stub: ChatServi
         ],
         parameters={"user": said[4]},
     )
-    request.credential.value["headers"]["Authorization"] = "Bearer canary-key"
+    request.credential.value.update({"headers": {"Authorization": "Bearer canary-key"}})
     await stub.Chat(request)
     hosted = {"hosted": {"type": "mcp", "authorization": "canary-hosted"}}
     marked = {"name": "f", "providerOptions": {"key": "canary-option"}}

@@ -15,7 +15,7 @@ from integration_api.settings import Settings
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
 from tests.edge.loopback import STREAM_END, STREAM_HEAD, Handmade, token
-from tests.edge.reading import fail, listen
+from tests.edge.reading import Failure, fail, listen
 from tests.loop_watch import loop_watch
 from tests.patience import within
 
@@ -77,6 +77,7 @@ async def test_an_endless_stream_of_nothing_ends(stub: ChatServiceStub, name: st
     """It is refused once, as too large, before its timeout, and the loop was never away."""
     async with endless(NOTHING[name]) as handmade, loop_watch() as watch:
         request = chat_request(handmade.url, "m")
+        failure: Failure | None
         if method == "Chat":
             failure = await fail(stub.Chat(request, timeout=within(20)))
         else:

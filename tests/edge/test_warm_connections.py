@@ -6,6 +6,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -63,9 +64,9 @@ class Kept(Handmade):
 
 
 @asynccontextmanager
-async def asking(tmp_path: Path, **settings: object) -> AsyncIterator[tuple[Server, ChatServiceStub]]:
+async def asking(tmp_path: Path, **settings: Any) -> AsyncIterator[tuple[Server, ChatServiceStub]]:
     """A server of ours that trusts the endpoint, and a client's stub."""
-    made = Settings(port=0, shutdown_grace=1.0, endpoint_ca_file=str(tmp_path / "ca.pem"), **settings)  # type: ignore[arg-type] -- a test's own
+    made = Settings(port=0, shutdown_grace=1.0, endpoint_ca_file=str(tmp_path / "ca.pem"), **settings)
     async with (
         Server(made) as server,
         grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,

@@ -1,7 +1,7 @@
 """A scripted original integration-api for tests: a gRPC server that answers bytes with bytes."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Self
 
 import grpc
@@ -11,10 +11,10 @@ from tests.edge.certificates import Pair
 Script = Callable[["Original", grpc.aio.ServicerContext], Awaitable[None]]
 
 
-class Original(grpc.GenericRpcHandler):
+class Original(grpc.GenericRpcHandler):  # type: ignore[misc] # grpc has no annotations
     """Plays `scripts` by the path of the call, and remembers what came: metadata by call, frames in their order."""
 
-    def __init__(self, scripts: dict[str, Script], pair: Pair | None = None) -> None:
+    def __init__(self, scripts: Mapping[str, Script], pair: Pair | None = None) -> None:
         """`pair` is the certificate with which it serves TLS."""
         self._scripts = scripts
         self._server = grpc.aio.server()

@@ -13,7 +13,7 @@ from integration_api import unified_messages_pb2 as msg
 from integration_api import unified_provider_pb2 as pb
 
 SERVICE = "/integration_api.UnifiedProviderService"
-_ANSWERS = {
+_ANSWERS: dict[str, Any] = {
     "Chat": pb.ChatResponse,
     "Embedding": pb.EmbeddingResponse,
     "Reranking": pb.RerankingResponse,

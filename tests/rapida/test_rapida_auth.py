@@ -156,7 +156,12 @@ def test_a_short_secret_of_the_platform_works_without_a_warning() -> None:
 
 def test_the_origin_is_short_and_printable() -> None:
     """Only the known entries, cut to a bound."""
-    metadata = [("x-client-source", "s" * 100), ("x-rapida-region", "a\nb"), ("x-rapida-environment", b"b"), ("x", "y")]
+    metadata: list[tuple[str, str | bytes]] = [
+        ("x-client-source", "s" * 100),
+        ("x-rapida-region", "a\nb"),
+        ("x-rapida-environment", b"b"),
+        ("x", "y"),
+    ]
 
     assert origin(metadata) == {"client_source": "s" * 64}
     assert origin(None) == {}

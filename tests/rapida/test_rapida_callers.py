@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import grpc
 import pytest
 
-from caller.call import CallReport, Model, Verification
+from caller.call import CallReport, Destination, Model, Verification
 from caller.errors import CallerError, EndpointError
 from caller.events import Event, Finished, FinishReason, RefusalDelta, TextDelta, ToolCallDelta, Usage, UsageReported
 from caller.history import TargetHistory
@@ -28,6 +28,10 @@ _SECRET = "sk-canary-0123456789"
 
 class Played:
     """A caller that plays what the model's name says."""
+
+    def destination(self, target: Target) -> Destination:
+        del target
+        return Destination("nowhere:1", "played", b"")
 
     def prepare(self, target: Target, ask: Ask, *, stream: bool) -> "PlayedCall":
         del ask
@@ -58,6 +62,9 @@ class PlayedCall:
         return False
 
     def answered(self) -> None:
+        return
+
+    def continued(self) -> None:
         return
 
     async def attempt(self, report: CallReport) -> AsyncGenerator[Sequence[Event], None]:

@@ -1,6 +1,7 @@
 """Chat, VerifyCredential, Embedding and Reranking of Rapida's contract, as a client meets them."""
 
 from collections.abc import Callable
+from typing import Any
 
 import grpc
 import pytest
@@ -283,7 +284,7 @@ async def test_bytes_that_are_no_request_are_answered_in_the_same_way(
     ],
 )
 async def test_a_credential_is_read_in_all_its_spellings(
-    sandbox: Sandbox, channel: grpc.aio.Channel, fields: dict[str, object]
+    sandbox: Sandbox, channel: grpc.aio.Channel, fields: dict[str, Any]
 ) -> None:
     """Snake case wins, headers may be JSON text, unknown keys are ignored."""
     fields = {key: given.format(url=f"{sandbox.url}/v1") if "ase" in key else given for key, given in fields.items()}

@@ -307,7 +307,7 @@ def _kinds(kind: type[CallerError]) -> set[type[CallerError]]:
     return {kind}.union(*(_kinds(child) for child in kind.__subclasses__()))
 
 
-@pytest.mark.parametrize("kind", sorted(_kinds(CallerError), key=lambda kind: kind.__name__))
+@pytest.mark.parametrize("kind", sorted(_kinds(CallerError), key=str))
 def test_every_error_has_a_code_of_the_contract_and_words_for_people(kind: type[CallerError]) -> None:
     """No kind of failure is without both, those of the future included."""
     told = error_message(kind("what happened"))

@@ -77,7 +77,7 @@ class TestImpatientServer:
             await asyncio.sleep(0.2)  # frames pile up, unread
             await stream.chat("new", "echo")
             await sandbox.wait_for_hangup(within(1.0))
-            finals = []
+            finals: list[tuple[str, str]] = []
             while len(finals) < 2:
                 frame = await stream.output()
                 if frame.metrics:

@@ -1,6 +1,7 @@
 """An OTLP collector over HTTP: keeps the spans and metrics that it is sent, as protobuf has them."""
 
-from typing import Self
+from collections.abc import Iterable
+from typing import Any, Self
 
 from aiohttp import web
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
@@ -51,7 +52,7 @@ class Collector:
         return web.Response(content_type="application/x-protobuf")
 
 
-def values(attributes: "list[KeyValue]") -> dict[str, object]:
+def values(attributes: Iterable[KeyValue]) -> dict[str, Any]:
     """Attributes as Python has them."""
     return {each.key: _value(each.value) for each in attributes}
 

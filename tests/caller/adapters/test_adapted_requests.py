@@ -9,6 +9,7 @@ from caller.credentials import ApiCompatibility, parse_credential
 from caller.custom_llm.adapter import Frame, HttpRequest, ResolvedCall
 from caller.custom_llm.apis import ADAPTERS
 from caller.fold import Folder
+from caller.json_types import JsonObject
 from caller.messages import (
     AssistantMessage,
     ImagePart,
@@ -27,12 +28,12 @@ ANTHROPIC, GEMINI = "anthropic_messages", "gemini_generate_content"
 HI = UserMessage((TextPart("hi"),))
 PICTURE = ImagePart(url="https://h/a.png")
 BLANK = TextPart(" \n")
-CACHE = {"cache_control": {"type": "ephemeral"}}
+CACHE: JsonObject = {"cache_control": {"type": "ephemeral"}}
 
 
 def request(api: str, *messages: Message, demands: dict[str, str] | None = None, **parameters: Any) -> HttpRequest:
     shape = ApiCompatibility(api)
-    given = {"apiCompatibility": api, "baseUrl": "http://h/v1", "headers": {}}
+    given: JsonObject = {"apiCompatibility": api, "baseUrl": "http://h/v1", "headers": {}}
     call = ResolvedCall(
         parse_credential(given),
         merge_parameters({"model.name": "m", **parameters}),
@@ -107,6 +108,7 @@ def test_reasoning_goes_back_under_the_name_it_came_with() -> None:
     """Where the rejection names none; a name in the rejection wins; a turn without reasoning says so."""
     thought = answered(CHAT, delta(reasoning="I "), delta(reasoning="look."), delta(content="So."), "[DONE]")
     plain = AssistantMessage("Yes.")
+    sent: list[Any] = []
     for form, name in (("", "reasoning"), ("reasoning_content", "reasoning_content")):
         sent = body(CHAT, HI, thought, HI, plain, HI, demands={"reasoning": form})["messages"]
         assert sent[1] == {"role": "assistant", "content": "So.", name: "I look."}
@@ -239,7 +241,7 @@ def test_cache_control_goes_to_the_last_block() -> None:
     """Of the message that carries it, never to thinking; a block's own stays, other options stay on the message."""
     sent = body(
         ANTHROPIC,
-        UserMessage((TextPart("a"), TextPart("b")), CACHE | {"x": 1}),
+        UserMessage((TextPart("a"), TextPart("b")), {**CACHE, "x": 1}),
         AssistantMessage("c", options=CACHE),
         UserMessage((TextPart("d", {"cache_control": {"type": "own"}}),), CACHE),
     )["messages"]
@@ -254,7 +256,7 @@ def test_cache_control_goes_to_the_last_block() -> None:
 def test_ids_are_mapped_one_to_one() -> None:
     """Illegal ones become legal ones of their own; a legal one keeps its name, whoever would have taken it."""
     ids = ("a:b", "a.b", "a_b")
-    messages = (
+    messages: tuple[Message, ...] = (
         AssistantMessage(tool_calls=tuple(ToolCall(call_id, "f", "{}") for call_id in ids)),
         *(ToolMessage(call_id, "f") for call_id in ids),
     )

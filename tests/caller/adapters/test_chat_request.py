@@ -9,7 +9,7 @@ import pytest
 from caller.credentials import parse_credential
 from caller.custom_llm.adapter import HttpRequest, ResolvedCall
 from caller.custom_llm.apis.chat_completions.adapter import OPENAI_CHAT_COMPLETIONS, OPENAI_COMPATIBLE
-from caller.custom_llm.apis.chat_completions.request import STATE_SHAPE
+from caller.custom_llm.apis.chat_completions.state import STATE_SHAPE
 from caller.errors import CallerError, NotSupportedByApi, RequestInvalid
 from caller.messages import (
     AssistantMessage,

@@ -256,8 +256,8 @@ def test_encrypted_reasoning_is_asked_for_where_it_can_be_given(given: JsonObjec
 
 def test_encrypted_reasoning_is_not_asked_for_where_it_cannot_come_back() -> None:
     """A contract without room for it gets none that nobody asked for; what was asked for stays."""
-    reasons = {"reasoning_effort": "low"}
-    given = {**reasons, "model.parameters": {"include": ["reasoning.encrypted_content"]}}
+    reasons: JsonObject = {"reasoning_effort": "low"}
+    given: JsonObject = {**reasons, "model.parameters": {"include": ["reasoning.encrypted_content"]}}
 
     assert "include" not in sent(replace(a_call(reasons), returns_state=False))
     assert sent(replace(a_call(given), returns_state=False))["include"] == ["reasoning.encrypted_content"]
