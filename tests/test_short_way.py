@@ -72,7 +72,9 @@ class Answer:
 
 
 def read(adapter: Adapter, body: bytes, cuts: Iterable[int] = (), *, think: bool = False) -> Answer:
-    call = ResolvedCall(Credential(adapter.api, "http://127.0.0.1:1", {}), Parameters("m", {}), (), (), think)
+    call = ResolvedCall(
+        Credential(adapter.api, "http://127.0.0.1:1", {}), Parameters("m", {}), (), parse_think_tags=think
+    )
     reader, events = AnswerReader(adapter, call, MAX_BYTES), list[Event]()
     edges = [0, *sorted(cuts), len(body)]
     for start, end in pairwise(edges):

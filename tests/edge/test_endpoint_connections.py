@@ -285,6 +285,7 @@ async def test_bytes_that_wait_to_be_sent_hold_no_connection(cancelled: bool) ->
     answered = asyncio.Event()
 
     async def early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: int) -> None:
+        assert isinstance(writer.transport, asyncio.Transport)
         writer.transport.pause_reading()
         del reader
         writer.write(answer("early") if not cancelled else STREAM_HEAD)

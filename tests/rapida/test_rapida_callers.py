@@ -31,7 +31,7 @@ class Played:
 
     def destination(self, target: Target) -> Destination:
         del target
-        return Destination("nowhere:1", "played", b"")
+        return Destination("nowhere:1", "played", bytes)
 
     def prepare(self, target: Target, ask: Ask, *, stream: bool) -> "PlayedCall":
         del ask
@@ -66,6 +66,10 @@ class PlayedCall:
 
     def continued(self) -> None:
         return
+
+    @property
+    def destination(self) -> Destination:
+        return Destination(self.endpoint, self.model, bytes)
 
     async def attempt(self, report: CallReport) -> AsyncGenerator[Sequence[Event], None]:
         if not self.stream:
