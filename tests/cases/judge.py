@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.cases.endpoint import Sent, pointed
+from tests.patience import within
 
 _TEXTS = ("text", "reasoning", "refusal")
 _ASKS = frozenset({"pointer", "header", "path"})
@@ -42,7 +43,7 @@ class Outcome:
 
 def wrong_with(outcome: Outcome, expected: Mapping[str, Any]) -> Iterator[str]:
     """Everything in which one RPC's outcome differs from what is expected of it."""
-    if outcome.took > expected.get("within_s", outcome.took):
+    if outcome.took > within(expected.get("within_s", outcome.took)):
         yield f"took {outcome.took:.1f} s instead of {expected['within_s']}"
     wanted, error = expected.get("error"), outcome.error
     if wanted and error is None:

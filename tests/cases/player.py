@@ -17,9 +17,12 @@ from integration_api.v1 import chat_service_pb2_grpc as stubs
 from tests.cases.endpoint import listening
 from tests.cases.judge import Outcome, wrong_requests, wrong_with
 from tests.edge.reading import Failure, failure_of
+from tests.patience import within
 
 ROOT = Path(__file__).parent
 _AT_ONCE = 24
+# The service's words when the machine took it away just then: the case says nothing then, and is played again.
+_AWAY = "this instance did not run for"
 _LIMIT = 64 * 1024 * 1024
 _REQUESTS = {
     "Chat": pb.ChatRequest,
@@ -63,7 +66,10 @@ async def play_all(chosen: Iterable[Case], address: str) -> dict[str, list[str]]
 
     async def play(case: Case, stub: stubs.ChatServiceStub) -> None:
         async with turns:
-            wrong[case.id] = [line for method in case.methods for line in await _played(case, method, stub, used)]
+            for _ in range(5):
+                wrong[case.id] = [line for method in case.methods for line in await _played(case, method, stub, used)]
+                if not any(_AWAY in line for line in wrong[case.id]):
+                    break
 
     async with grpc.aio.insecure_channel(address, options=options) as channel, asyncio.TaskGroup() as group:
         for case in chosen:
@@ -82,7 +88,7 @@ async def _played(case: Case, both: str, stub: stubs.ChatServiceStub, used: set[
             method = call.get("method", "both")
             method = both if method == "both" else method
             request = _filled(call.get("request", {}), case.script["shape"], base, outcomes, method)
-            outcomes.append(outcome := await _called(stub, method, request, call.get("timeout", 10)))
+            outcomes.append(outcome := await _called(stub, method, request, call.get("timeout", within(10))))
             lines = wrong_with(outcome, expected[number] if number < len(expected) else {})
             wrong += [f"call {number}, {method}: {line}" for line in lines]
         wrong += [f"{both}: {line}" for line in wrong_requests(case.script.get("sent", []), endpoint.sent)]
