@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from statistics import median
 
 import grpc
+import pytest
 
 from caller.call import CallReport
 from caller.errors import CallerError
@@ -38,6 +39,8 @@ def _word(data: bytes) -> str:
 
 Span = tuple[float, float]
 Spans = Callable[["Call"], list[Span]]
+# What is reported of a call, and the least and the most of what the taps saw of it.
+Numbers = tuple[Callable[[CallReport], float | None], Spans, Spans]
 
 
 @dataclass
@@ -111,11 +114,11 @@ class Seen:
     calls: list[Call]
     nothing: float
 
-    def agree(self, reported: Callable[[CallReport], float | None], least: Spans, most: Spans) -> None:
-        """Within a tenth, or 0.3 ms a call, whichever is more, of what was seen: at least the time in which something
-        that the client got was on its way, at most that and what else of the call passed us. What gRPC does before a
-        handler and behind its frames, some hundredths of a millisecond or several on a busy machine, is borne: the
-        time of a call that does nothing."""
+    def disagree(self, reported: Callable[[CallReport], float | None], least: Spans, most: Spans) -> str:
+        """What is wrong; empty for nothing. Right is, within a tenth or 0.3 ms a call, whichever is more, at least the
+        time in which something that the client got was on its way, at most that and what else of the call passed us.
+        What gRPC does before a handler and behind its frames, some hundredths of a millisecond or several on a busy
+        machine, is borne: the time of a call that does nothing."""
         told = [reported(call.report) for call in self.calls]
         assert None not in told
         number = len(self.calls)
@@ -124,8 +127,9 @@ class Seen:
         words = (
             f"seconds: {ours:.3f} reported, {lower:.3f} to {upper:.3f} seen, {self.nothing * number:.3f} gRPC itself"
         )
-        assert min(0.9 * lower, lower - 0.0003 * number) - self.nothing * number <= ours, words
-        assert ours <= max(1.1 * upper, upper + 0.0003 * number) + self.nothing * number, words
+        spare = self.nothing * number
+        low, high = min(0.9 * lower, lower - 0.0003 * number) - spare, max(1.1 * upper, upper + 0.0003 * number) + spare
+        return "" if low <= ours <= high else words
 
 
 async def measured(method: str, model: str, calls: int) -> Seen:
@@ -156,26 +160,42 @@ async def measured(method: str, model: str, calls: int) -> Seen:
     return Seen(made[: len(made) // 2], nothing)
 
 
+async def agreeing(method: str, model: str, calls: int, *numbers: Numbers) -> None:
+    """All numbers agree, in one of three rounds: a machine that stalls in the middle of one says nothing of us."""
+    faults = [""]
+    for _ in range(3):
+        seen = await measured(method, model, calls)
+        faults = [fault for fault in (seen.disagree(*each) for each in numbers) if fault]
+        if not faults:
+            return
+    raise AssertionError(faults)
+
+
+@pytest.mark.timeout(240)
 async def test_of_whole_answers() -> None:
     """500 calls."""
-    seen = await measured("Chat", "tokens:n=3,gap=1ms", 500)
-    seen.agree(lambda report: report.overhead, Call.ends, Call.ends)
+    await agreeing("Chat", "tokens:n=3,gap=1ms", 500, (lambda report: report.overhead, Call.ends, Call.ends))
 
 
+@pytest.mark.timeout(240)
 async def test_of_paced_streams() -> None:
     """200 streams: in all, up to the first output, and from output to output."""
-    seen = await measured("StreamChat", "tokens:n=6,gap=3ms", 200)
-    seen.agree(
-        lambda report: report.overhead,
-        lambda call: [*call.ends(), *call.tokens()],
-        lambda call: [*call.ends(), *call.tokens(), call.first()],
+    await agreeing(
+        "StreamChat",
+        "tokens:n=6,gap=3ms",
+        200,
+        (
+            lambda report: report.overhead,
+            lambda call: [*call.ends(), *call.tokens()],
+            lambda call: [*call.ends(), *call.tokens(), call.first()],
+        ),
+        (
+            lambda report: report.first_overhead,
+            lambda call: [call.begin(), call.tokens()[0]],
+            lambda call: [call.begin(), call.first()],
+        ),
+        (_between_outputs, lambda call: call.tokens()[1:], lambda call: call.tokens()[1:]),
     )
-    seen.agree(
-        lambda report: report.first_overhead,
-        lambda call: [call.begin(), call.tokens()[0]],
-        lambda call: [call.begin(), call.first()],
-    )
-    seen.agree(_between_outputs, lambda call: call.tokens()[1:], lambda call: call.tokens()[1:])
 
 
 async def test_of_a_client_that_does_not_read() -> None:
