@@ -203,13 +203,10 @@ class Calls:
         """
         with _Observed(client, report, self._observers):
             wanted = read()
-            async with asyncio.TaskGroup() as group:
-                warming = [
-                    group.create_task(self.warm(report.client, target, wanted.connections)) for target in wanted.targets
-                ]
-                for target in wanted.beside:
-                    group.create_task(self.warm(report.client, target))
-            return tuple([task.result() for task in warming])
+            own = (self.warm(report.client, target, wanted.connections) for target in wanted.targets)
+            beside = (self.warm(report.client, target) for target in wanted.beside)
+            found = await asyncio.gather(*own, *beside)
+            return tuple(found[: len(wanted.targets)])
 
     async def warm(self, client: str, target: Target | CallerError, connections: int = 1) -> Warmth:
         """Have connections ready for a target's calls by `client`; no call of its own for observers. Raises nothing."""

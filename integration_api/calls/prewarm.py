@@ -53,10 +53,8 @@ class Prewarming:
             warming = self._registry.resolve(target.provider).warming(target)
         except CallerError as error:
             return Warmth(error=error.with_traceback(None))  # it holds the credential
-        async with asyncio.TaskGroup() as group:
-            numbers = range(1, connections + 1)
-            opening = [group.create_task(self._open(warming, client, number)) for number in numbers]
-        ended = [task.result() for task in opening]
+        # No group of tasks: one that is cancelled holds itself, through the frames in its exception.
+        ended = await asyncio.gather(*(self._open(warming, client, number) for number in range(1, connections + 1)))
         opened = [end for end in ended if isinstance(end, ConnectionTimes)]
         failed = next((end for end in ended if isinstance(end, CallerError)), None)
         ready = warming.ready(client)

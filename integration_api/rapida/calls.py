@@ -124,9 +124,7 @@ class RapidaCalls:
         fallbacks = self._fallbacks(configuration.credential, target)
         beside = () if fallbacks is None else fallbacks.targets
         targets = (target, *(each for each in beside if isinstance(each, Target)))
-        async with asyncio.TaskGroup() as group:
-            warming = [group.create_task(self.calls.warm(client, each)) for each in targets]
-        return warming[0].result().error
+        return (await asyncio.gather(*(self.calls.warm(client, each) for each in targets)))[0].error
 
     def _target(self, provider: str, credential: JsonObject | StoredCredential) -> Target:
         if isinstance(credential, StoredCredential):

@@ -192,14 +192,20 @@ class Conversation:
 
     def _prewarm(self, configuration: Configuration) -> None:
         """Have a connection ready for the next turn, while nobody waits for one; for the newest configuration only."""
-        if self._prewarming is not None and not self._prewarming.done():
+        if self._prewarming is not None:
             if configuration is self._prewarmed:
                 return
             self._prewarming.cancel()
         self._prewarmed = configuration
-        task = self._prewarming = asyncio.create_task(self._warm(configuration))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._prewarming = asyncio.create_task(self._warm(configuration))
+        self._tasks.add(self._prewarming)
+        self._prewarming.add_done_callback(self._let_go)
+
+    def _let_go(self, task: asyncio.Task[None]) -> None:
+        """As of turns: it holds how it was cancelled, and through that this conversation."""
+        self._tasks.discard(task)
+        if task is self._prewarming:
+            self._prewarming = None
 
     async def _warm(self, configuration: Configuration) -> None:
         error = await self._calls.warm(self._stream.rpc.client, configuration)

@@ -20,7 +20,10 @@ from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from integration_api.v1.messages_pb2 import Target
 from tests.asking import chat_request
+from tests.edge.loopback import until
 from tests.edge.scripted import target
+from tests.edge.test_prewarm import silent_tls
+from tests.edge.test_prewarm import target as prewarm_target
 from tests.rapida import talk as rapida
 
 _CONVERSATION = "x" * 300_000
@@ -189,3 +192,24 @@ async def test_a_turn_that_is_superseded_leaves_no_cycle(
         await stream.read()
 
     assert await cycles() == []
+
+
+async def test_an_opening_ahead_that_is_given_up_leaves_no_cycle(
+    stub: ChatServiceStub, channel: grpc.aio.Channel, cycles: Callable[[], Awaitable[list[str]]]
+) -> None:
+    """By the client of Prewarm, by a newer configuration of a stream, and with the stream."""
+    async with silent_tls() as endpoint:
+        silent = prewarm_target(endpoint.url.replace("http:", "https:"))
+        call = stub.Prewarm(pb.PrewarmRequest(targets=[silent], connections=2))
+        await until(lambda: endpoint.connections == 2)
+        call.cancel()
+        await _ended(call)
+        del call
+        await until(lambda: endpoint.connections == 0)
+        async with rapida.talk(channel) as stream:
+            for number in range(3):
+                await stream.configure(f"{endpoint.url.replace('http:', 'https:')}/{number}")
+            await until(lambda: endpoint.connections == 1)
+        await until(lambda: endpoint.connections == 0)
+
+        assert await cycles() == []
