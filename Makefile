@@ -217,3 +217,14 @@ observe: $(STAMP) ## Ask every query of the dashboard of a real Prometheus under
 
 bench-observing: $(STAMP) ## Measure what log lines, metrics and traces cost per call and token (ARGS='--rounds 7')
 	@$(BIN)/python bench/observing.py $(ARGS)
+
+.PHONY: acceptance
+
+# What judges the service as its users do; CI runs the tests only. PARTS='hostile chaos' for some of it.
+PARTS ?= hostile chaos drain fuzz interop examples proxies observe live live-litellm container
+
+acceptance: $(STAMP) ## Run every program that judges the service: attacks, chaos, drain, proxies, real servers … (PARTS='hostile chaos')
+	@failed=; for part in $(PARTS); do \
+	  printf '\n=== %s\n' "$$part"; $(MAKE) --no-print-directory "$$part" ARGS= || failed="$$failed $$part"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "failed:$$failed" >&2; exit 1; fi; echo "all of it passed: $(PARTS)"
