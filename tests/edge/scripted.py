@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from tests.edge.loopback import STREAM_HEAD, Handmade, until
@@ -39,8 +39,9 @@ class Scripted(Handmade):
 
     def send(self, raw: bytes) -> None:
         """Send bytes, if somebody is there to take them."""
-        if self._writer is not None and not self.hung_up.is_set():
-            self._writer.write(raw)
+        if self._writer is not None and not self._writer.transport.is_closing():
+            with suppress(RuntimeError):  # uvloop's word for a client that has just gone
+                self._writer.write(raw)
 
     def end(self) -> None:
         """Close the connection."""
