@@ -6,7 +6,7 @@ holds for all.
 
 import re
 
-_CAUSES = (
+_WORDS = (
     (r"connection refused", "nothing listens at --address: start it (integration-api serve), or name another address"),
     (
         r"errors? resolving|lookup failed|parse port|domain name",
@@ -32,9 +32,10 @@ _CAUSES = (
     ),
     (r"timed? ?out|deadline", "it cannot be reached from here: look at --address, and at firewalls on the way"),
 )
+_CAUSES = tuple((re.compile(words, re.IGNORECASE), remedy) for words, remedy in _WORDS)
 _OTHERWISE = "no service answers at --address: is it running? (integration-api serve)"
 
 
 def remedy_when_unreachable(text: str) -> str:
     """What to do about an UNAVAILABLE that no service made; `text` is the status's."""
-    return next((remedy for words, remedy in _CAUSES if re.search(words, text, re.IGNORECASE)), _OTHERWISE)
+    return next((remedy for words, remedy in _CAUSES if words.search(text)), _OTHERWISE)
