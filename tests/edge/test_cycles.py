@@ -20,7 +20,7 @@ from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from integration_api.v1.messages_pb2 import Target
 from tests.asking import chat_request
-from tests.edge.loopback import until
+from tests.edge.loopback import free_port, until
 from tests.edge.scripted import target
 from tests.edge.test_prewarm import silent_tls
 from tests.edge.test_prewarm import target as prewarm_target
@@ -119,6 +119,18 @@ async def test_an_ending_of_a_native_call_leaves_no_cycle(
     for _ in range(3):
         await _ended(stub.Chat(request))
         await _ended(_read_all(stub.StreamChat(request)))
+
+    assert await cycles() == []
+
+
+async def test_a_refused_connection_leaves_no_cycle(
+    stub: ChatServiceStub, cycles: Callable[[], Awaitable[list[str]]]
+) -> None:
+    """What connects keeps the errors of its tries in a list of its frame: request and body would stay with them."""
+    port = free_port()
+    for host in ("127.0.0.1", "localhost"):
+        for _ in range(3):
+            await _ended(stub.Chat(chat_request(f"http://{host}:{port}", "m", _CONVERSATION)))
 
     assert await cycles() == []
 

@@ -5,6 +5,8 @@ blame for is not put on the endpoint.
 """
 
 import ssl
+from traceback import clear_frames
+from typing import Final
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
@@ -31,6 +33,7 @@ from caller.errors import (
 THEIRS = (aiohttp.ClientError, HttpProcessingError, TimeoutError, OSError, ValueError)
 PROXY_AUTHENTICATION = 407
 _OVERLOADED_SECONDS = 1.0
+_MOST_BEHIND: Final = 8
 
 
 def translated(
@@ -58,6 +61,22 @@ def translated(
     if isinstance(error, UnacceptableAnswer):
         return ProtocolError(f"{error}: {where}", url=where)
     return ProtocolError(f"the answer of {where} is not HTTP that can be read", url=where)
+
+
+def without_frames(error: BaseException) -> BaseException:
+    """The error, holding nothing of the calls that it came through, nor do those behind it.
+
+    What connects for aiohttp keeps the errors of its tries in a local list, and they keep its frame: a cycle with the
+    request and its body in it.
+    """
+    behind: BaseException | None = error
+    for _ in range(_MOST_BEHIND):
+        if behind is None:
+            break
+        clear_frames(behind.__traceback__)
+        behind.__traceback__ = None
+        behind = behind.__cause__ or behind.__context__
+    return error
 
 
 def proxy_refusal(status: int, url: str) -> CallerError:

@@ -25,7 +25,7 @@ from caller.custom_llm.body.turn import TurnBudget
 from caller.custom_llm.http.connector import EndpointConnector, make_connector
 from caller.custom_llm.http.egress_policy import EgressPolicy
 from caller.custom_llm.http.exchange import CURRENT, Exchange
-from caller.custom_llm.http.faults import PROXY_AUTHENTICATION, THEIRS, proxy_refusal, translated
+from caller.custom_llm.http.faults import PROXY_AUTHENTICATION, THEIRS, proxy_refusal, translated, without_frames
 from caller.custom_llm.http.idle_pool import DEFAULT_LIMITS, PoolLimits
 from caller.custom_llm.http.names import LONGEST_TTL
 from caller.custom_llm.http.outgoing import EndpointRequest
@@ -218,7 +218,7 @@ class Response:
         if content._buffer:  # noqa: SLF001 -- see above
             return content._read_nowait(-1)  # noqa: SLF001 -- see above
         lost = "the connection to the endpoint was lost inside its answer"
-        raise StreamInterrupted(lost) from error.with_traceback(None)  # aiohttp keeps this error
+        raise StreamInterrupted(lost) from without_frames(error)  # aiohttp keeps this error
 
     async def read_error(self) -> bytes:
         """The body of an error, cut at 64 KiB and two seconds; what came of it if the rest is lost."""
@@ -290,7 +290,7 @@ class Transport:
         except THEIRS as error:
             raise self.counts.noted(
                 translated(error, request.url, connect_timeout, reused=exchange.reused, proxied=self._proxy is not None)
-            ) from error.with_traceback(None)
+            ) from without_frames(error)
         finally:
             CURRENT.reset(token)
             waits.seconds += exchange.waited(answered)
@@ -318,7 +318,7 @@ class Transport:
         except THEIRS as error:
             raise self.counts.noted(
                 translated(error, like.url, connect_timeout, reused=False, proxied=self._proxy is not None)
-            ) from error.with_traceback(None)
+            ) from without_frames(error)
         finally:
             self.counts.opened += exchange.opened
             self.counts.prewarmed += exchange.opened
