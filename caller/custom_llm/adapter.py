@@ -1,6 +1,6 @@
 """What an adapter is: the pure translation of one API shape, as a value. No I/O, no `async`.
 
-A sixth shape is one folder under `apis/` with one `Adapter`, one line in `apis/__init__.py`, and its recordings.
+A further shape is one folder under `apis/` with one `Adapter`, and the entries that CONTRIBUTING lists, place by place.
 """
 
 from collections.abc import Callable, Mapping, Sequence
