@@ -129,10 +129,11 @@ def test_a_recording_is_the_same_both_ways(recording: Recording) -> None:
 
 
 @EVERY
-def test_a_recording_may_be_cut_at_every_byte(recording: Recording) -> None:
-    """Two reads, wherever the first ends: at every byte of the smaller ones, at many of the others."""
+def test_a_recording_may_be_cut_anywhere(recording: Recording) -> None:
+    """Two reads, wherever the first ends: at some 250 places. At every byte the tests of the recordings cut, with the
+    same reader."""
     adapter = ADAPTERS[ApiCompatibility(recording.expect["shape"])]
-    step = max(len(recording.body) // 800, 1)
+    step = max(len(recording.body) // 250, 1)
     for at in range(1, len(recording.body), step):
         both(adapter, recording.body, (at,))
 
