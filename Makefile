@@ -47,11 +47,11 @@ sandbox: $(RUNTIME) ## Run the sandbox, a chat endpoint without a model, on 127.
 	@$(BIN)/integration-api sandbox $(ARGS)
 
 test: $(STAMP) ## Run the tests on all cores (ARGS='-k cancel -x' for some)
-	@$(BIN)/pytest -n auto --dist loadfile $(ARGS)
+	@$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # The direct dependencies at the lower bounds of pyproject.toml: a bound that no longer works is found here.
 test-lowest: .venv-lowest/.installed ## Run the tests with the lowest versions that pyproject.toml allows
-	@.venv-lowest/bin/pytest -n auto --dist loadfile $(ARGS)
+	@.venv-lowest/bin/pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .venv-lowest/.installed: pyproject.toml scripts/lowest_versions.py
 	rm -rf .venv-lowest

@@ -31,6 +31,21 @@ if os.environ.get("TEST_LOOP") == "uvloop":  # the loop that `serve` uses; else 
         return {"uvloop": uvloop.new_event_loop}
 
 
+# Files of tests that take long, by their folder or name: they are begun first, so that none is left for the end, which
+# one process would work at alone. xdist's own order goes by how many tests a file has.
+_LONG = ("workers", "test_short_way", "test_recordings", "test_expressions", "edge", "telemetry", "rapida", "cases")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long ones first, else as they were."""
+
+    def rank(item: pytest.Item) -> int:
+        names = (item.path.parent.name, item.path.stem)
+        return next((number for number, name in enumerate(_LONG) if name in names), len(_LONG))
+
+    items.sort(key=rank)
+
+
 @pytest.fixture(autouse=True)
 def event_loop_never_blocks() -> Iterator[None]:
     """A test in which the event loop waits for a file, a socket or a sleep fails."""

@@ -61,7 +61,6 @@ async def test_the_way_down_in_its_order(sandbox: Sandbox) -> None:
             # connection is gone, the listener is closed, and there is no other instance to go to.
             while await refused() is not grpc.StatusCode.UNAVAILABLE:  # noqa: ASYNC110 -- nothing tells of it
                 await asyncio.sleep(0.02)
-        assert await refused() is grpc.StatusCode.UNAVAILABLE
         assert not running.done()
         assert (await running).completed.choices[0].message.text
         async with asyncio.timeout(within(1.0)):  # nothing runs any more: the rest of the grace is not waited for
