@@ -201,6 +201,8 @@ class Supervisor:
                 *_PROGRAM, str(theirs.fileno()), pass_fds=(theirs.fileno(),), stdin=asyncio.subprocess.DEVNULL
             )
         worker.process = process
+        if self._stopping.is_set():  # the signal came while there was no process to pass it on to
+            _terminate(process)
         worker.reader, worker.writer = await asyncio.open_connection(sock=ours)
         return process
 
@@ -244,9 +246,8 @@ class Supervisor:
             self._log.info("server.draining", workers=len(self._workers), grace=self._settings.shutdown_grace)
         self._stopping.set()
         for worker in self._workers:
-            if worker.process is not None and worker.process.returncode is None:
-                with suppress(ProcessLookupError):
-                    worker.process.send_signal(signal.SIGTERM)
+            if worker.process is not None:
+                _terminate(worker.process)
 
     def _admin(self) -> Admin:
         return Admin(
@@ -275,6 +276,13 @@ class Supervisor:
         restarts = CounterMetricFamily("integration_api_worker_restarts", "Workers that were replaced.")
         restarts.add_metric([], self._restarts)
         return [up, restarts]
+
+
+def _terminate(process: asyncio.subprocess.Process) -> None:
+    """Ask it to stop, if it still runs."""
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            process.send_signal(signal.SIGTERM)
 
 
 def reserved(host: str, port: int) -> socket.socket:
