@@ -17,7 +17,7 @@ from tests.asking import chat_request
 from tests.edge.loopback import free_port, until
 from tests.edge.processes import run
 from tests.edge.program import Program
-from tests.edge.reading import listen
+from tests.edge.reading import Heard, listen
 from tests.patience import within
 
 _OPTIONS = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0))
@@ -55,11 +55,13 @@ async def test_workers_share_a_port_and_one_that_dies_is_replaced(sandbox: Sandb
         assert await metric(admin, "integration_api_running_calls") == 16
 
         os.kill(first[0], signal.SIGKILL)
+        # Once it is gone all its sockets are closed, and so the count of connections falls at once to what is left.
+        await until(lambda: bool(program.said("worker.lost")), 10, "the loss is said")
         await until(lambda: sandbox.connections < 16, 5)
+        await until(lambda: sum(map(_done, listening)) + sandbox.connections == 16, 10, "the lost calls end")
         left = sandbox.connections
         assert 0 < left < 16, "all connections went to one worker"
-        done, running = await asyncio.wait(listening, timeout=within(5), return_when=asyncio.FIRST_EXCEPTION)
-        assert len(running) == left
+        done = [task for task in listening if task.done()]
         failures = [task.result().failure for task in done]
         assert {failure.code for failure in failures if failure} == {grpc.StatusCode.UNAVAILABLE}
         assert len(failures) == 16 - left
@@ -96,6 +98,10 @@ async def test_workers_end_with_their_supervisor() -> None:
         program.send(signal.SIGKILL)
         await program.ended(within(10))
         await until(lambda: not any(_lives(pid) for pid in pids), 10, "the workers are gone")
+
+
+def _done(task: "asyncio.Task[Heard]") -> bool:
+    return task.done()
 
 
 def _lives(pid: int) -> bool:
