@@ -135,8 +135,9 @@ certs: $(RUNTIME) ## Make an authority, a server's certificate for this machine 
 	@$(BIN)/python -m scripts.certs $(ARGS)
 
 .PHONY: readme
-readme: $(STAMP) ## Make the tables of docs/ anew
+readme: $(STAMP) ## Make the tables of docs/ and the reference of the contract anew
 	@$(BIN)/python -m scripts.readme_tables
+	@$(BIN)/python -m scripts.api_reference
 
 # Real servers, installed once into $(CACHE)/live (LIVE_CACHE=… for another folder); see acceptance/live/README.md.
 .PHONY: live live-litellm

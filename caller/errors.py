@@ -225,15 +225,15 @@ class EndpointRefused(CallerError):
 
 
 class EndpointUnauthenticated(EndpointRefused):
-    """401, or the endpoint's words for it."""
+    """The endpoint does not take the key: 401, or its own words for it."""
 
 
 class EndpointForbidden(EndpointRefused):
-    """403."""
+    """The endpoint does not allow it: 403."""
 
 
 class EndpointNotFound(EndpointRefused):
-    """404: nothing is at the called URL."""
+    """Nothing is at the called URL: 404."""
 
 
 class ModelNotFound(EndpointRefused):
@@ -241,7 +241,7 @@ class ModelNotFound(EndpointRefused):
 
 
 class EndpointRejected(EndpointRefused):
-    """400, 413, 422."""
+    """The endpoint rejects the request: 400, 413, 422."""
 
 
 class RequestTooLarge(EndpointRejected):
@@ -249,7 +249,7 @@ class RequestTooLarge(EndpointRejected):
 
 
 class EndpointPrecondition(EndpointRefused):
-    """Another 4xx."""
+    """The endpoint answers with another 4xx."""
 
 
 class ContextLengthExceeded(EndpointRefused):
@@ -271,25 +271,25 @@ class EndpointFailed(CallerError):
 
 
 class EndpointRateLimited(EndpointFailed):
-    """429."""
+    """The endpoint asks to slow down: 429."""
 
     retry = Retry.IF_SOON
 
 
 class EndpointOverloaded(EndpointFailed):
-    """408, 502, 503, 504, 529."""
+    """The endpoint is overloaded, or starting: 408, 502, 503, 504, 529."""
 
     retry = Retry.YES
 
 
 class EndpointError(EndpointFailed):
-    """Another 5xx, or an error inside a 200 without a better code."""
+    """The endpoint failed: another 5xx, or an error inside a 200 without a better code."""
 
     retry = Retry.ONCE
 
 
 class EndpointUnreachable(EndpointFailed):
-    """DNS, refused, reset before the headers."""
+    """The endpoint cannot be reached: no address, refused, reset before the headers."""
 
     retry = Retry.YES
 
@@ -368,19 +368,19 @@ class ServiceError(CallerError):
 
 
 class ServiceOverloaded(ServiceError):
-    """We are full."""
+    """The instance is full."""
 
     retry = Retry.YES
 
 
 class ServiceDraining(ServiceError):
-    """We are stopping: a new call."""
+    """The instance is stopping, and takes no new call."""
 
     retry = Retry.YES
 
 
 class ServiceStopped(ServiceError):
-    """We stopped in the middle of the call."""
+    """The instance stopped in the middle of the call."""
 
 
 class InternalError(ServiceError):

@@ -92,6 +92,7 @@ class Server:
             guard_limits(settings),
             identify=self._access.identify,
             overloaded=self.memory.overloaded,
+            help_page=settings.error_docs_url,
         )
         self._health = health.Health(chat.NAME, unified_provider.NAME)
         history = target_history(settings)
@@ -136,7 +137,7 @@ class Server:
         self._add_chat()
         await self._unified_provider.start()
         self._server.add_generic_rpc_handlers(self._unified_provider.generic_handlers(self.guard))
-        strangers = Strangers()
+        strangers = Strangers(settings.error_docs_url)
         self._health.add_to(self._server, strangers)
         if settings.reflection:
             reflection.enable(self._server, self._health.services, strangers)

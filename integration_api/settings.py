@@ -191,6 +191,10 @@ class Settings:
         "the length of a call.",
     )
     reflection: bool = _setting(True, "Serve gRPC reflection, so that grpcurl needs no proto files.")
+    error_docs_url: str = _setting(
+        "docs/errors.md",
+        "Where the links in errors lead: the URL of docs/errors.md as you publish it, of at most 200 characters.",
+    )
 
 
 def effective(settings: Settings, *, defaults: bool = True) -> dict[str, object]:

@@ -127,6 +127,16 @@ async def test_an_error_says_what_to_do(client: Client, sandbox: Sandbox) -> Non
     assert unknown.value.reason == "CREDENTIAL_NOT_FOUND"
 
 
+async def test_an_error_links_to_where_the_operator_publishes_its_page() -> None:
+    """The setting's URL, and the reason as its anchor, on what is refused by the service itself, too."""
+    page = "https://docs.example.com/errors.html"
+    settings = Settings(port=0, shutdown_grace=1.0, error_docs_url=page)
+    async with Server(settings) as server, Client(f"127.0.0.1:{server.port}", timeout=within(20)) as client:
+        with pytest.raises(ServiceError) as caught:
+            await client.chat(chat_request("hi", model="m", credential=endpoint("ftp://nope")))
+    assert caught.value.help_url == f"{page}#credential_invalid"
+
+
 async def test_what_is_no_service_of_ours_is_an_error_too(sandbox: Sandbox) -> None:
     """Nothing listens: the status is gRPC's own, without a reason."""
     async with Client("127.0.0.1:1") as client:

@@ -7,19 +7,27 @@ import pytest
 from caller.custom_llm.apis import ADAPTERS
 from caller.custom_llm.parameter_table import TABLE
 from integration_api import settings
-from scripts.readme_tables import DOCS, REFUSED, TABLES, parameters, setting_rows, updated
+from scripts import api_reference
+from scripts.error_sections import reasons
+from scripts.markdown import anchor
+from scripts.readme_tables import DOCS, PAGES, REFUSED, parameters, setting_rows, updated
 
 ROOT = DOCS.parent
 _EMPTY = "# x\n\n<!-- table: parameters -->\nSTALE\n<!-- /table -->\ny\n"
 _LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", PAGES)
 def test_the_tables_are_up_to_date(name: str) -> None:
     """`make readme` would change nothing."""
     text = (DOCS / f"{name}.md").read_text(encoding="utf-8")
 
     assert updated(name, text) == text, "run `make readme`"
+
+
+def test_the_reference_is_up_to_date() -> None:
+    """docs/api.md says what the comments of the protos say."""
+    assert api_reference.page(api_reference.read_protos()) == api_reference.PAGE.read_text("utf-8"), "run `make readme`"
 
 
 def test_every_link_leads_somewhere() -> None:
@@ -30,6 +38,15 @@ def test_every_link_leads_somewhere() -> None:
 
     assert len(ours) > 8
     assert [(page.name, target) for page, target in ours if not (page.parent / target).exists()] == []
+
+
+def test_every_reason_is_explained() -> None:
+    """The page that errors link to has a heading for each word of the contract, and advice beyond its remedy."""
+    sections = (DOCS / "errors.md").read_text(encoding="utf-8").split("\n### ")[1:]
+    explained = {anchor(section.partition("\n")[0]): section.partition("<!-- /table -->")[2] for section in sections}
+
+    assert sorted(explained) == [reason.lower() for reason in reasons()]
+    assert all(advice.partition("\n## ")[0].strip() for advice in explained.values())
 
 
 def _cells(table: str) -> list[list[str]]:
@@ -62,9 +79,9 @@ def test_only_the_section_changes() -> None:
     """What stands around a table is left alone, and doing it again changes nothing."""
     once = updated("parameters", _EMPTY)
 
-    assert once.startswith("# x\n\n<!-- table: parameters -->\n| parameter |")
+    assert once.startswith("# x\n\n<!-- table: parameters -->\n\n| parameter |")
     assert "STALE" not in once
-    assert once.endswith("<!-- /table -->\ny\n")
+    assert once.endswith("|\n\n<!-- /table -->\ny\n")
     assert updated("parameters", once) == once
     assert updated("parameters", once.replace("`seed`", "`sead`")) == once
 

@@ -36,6 +36,7 @@ class ServiceError(Exception):
         message: what happened, in a sentence.
         reason: a word of the contract's `ErrorReason` without its prefix; empty when the status is not the service's.
         remedy: what to do about it; empty when the status is not the service's.
+        help_url: where the documentation says more; a path in the project, unless the service was told a URL.
         fault: who must act: `client`, `policy`, `endpoint` or `service`; empty when the status is not the service's.
         violations: what is wrong with which fields of the request.
         retry_delay: seconds after which asking again makes sense; None where the service does not invite it.
@@ -54,6 +55,7 @@ class ServiceError(Exception):
     request_id: str = ""
     usage: msg.Usage | None = None
     metadata: dict[str, str] = field(default_factory=dict)
+    help_url: str = ""
 
     def __str__(self) -> str:
         word = f"{self.code.name} {self.reason}".rstrip()
@@ -90,6 +92,7 @@ def service_error(error: grpc.RpcError) -> ServiceError:
         request_id=detail(status, error_details_pb2.RequestInfo()).request_id,
         usage=partial.usage if partial.HasField("usage") else None,
         metadata=dict(info.metadata),
+        help_url=links[0].url if links else "",
     )
 
 

@@ -55,6 +55,8 @@ def _lines(error: ServiceError) -> Iterator[str]:
     remedy = _remedy(error)
     if remedy:
         yield f"  what to do: {remedy}"
+    if error.help_url:
+        yield f"  more: {error.help_url}"
 
 
 def _remedy(error: ServiceError) -> str:

@@ -38,6 +38,8 @@ _EXPOSED = (
 )
 # gRPC and the operating system take no larger numbers.
 _MOST = 2**31 - 1
+# The trailers of an error share 4 KB.
+_LONGEST_HELP_URL = 200
 _Decorated = TypeVar("_Decorated", bound=Callable[..., object])
 
 
@@ -185,6 +187,8 @@ def unusable(settings: Settings) -> str:
         worker_count(settings.workers)
     except ValueError as error:
         return str(error)
+    if not 0 < len(settings.error_docs_url) <= _LONGEST_HELP_URL:
+        return f"error_docs_url must have 1 to {_LONGEST_HELP_URL} characters: it stands in every error"
     if settings.endpoint_ca_file:
         try:
             ssl.create_default_context(cafile=settings.endpoint_ca_file)

@@ -22,19 +22,21 @@ from caller.call import CallReport, Outcome
 from caller.errors import CallerError, InternalError
 from integration_api.rpc.connections import EARLY_SECONDS, Connections
 from integration_api.rpc.rpc import ClientGoneError, Rpc
-from integration_api.rpc.status import StatusDetails, status_details
+from integration_api.rpc.status import HELP_PAGE, StatusDetails, status_details
 from integration_api.rpc.throttle import Throttle
 
 _ABORT_SECONDS = 1.0
 
 
 class Failures:
-    """Makes statuses of errors, and tells `connections` what their clients leave behind."""
+    """Makes statuses of errors, whose links lead to `help_page`, and tells `connections` what their clients leave
+    behind."""
 
-    def __init__(self, connections: Connections) -> None:
+    def __init__(self, connections: Connections, help_page: str = HELP_PAGE) -> None:
         self._log = structlog.get_logger("integration_api.call")
         self._clock = asyncio.get_running_loop().time
         self._connections = connections
+        self._help_page = help_page
         self._waiting: set[asyncio.Task[None]] = set()
         self._lines = Throttle(self._log)
 
@@ -63,7 +65,7 @@ class Failures:
     def report(self, error: CallerError, rpc: Rpc) -> StatusDetails:
         """The status that an error means."""
         report = rpc.report or CallReport(started=rpc.started)
-        details = status_details(error, report, rpc.request_id or rpc.name(""))
+        details = status_details(error, report, rpc.request_id or rpc.name(""), self._help_page)
         self._note("info", "call.failed", rpc, reason=details.reason, status=details.code.name, message=details.message)
         return details
 

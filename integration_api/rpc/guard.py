@@ -30,6 +30,7 @@ from integration_api.rpc.failures import Failures, forget_traces, this_task
 from integration_api.rpc.receiving import STRANGERS, ReceiveLimits, Receiver
 from integration_api.rpc.rpc import Frame, Rpc
 from integration_api.rpc.shares import Shares
+from integration_api.rpc.status import HELP_PAGE
 from integration_api.rpc.streams import OpenStream, parsed
 
 _NOTHING = Empty()
@@ -57,6 +58,7 @@ class GuardLimits:
 class Guard:
     """Wraps handlers, and knows which of their calls are running. `identify` says who calls before anything of a
     request is read; None lets everybody in, nameless. `overloaded` says why no new call may begin now; empty: it may.
+    `help_page` is where the links in errors lead.
     """
 
     def __init__(
@@ -66,13 +68,14 @@ class Guard:
         *,
         identify: Authenticate | None = None,
         overloaded: Callable[[], str] = str,
+        help_page: str = HELP_PAGE,
     ) -> None:
         self._write_timeout = write_timeout
         self._identify_natively = identify
         self._overloaded = overloaded
         self._max_open_streams = limits.open_streams
         self._connections = Connections()
-        self._failures = Failures(self._connections)
+        self._failures = Failures(self._connections, help_page)
         self._receiver = Receiver(limits.receiving)
         self._strangers = Receiver(STRANGERS)
         self._unread = Shares(limits.unread_bytes, limits.share)

@@ -16,6 +16,8 @@ from integration_api.codec.common import seconds, usage
 from integration_api.v1 import messages_pb2 as msg
 
 DOMAIN = "integration-api"
+# The page that explains every reason: its path in the project. Operators who publish it name its URL.
+HELP_PAGE = "docs/errors.md"
 _MAX_VIOLATIONS = 16
 # All trailers together, as gRPC writes them: nginx has room for 4 KB by default, with what gRPC adds itself, and
 # answers 502 to more. C-core's clients want less than 8 KB.
@@ -92,15 +94,19 @@ def _row(failure: type[CallerError]) -> tuple[grpc.StatusCode, str]:
     return TABLE[errors.InternalError]
 
 
-def status_details(error: CallerError, report: CallReport, request_id: str) -> StatusDetails:
+def status_details(
+    error: CallerError, report: CallReport, request_id: str, help_page: str = HELP_PAGE
+) -> StatusDetails:
     """The status, its text and its trailers: the error says what happened, the record whose call it was, where it
-    went, and what it used."""
+    went, and what it used. `help_page` has a section for every reason, with the reason in lower case as its anchor."""
     code, reason = reason_of(error)
     delay = retry_delay(error, report.attempts)
     details: list[Message] = [
         error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=_metadata(error, report)),
         error_details_pb2.RequestInfo(request_id=request_id),
-        error_details_pb2.Help(links=[error_details_pb2.Help.Link(description=remedy_of(error))]),
+        error_details_pb2.Help(
+            links=[error_details_pb2.Help.Link(description=remedy_of(error), url=f"{help_page}#{reason.lower()}")]
+        ),
     ]
     if delay is not None:
         details.append(error_details_pb2.RetryInfo(retry_delay=seconds(delay)))

@@ -17,6 +17,7 @@ from integration_api.rpc.failures import Failures, forget_traces
 from integration_api.rpc.receiving import STRANGERS, Receiver
 from integration_api.rpc.rpc import Rpc
 from integration_api.rpc.shares import Shares
+from integration_api.rpc.status import HELP_PAGE
 from integration_api.rpc.streams import parsed
 
 # Longest wait for a stranger that does not read, in seconds.
@@ -28,9 +29,9 @@ Request = TypeVar("Request", bound=Message)
 class Strangers:
     """Makes handlers of functions, as the guard does for calls."""
 
-    def __init__(self) -> None:
+    def __init__(self, help_page: str = HELP_PAGE) -> None:
         self._receiver = Receiver(STRANGERS)
-        self._failures = Failures(Connections())
+        self._failures = Failures(Connections(), help_page)
         self._unread = Shares(0, 1.0)
 
     def method(

@@ -30,8 +30,8 @@ class ChatServiceStub(object):
 
     Errors are always a gRPC status, never an OK answer with an error inside. The status carries
     `google.rpc.ErrorInfo` (domain `integration-api`, reason: a word of `ErrorReason` without its prefix),
-    `google.rpc.RequestInfo`, and where they apply `google.rpc.BadRequest`, `google.rpc.RetryInfo`, `PartialUsage`
-    and `FailedAttempts`.
+    `google.rpc.RequestInfo`, `google.rpc.Help` (what to do), and where they apply `google.rpc.BadRequest`,
+    `google.rpc.RetryInfo`, `PartialUsage` and `FailedAttempts`.
     """
 
     def __init__(self, channel):
@@ -77,8 +77,8 @@ class ChatServiceServicer(object):
 
     Errors are always a gRPC status, never an OK answer with an error inside. The status carries
     `google.rpc.ErrorInfo` (domain `integration-api`, reason: a word of `ErrorReason` without its prefix),
-    `google.rpc.RequestInfo`, and where they apply `google.rpc.BadRequest`, `google.rpc.RetryInfo`, `PartialUsage`
-    and `FailedAttempts`.
+    `google.rpc.RequestInfo`, `google.rpc.Help` (what to do), and where they apply `google.rpc.BadRequest`,
+    `google.rpc.RetryInfo`, `PartialUsage` and `FailedAttempts`.
     """
 
     def Chat(self, request, context):
@@ -172,8 +172,8 @@ class ChatService(object):
 
     Errors are always a gRPC status, never an OK answer with an error inside. The status carries
     `google.rpc.ErrorInfo` (domain `integration-api`, reason: a word of `ErrorReason` without its prefix),
-    `google.rpc.RequestInfo`, and where they apply `google.rpc.BadRequest`, `google.rpc.RetryInfo`, `PartialUsage`
-    and `FailedAttempts`.
+    `google.rpc.RequestInfo`, `google.rpc.Help` (what to do), and where they apply `google.rpc.BadRequest`,
+    `google.rpc.RetryInfo`, `PartialUsage` and `FailedAttempts`.
     """
 
     @staticmethod

@@ -36,7 +36,8 @@ def test_the_remedy_is_among_the_details(kind: type[CallerError]) -> None:
     assert isinstance(packed, bytes)
     found = detail(status_pb2.Status.FromString(packed), error_details_pb2.Help())
 
-    assert [link.description for link in found.links] == [remedy_for(kind)]
+    page = f"docs/errors.md#{TABLE[kind][1].lower()}"
+    assert [(link.description, link.url) for link in found.links] == [(remedy_for(kind), page)]
 
 
 def test_the_nearest_parents_remedy_holds() -> None:

@@ -131,6 +131,7 @@ def test_chat_explains_an_error_of_the_endpoint(server: Running, endpoint: str) 
     assert "UNAUTHENTICATED · ENDPOINT_UNAUTHENTICATED" in ended.stderr
     assert "http_status 401" in ended.stderr
     assert "what to do: give the key" in ended.stderr
+    assert "more: docs/errors.md#endpoint_unauthenticated" in ended.stderr
     assert "canary-secret" not in ended.stderr
 
 

@@ -118,6 +118,12 @@ def test_a_wrong_line_of_the_tokens_file_is_not_quoted(tmp_path: Path) -> None:
     assert "hunter2" not in said
 
 
+@pytest.mark.parametrize("url", ["", f"https://example.com/{'p' * 200}"])
+def test_the_link_of_errors_is_short(url: str) -> None:
+    """It stands in the trailers of every error, which share 4 KB."""
+    assert "error_docs_url must have 1 to 200 characters" in unusable(Settings(error_docs_url=url))
+
+
 def test_certificates_are_not_written_over(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Keys are their owner's, and what is there stays."""
     assert (files / "tls.key").stat().st_mode & 0o077 == 0
