@@ -28,8 +28,9 @@ from caller.custom_llm.errors.redaction import sanitized
 
 # What may wait to be written: some ten thousand lines.
 _MAX_WAITING_BYTES = 4 * 1024 * 1024
-# One system call: small, so that what is lost with it is little.
-_WRITE_BYTES = 64 * 1024
+# One system call: what a pipe takes in one piece (PIPE_BUF), a line of the loss with it, so that lines of several
+# workers never stand inside of each other.
+_WRITE_BYTES = 4096 - 512
 # How long the end of the process waits for the last lines, and a failed write for the next.
 _FLUSH_SECONDS = 1.0
 _RETRY_SECONDS = 0.5
@@ -105,11 +106,12 @@ class QueuedWriter:
             self._changed.wait_for(lambda: self._waiting)
             self._changed.wait(_GATHER_SECONDS)
             self._writing = True
-            lines, size = [self._waiting.popleft()], 0
-            while self._waiting and size + len(self._waiting[0]) < _WRITE_BYTES:
+            lines = [self._waiting.popleft()]
+            size = len(lines[0])
+            while self._waiting and size + len(self._waiting[0]) <= _WRITE_BYTES:
                 lines.append(self._waiting.popleft())
                 size += len(lines[-1])
-            self._waiting_bytes -= sum(map(len, lines))
+            self._waiting_bytes -= size
             lost, self._lost = self._lost, 0
             return lines, lost
 

@@ -1,5 +1,6 @@
 """Lines leave through a queue: nobody waits for whoever reads the log, and what is lost is told."""
 
+import fcntl
 import json
 import os
 import subprocess
@@ -96,6 +97,23 @@ def test_the_end_of_the_process_does_not_wait_for_a_reader(pipe: tuple[int, int]
     assert not ended.is_alive()
     _read_until_told(pipe[0], 200)
     log.close(30)
+
+
+def test_lines_of_several_workers_do_not_mix(pipe: tuple[int, int]) -> None:
+    """Two that write to one pipe, which is full most of the time: every line comes in one piece."""
+    reader, end = pipe
+    fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, 4096)
+    logs = {name: QueuedWriter(os.dup(end), _told) for name in "ab"}
+    for name, log in logs.items():
+        for _ in range(100):
+            log.write(name * 299 + "\n")
+
+    with os.fdopen(os.dup(reader), "r", encoding="utf-8") as file:
+        lines = [file.readline() for _ in range(200)]
+
+    assert sorted(lines) == [name * 299 + "\n" for name in "ab" for _ in range(100)]
+    for log in logs.values():
+        log.close(30)
 
 
 def test_what_libraries_log_leaves_as_our_lines_do() -> None:
