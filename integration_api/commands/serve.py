@@ -28,6 +28,7 @@ from integration_api.commands.banner import banner
 from integration_api.commands.loop import run
 from integration_api.server import check_upstream, serve, transport_settings
 from integration_api.settings import Settings, env_name, flag, unknown_names
+from integration_api.telemetry.audit import open_to_append
 from integration_api.workers.count import worker_count
 from integration_api.workers.supervisor import NoWorkerError, Supervisor
 
@@ -198,8 +199,7 @@ def unusable(settings: Settings) -> str:
             )
     if settings.audit_file:
         try:
-            with open(settings.audit_file, "ab"):  # noqa: PTH123 -- pathlib's would be the same
-                pass
+            os.close(open_to_append(settings.audit_file))
         except OSError as error:
             return f"cannot write audit_file {settings.audit_file}: {error.strerror or error}"
     return _proxy_fault(settings.endpoint_proxy) or fault_of(settings)

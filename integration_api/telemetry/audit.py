@@ -3,9 +3,16 @@ unless it is asked for: then with so much of what was said, see `content`.
 
 Lines wait in a bounded queue and are written by a thread in batches, so that no call waits for a disk; what the disk
 does not take is counted, and said in a line `audit.lost` of the file as soon as something can be written again.
+
+Several workers append to one file: each locks it for a write, and takes the beginning of a line back that the disk did
+not take in whole, so that nobody's line stands behind a torn one.
 """
 
 import os
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Final
 
@@ -18,6 +25,9 @@ from integration_api.log import QueuedWriter
 from integration_api.telemetry.content import KeptContent
 from integration_api.telemetry.log_lines import fields_of
 
+if sys.platform != "win32":
+    import fcntl
+
 _FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
 _OWNER_ONLY: Final = 0o600
 
@@ -29,7 +39,6 @@ class AuditFile(Observer):
         """`content`: bytes of what was asked, and as many of what was answered, that a line may have."""
         self._path = path
         self._content = content
-        self._descriptor = -1
         self._writer: QueuedWriter | None = None
 
     def open(self) -> None:
@@ -38,8 +47,7 @@ class AuditFile(Observer):
         Raises:
             OSError: it cannot be written.
         """
-        self._descriptor = os.open(self._path, _FLAGS, _OWNER_ONLY)
-        self._writer = QueuedWriter(self._descriptor, _lost)
+        self._writer = _SharedWriter(open_to_append(self._path), _lost)
 
     def close(self) -> None:
         """Wait until everything is written, a second at most. The descriptor stays: a disk may be in the middle of a
@@ -69,6 +77,49 @@ class AuditFile(Observer):
         if self._writer is not None:
             said = report.content.fields() if isinstance(report.content, KeptContent) else {}
             self._writer.write(_line("call.finished", **fields_of(report), **said))
+
+
+def open_to_append(path: str) -> int:
+    """A descriptor that appends to the file at `path`; where it is made, only its owner may read it.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    return os.open(path, _FLAGS, _OWNER_ONLY)
+
+
+class _SharedWriter(QueuedWriter):
+    """Appends to a file to which other processes append, too."""
+
+    def _written(self, payload: bytes) -> int | None:
+        with _locked(self._descriptor):
+            written = super()._written(payload)
+            return None if written is None else self._taken_back(payload, written)
+
+    def _taken_back(self, payload: bytes, written: int) -> int:
+        """How many of the bytes stay, once the beginning of the torn line is gone; of what is no file it stays."""
+        whole = payload.rfind(b"\n", 0, written) + 1
+        with suppress(OSError):
+            found = os.fstat(self._descriptor)
+            if written > whole and stat.S_ISREG(found.st_mode):
+                os.ftruncate(self._descriptor, found.st_size - (written - whole))
+                self._torn = False
+        return whole
+
+
+@contextmanager
+def _locked(descriptor: int) -> Iterator[None]:
+    """Nobody else writes meanwhile who locks it, too; a file system without locks goes without."""
+    if sys.platform == "win32":
+        yield
+        return
+    with suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def _lost(lines: int) -> str:

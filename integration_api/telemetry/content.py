@@ -129,7 +129,7 @@ def _part(part: ContentPart, budget: _Budget) -> Said:
         case ImagePart():
             return {"image": budget.text(_where(part.url) or part.media_type), "bytes": len(part.data)}
         case AudioPart():
-            return {"audio": part.format, "bytes": len(part.data)}
+            return {"audio": budget.text(part.format), "bytes": len(part.data)}
         case FilePart():
             return {"file": budget.text(part.filename or _where(part.url) or part.media_type), "bytes": len(part.data)}
 

@@ -1,6 +1,7 @@
 """`serve --workers 2`, as a process with its workers."""
 
 import asyncio
+import json
 import os
 import signal
 import urllib.request
@@ -40,11 +41,12 @@ async def metric(port: int, line: str) -> float:
     return next((float(each.rpartition(" ")[2]) for each in text.splitlines() if each.startswith(f"{line} ")), 0.0)
 
 
-async def test_workers_share_a_port_and_one_that_dies_is_replaced(sandbox: Sandbox) -> None:
+async def test_workers_share_a_port_and_one_that_dies_is_replaced(sandbox: Sandbox, tmp_path: Path) -> None:
     """Connections spread over both; the calls of the killed one end with a status, those of the other go on; then
-    there are two again, the counts are of all, and a second server on the port fails."""
-    admin = free_port()
-    async with Program("--workers", "2", "--admin-port", str(admin), "--shutdown-grace", "20") as program:
+    there are two again, the counts are of all, as is the audit file, and a second server on the port fails."""
+    admin, audit = free_port(), tmp_path / "audit"
+    flags = ("--admin-port", str(admin), "--shutdown-grace", "20", "--audit-file", str(audit))
+    async with Program("--workers", "2", *flags) as program:
         first = workers_of(program.pid)
         assert len(first) == 2
         channels = [grpc.aio.insecure_channel(f"127.0.0.1:{program.port}", options=_OPTIONS) for _ in range(16)]
@@ -89,6 +91,9 @@ async def test_workers_share_a_port_and_one_that_dies_is_replaced(sandbox: Sandb
         await asyncio.gather(*listening, return_exceptions=True)
         await asyncio.gather(*(channel.close() for channel in channels))
         assert not any(map(_lives, first))
+        lines = [json.loads(line) for line in audit.read_text("utf-8").splitlines()]
+        assert len(lines) == 1 + left, "the calls of those that were not killed"
+        assert audit.stat().st_mode & 0o777 == 0o600
 
 
 async def test_workers_end_with_their_supervisor() -> None:
