@@ -8,7 +8,7 @@ import gc
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import grpc
 import structlog
@@ -38,18 +38,20 @@ from integration_api.rapida.upstream import UpstreamSettings
 from integration_api.rpc import health, reflection
 from integration_api.rpc.channel_options import channel_options
 from integration_api.rpc.guard import Guard, GuardLimits
-from integration_api.rpc.memory import MemoryGuard, memory_limit, return_large_blocks
+from integration_api.rpc.memory import (
+    MemoryGuard,
+    memory_limit,
+    resident_bytes,
+    resident_of_workers,
+    return_large_blocks,
+)
 from integration_api.rpc.receiving import ReceiveLimits
 from integration_api.rpc.strangers import Strangers
 from integration_api.settings import Settings, effective
-from integration_api.telemetry.audit import AuditFile
-from integration_api.telemetry.log_lines import LogLines
+from integration_api.telemetry import readings
 from integration_api.telemetry.metrics import Metrics
-from integration_api.telemetry.readings import readings
+from integration_api.telemetry.observers import Observers
 from integration_api.v1 import chat_service_pb2 as pb
-
-if TYPE_CHECKING:
-    from integration_api.telemetry.traces import Traces
 
 # How long one step of the shutdown may take, and how long health watchers have to hear of it.
 _BOUND = 2.5
@@ -77,16 +79,14 @@ class Server:
             ValueError: settings that do not go together.
         """
         self._settings = settings
-        self._access = make_access(settings)
         self._workers = workers
-        self.admission = Admission(AdmissionLimits.of(settings, workers).shared_by(workers))
         self._log = structlog.get_logger("integration_api.server")
+        self._access = make_access(settings)
         self._transport = transport or Transport(transport_settings(settings))
-        silence = SilenceLimits(settings.max_silent_bytes, settings.max_silent_events)
-        limits = Limits(max_event_bytes=settings.max_event_bytes, silence=silence)
-        custom_llm = CustomLLMCaller(self._transport, limits, self._access.providers)
-        registry = Registry({CUSTOM: custom_llm}, self._access.providers, custom_llm)
-        self.memory = MemoryGuard(memory_limit(settings.memory_limit_bytes))
+        self.admission = Admission(AdmissionLimits.of(settings, workers), workers)
+        self.memory = MemoryGuard(
+            memory_limit(settings.memory_limit_bytes), resident_bytes if workers == 1 else resident_of_workers
+        )
         self.guard = Guard(
             settings.write_timeout,
             guard_limits(settings),
@@ -94,34 +94,36 @@ class Server:
             overloaded=self.memory.overloaded,
             help_page=settings.error_docs_url,
         )
+        self._calls = self._make_calls(observers)
+        self._unified_provider = UnifiedProviderService(self._calls, settings, self._access.credentials)
         self._health = health.Health(chat.NAME, unified_provider.NAME)
-        history = target_history(settings)
-        self._audit = AuditFile(settings.audit_file, settings.audit_content) if settings.audit_file else None
-        if self._audit is not None:
-            observers = (self._audit, *observers)
-        self._metrics: Metrics | None = None
-        if settings.admin_port:
-            self._metrics = Metrics(
-                __version__,
-                readings(self.guard, self.admission, self._transport, custom_llm, history, audit=self._audit),
-            )
-            observers = (self._metrics, *observers)
-        self._traces = _traces(settings)
-        if self._traces is not None:
-            observers = (self._traces, *observers)
         self._admin: Admin | None = None
-        self._calls = Calls(
-            registry,
+        self._server = grpc.aio.server(options=channel_options(settings, workers))
+        self._stop_forced = asyncio.Event()
+        self.port = 0
+
+    def _make_calls(self, observers: Sequence[Observer]) -> Calls:
+        """What makes calls, and the observers that it has beside those that are given."""
+        settings = self._settings
+        silence = SilenceLimits(settings.max_silent_bytes, settings.max_silent_events)
+        limits = Limits(max_event_bytes=settings.max_event_bytes, silence=silence)
+        custom_llm = CustomLLMCaller(self._transport, limits, self._access.providers)
+        history = target_history(settings)
+        self._observers = Observers(
+            settings,
+            (
+                *readings.of_clients(self.guard, self.admission),
+                *readings.of_endpoints(self._transport, custom_llm, history),
+            ),
+        )
+        return Calls(
+            Registry({CUSTOM: custom_llm}, self._access.providers, custom_llm),
             self.admission,
-            (LogLines(), *observers),
+            (*self._observers.all, *observers),
             settings.max_answer_bytes,
             history,
             client_share=settings.max_client_share,
         )
-        self._unified_provider = UnifiedProviderService(self._calls, settings, self._access.credentials)
-        self._server = grpc.aio.server(options=channel_options(settings, workers))
-        self._stop_forced = asyncio.Event()
-        self.port = 0
 
     async def start(self) -> None:
         """Listen; SERVING afterwards.
@@ -132,8 +134,7 @@ class Server:
         """
         settings = self._settings
         await asyncio.to_thread(self._access.files.load)
-        if self._audit is not None:
-            await asyncio.to_thread(self._audit.open)
+        await self._observers.open()
         self._add_chat()
         await self._unified_provider.start()
         self._server.add_generic_rpc_handlers(self._unified_provider.generic_handlers(self.guard))
@@ -146,10 +147,8 @@ class Server:
             self.port = self._listen(address)
         except RuntimeError:
             raise OSError(f"cannot listen on {address}: the address is taken, or is not one of this machine") from None
-        if self._metrics is not None:
-            self._metrics.start()
-            if self._workers == 1:
-                await self._start_admin(self._metrics)
+        if self._observers.metrics is not None and self._workers == 1:
+            await self._start_admin(self._observers.metrics)
         await self._server.start()
         self._health.set(health.SERVING)
         self.memory.start()
@@ -185,10 +184,7 @@ class Server:
         await _bounded(self._transport.close())
         await _bounded(asyncio.to_thread(self._access.files.stop))
         await _bounded(self._stop_admin())
-        if self._audit is not None:
-            await _bounded(asyncio.to_thread(self._audit.close))
-        if self._traces is not None:
-            await _bounded(asyncio.to_thread(self._traces.close))
+        await _bounded(self._observers.close())
         self._log.info("server.stopped")
 
     def _open(self) -> dict[str, int]:
@@ -201,16 +197,16 @@ class Server:
 
     @property
     def ready(self) -> bool:
-        """Whether new calls are taken."""
+        """Whether new calls are admitted."""
         return self._health.serving
 
     def metrics_text(self) -> bytes:
         """What is counted, as Prometheus reads it; empty where nothing is."""
-        return b"" if self._metrics is None else self._metrics.text()
+        return b"" if self._observers.metrics is None else self._observers.metrics.text()
 
     @property
     def stop_forced(self) -> bool:
-        """Whether somebody was in a force_stop."""
+        """Whether `force_stop` was called: somebody could not wait."""
         return self._stop_forced.is_set()
 
     async def _until_forced(self, work: Coroutine[object, object, None], seconds: float | None = None) -> None:
@@ -230,11 +226,12 @@ class Server:
         return self
 
     async def abandon(self) -> None:
-        """Let go of everything after a start that failed."""
+        """Close everything after a start that failed."""
         await self._server.stop(0)
         await self._unified_provider.close()
         await self._transport.close()
         await self._stop_admin()
+        await _bounded(self._observers.close())
 
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
@@ -261,8 +258,6 @@ class Server:
         self._admin = admin
 
     async def _stop_admin(self) -> None:
-        if self._metrics is not None:
-            self._metrics.stop()
         if self._admin is not None:
             await self._admin.stop()
 
@@ -282,28 +277,13 @@ class Server:
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(chat.NAME, handlers),))
 
 
-def _traces(settings: Settings) -> "Traces | None":
-    """What traces calls, if it is asked for: only then are its packages loaded.
-
-    Raises:
-        ValueError: they are not there, or what the OTEL_* variables ask for is not.
-    """
-    if not settings.otel:
-        return None
-    try:
-        from integration_api.telemetry.traces import Traces  # noqa: PLC0415 -- see above
-    except ImportError as missing:
-        raise ValueError(f"otel needs the extra: pip install 'integration-api[otel]' ({missing})") from missing
-    return Traces(__version__, propagate=settings.otel_propagate)
-
-
 def announce(settings: Settings, port: int, **fields: object) -> None:
     """The log lines of a service that has started."""
     logger = structlog.get_logger("integration_api.server")
     logger.info("server.started", host=settings.host, port=port, **fields)
-    told = effective(settings, defaults=settings.log_level == "debug")
-    if told:
-        logger.info("server.settings", **told)
+    different = effective(settings, defaults=settings.log_level == "debug")
+    if different:
+        logger.info("server.settings", **different)
     if clear_text(settings):
         advice = "callers' tokens arrive in clear text: set tls_cert_file and tls_key_file, or end TLS in front"
         logger.warning("server.no_tls", advice=advice)

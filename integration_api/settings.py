@@ -25,7 +25,8 @@ class Settings:
     host: str = _setting("127.0.0.1", "Address to listen on; beyond loopback needs authentication or allow_anonymous.")
     port: int = _setting(9004, "gRPC port; 0 takes a free one.")
     workers: str = _setting(
-        "1", "Processes that share the port and the limits: a number, or auto for as many as the container has CPUs."
+        "1",
+        "Processes that share the port and the limits of calls: a number, or auto: as many as the container has CPUs.",
     )
     admin_host: str = _setting("127.0.0.1", "Address that the admin port listens on.")
     admin_port: int = _setting(0, "HTTP port of /metrics, /livez, /readyz and /version; 0: off.")
@@ -134,8 +135,8 @@ class Settings:
     handshake_timeout: float = _setting(20.0, "Longest time for a connection's handshake, TLS and HTTP/2.")
     memory_limit_bytes: int = _setting(
         0,
-        "Most memory of the process; above 85 % of it, or of the container's limit, new calls are refused. 0: only "
-        "the container's.",
+        "Most memory of the process, of all workers together; above 85 % of it, or of the container's limit, new calls "
+        "are refused. 0: only the container's.",
     )
     keepalive_time: float = _setting(
         20.0, "Time between pings to a client, with and without calls, so that no NAT forgets the connection; 0: none."

@@ -95,7 +95,7 @@ class Admission:
     """Gives out slots."""
 
     def __init__(self, limits: AdmissionLimits, workers: int = 1) -> None:
-        """`limits` hold for all workers together; each has its share."""
+        """`limits` hold for all `workers` together, each of which has its share."""
         self._limits = limits = limits.shared_by(workers)
         self._slots = Shares(limits.running, limits.share)
         self._endpoints: dict[str, Shares] = {}

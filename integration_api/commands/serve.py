@@ -9,7 +9,7 @@ import os
 import ssl
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import Field, fields
 from functools import partial
 from typing import Any, TypeVar, get_args
@@ -123,6 +123,8 @@ def command(*, sandbox: bool, sandbox_port: int, **values: Any) -> None:
         run(_serve(settings, sandbox_port if sandbox else None))
     except OSError as error:
         raise click.ClickException(f"{error}. Another service may use the port: choose one with --port.") from None
+    except ValueError as error:  # what only the start finds out: OTEL_* variables, files that changed meanwhile
+        raise click.UsageError(str(error)) from None
     except asyncio.CancelledError:
         raise click.ClickException("ended at once by a second signal; running calls were cut") from None
 
@@ -138,7 +140,7 @@ async def _serve(settings: Settings, sandbox_port: int | None) -> None:
     """The service, and beside it the sandbox where it has a port.
 
     Raises:
-        OSError: see `serve`.
+        OSError, ValueError: see `serve`.
         click.ClickException: the sandbox's port is taken.
     """
     if sandbox_port is None:
@@ -161,7 +163,7 @@ async def _run(settings: Settings, on_started: Callable[[int], None]) -> None:
     """One process, or a supervisor of several.
 
     Raises:
-        OSError: see `serve`.
+        OSError, ValueError: see `serve`.
         click.ClickException: no worker comes up.
     """
     workers = worker_count(settings.workers)
@@ -253,4 +255,5 @@ def _raise_descriptor_limit() -> None:
     import resource  # noqa: PLC0415 -- there is none on Windows
 
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with suppress(ValueError, OSError):  # macOS says that there is no limit, and refuses none
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,8 +1,9 @@
 """Says when the process is so near to its memory limit that no new call may begin: a process that is killed takes every
 open stream with it.
 
-The limit is the container's (cgroup v2 or v1), or a setting where that is less or the only one. Resident memory is read
-in the background, never by a call. It knows files of Linux; where they are not, and nothing is set, it never says so.
+The limit is the container's (cgroup v2 or v1), or a setting where that is less or the only one. Workers share it: each
+of them counts the memory of all. Resident memory is read in the background, never by a call. It knows files of Linux;
+where they are not, and nothing is set, it never says so.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ _PART = 0.85
 _M_MMAP_THRESHOLD = -3  # malloc.h of glibc
 _LARGE_BLOCK = 128 * 1024
 _SECONDS = 0.5
-_STATM = Path("/proc/self/statm")
+_PROCESSES = Path("/proc")
 _CGROUPS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 # A limit of cgroup v1 that is none is a number near 2^63.
 _NO_LIMIT = 1 << 60
@@ -41,9 +42,28 @@ def return_large_blocks() -> bool:
 
 def resident_bytes() -> int:
     """Resident memory of this process; 0 where that cannot be read."""
-    with suppress(OSError, ValueError, IndexError):
-        return int(_STATM.read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    return 0
+    return _pages("self")[0] * os.sysconf("SC_PAGE_SIZE")
+
+
+def resident_of_workers() -> int:
+    """Resident memory of this process, of its parent and of the parent's other children; of those without what they
+    share with anybody, such as the code of libraries. Only this process' own where they cannot be read."""
+    own, parent = os.getpid(), os.getppid()
+    pages = _pages("self")[0]
+    with suppress(OSError, ValueError):
+        children = (_PROCESSES / f"{parent}/task/{parent}/children").read_text("ascii").split()
+        for process in {parent, *map(int, children)} - {own}:
+            resident, shared = _pages(str(process))
+            pages += resident - shared
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _pages(process: str) -> tuple[int, int]:
+    """Resident and shared pages (proc(5), statm); none of a process that cannot be read, or is gone."""
+    with suppress(OSError, ValueError):
+        _, resident, shared, *_ = map(int, (_PROCESSES / process / "statm").read_text("ascii").split())
+        return resident, shared
+    return 0, 0
 
 
 def memory_limit(setting: int) -> int:
@@ -60,7 +80,7 @@ def _container_limit() -> int:
 
 
 class MemoryGuard:
-    """Watches resident memory against `limit` bytes; 0 watches nothing."""
+    """Watches resident memory, as `resident` gives it in bytes, against `limit` bytes; 0 watches nothing."""
 
     def __init__(self, limit: int, resident: Callable[[], int] = resident_bytes) -> None:
         self._bound = int(limit * _PART)
@@ -90,16 +110,16 @@ class MemoryGuard:
             await asyncio.sleep(_SECONDS)
 
     def measure(self) -> None:
-        """Look once."""
+        """Compare once."""
         resident = self._resident()
         short = resident > self._bound
         if short and not self._reason:
-            self._tell("memory.short", resident)
+            self._log_change("memory.short", resident)
             self._reason = "this instance is short of memory"
         elif self._reason and not short:
-            self._tell("memory.enough", resident)
+            self._log_change("memory.enough", resident)
             self._reason = ""
 
-    def _tell(self, event: str, resident: int) -> None:
+    def _log_change(self, event: str, resident: int) -> None:
         with suppress(Exception):  # a log that fails changes nothing
             self._log.warning(event, resident=resident, limit=self._limit)

@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from bisect import bisect_left
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -30,6 +31,7 @@ from integration_api.telemetry import genai
 from integration_api.telemetry.destinations import Destinations
 
 _INTERVAL_MILLISECONDS: Final = 60_000.0
+_MOST_MILLISECONDS: Final = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,11 @@ class GenAiMetrics:
     """Counts calls, and sends what it counted from a thread of its own until it is closed."""
 
     def __init__(self, exporter: MetricExporter, resource: Resource, scope: InstrumentationScope) -> None:
+        """Begin to send.
+
+        Raises:
+            ValueError: `OTEL_METRIC_EXPORT_INTERVAL` is no time.
+        """
         self._exporter = exporter
         self._resource = resource
         self._scope = scope
@@ -84,7 +91,7 @@ class GenAiMetrics:
         self._begun = time.time_ns()
         self._lock = threading.Lock()
         self._closing = threading.Event()
-        self._interval = float(os.environ.get(OTEL_METRIC_EXPORT_INTERVAL, "") or _INTERVAL_MILLISECONDS) / 1000
+        self._interval = _interval()
         self._thread = threading.Thread(target=self._run, name="genai-metrics", daemon=True)
         self._thread.start()
 
@@ -123,7 +130,8 @@ class GenAiMetrics:
         closing = False
         while not closing:
             closing = self._closing.wait(self._interval)
-            self._exporter.export(self._data())
+            with suppress(Exception):  # of a collector, whatever it is: the next numbers hold these, too
+                self._exporter.export(self._data())
 
     def _data(self) -> MetricsData:
         now = time.time_ns()
@@ -159,6 +167,22 @@ class GenAiMetrics:
             min=series.least,
             max=series.most,
         )
+
+
+def _interval() -> float:
+    """Seconds from one sending to the next.
+
+    Raises:
+        ValueError: the variable holds no number of milliseconds above zero.
+    """
+    given = os.environ.get(OTEL_METRIC_EXPORT_INTERVAL, "").strip()
+    try:
+        milliseconds = float(given or _INTERVAL_MILLISECONDS)
+    except ValueError:
+        milliseconds = 0.0
+    if not 0 < milliseconds < _MOST_MILLISECONDS:
+        raise ValueError(f"{OTEL_METRIC_EXPORT_INTERVAL} is {given!r}: a number of milliseconds above zero")
+    return milliseconds / 1000
 
 
 _CUMULATIVE: Final = AggregationTemporality.CUMULATIVE

@@ -56,17 +56,17 @@ def export(version: str, scope: InstrumentationScope) -> Export:
     """What the variables ask for. `version` is the program's, `scope` names what is sent.
 
     Raises:
-        ValueError: an exporter or a protocol that there is not.
+        ValueError: an exporter, a protocol or an interval that there is not.
     """
     resource = _resource(version)
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     disabled = os.environ.get(OTEL_SDK_DISABLED, "").strip().lower() == "true"
     spans = metrics = None
-    if not disabled and _wanted(_TRACES_EXPORTER):
-        spans = BatchSpanProcessor(_span_exporter(_protocol(OTEL_EXPORTER_OTLP_TRACES_PROTOCOL)))
     if not disabled and _wanted(_METRICS_EXPORTER):
         exporter = _metric_exporter(_protocol(OTEL_EXPORTER_OTLP_METRICS_PROTOCOL))
         metrics = GenAiMetrics(exporter, resource, scope)
+    if not disabled and _wanted(_TRACES_EXPORTER):
+        spans = BatchSpanProcessor(_span_exporter(_protocol(OTEL_EXPORTER_OTLP_TRACES_PROTOCOL)))
     return Export(provider, spans, metrics)
 
 

@@ -5,21 +5,11 @@ from caller.custom_llm.http.transport import Transport
 from caller.history import TargetHistory
 from integration_api.calls.admission import Admission
 from integration_api.rpc.guard import Guard
-from integration_api.telemetry.audit import AuditFile
 from integration_api.telemetry.metrics import Reading
 
 
-def readings(
-    guard: Guard,
-    admission: Admission,
-    transport: Transport,
-    custom_llm: CustomLLMCaller,
-    history: TargetHistory,
-    *,
-    audit: AuditFile | None,
-) -> tuple[Reading, ...]:
-    """All of them."""
-    counts = transport.counts
+def of_clients(guard: Guard, admission: Admission) -> tuple[Reading, ...]:
+    """What clients have running, open and waiting."""
     return (
         Reading("integration_api_running_calls", "Calls and turns that run.", "gauge", lambda: {"": guard.running}),
         Reading("integration_api_open_streams", "Open streams.", "gauge", lambda: {"": guard.open_streams}),
@@ -27,6 +17,13 @@ def readings(
         Reading(
             "integration_api_unread_bytes", "Answers that wait for clients.", "gauge", lambda: {"": guard.unread_bytes}
         ),
+    )
+
+
+def of_endpoints(transport: Transport, custom_llm: CustomLLMCaller, history: TargetHistory) -> tuple[Reading, ...]:
+    """What is known of endpoints, and how they are reached."""
+    counts = transport.counts
+    return (
         Reading(
             "integration_api_demands_learned",
             "What rejections taught of endpoints.",
@@ -46,12 +43,6 @@ def readings(
             "counter",
             lambda: {"asked": history.hedges, "won": history.won, "refused": history.refused},
             label="event",
-        ),
-        Reading(
-            "integration_api_audit_lost",
-            "Lines that the audit file lost.",
-            "counter",
-            lambda: {"": 0 if audit is None else audit.lost},
         ),
         Reading(
             "integration_api_idle_connections",

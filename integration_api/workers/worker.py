@@ -35,15 +35,17 @@ class _Worker:
         settings = start.settings
         log.configure(settings.log_level, settings.log_format)
         structlog.contextvars.bind_contextvars(worker=start.number)
-        server = Server(settings, workers=start.workers)
+        try:
+            server = Server(settings, workers=start.workers)
+        except ValueError as error:
+            return _unusable(error)
         self._handle_signals(server)
         tune_process()
         try:
             await server.start()
         except (OSError, ValueError) as error:
-            structlog.get_logger("integration_api.workers").error("worker.unusable", error=str(error))
             await server.abandon()
-            return UNUSABLE
+            return _unusable(error)
         answering = asyncio.create_task(self._answer(server))
         await self._stopping.wait()
         await server.stop()  # and answer in the meantime, as not ready
@@ -74,6 +76,12 @@ class _Worker:
                 await messages.write(self._writer, messages.Answer(ready=server.ready, metrics=text))
         except (EOFError, OSError):
             self._stopping.set()
+
+
+def _unusable(error: Exception) -> int:
+    """Say why the settings cannot be served; the exit code."""
+    structlog.get_logger("integration_api.workers").error("worker.unusable", error=str(error))
+    return UNUSABLE
 
 
 async def work(descriptor: int) -> int:

@@ -34,6 +34,30 @@ def test_without_a_limit_it_never_refuses() -> None:
     assert guard.overloaded() == ""
 
 
+# Two workers of one parent; one of them says what it counts, for itself and for all.
+_WORKERS = """
+import subprocess, sys
+one = "import sys; held = bytearray(b'x' * 60_000_000); print(1, flush=True); sys.stdin.read()"
+with subprocess.Popen([sys.executable, "-c", one], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
+    worker.stdout.readline()
+    other = "from integration_api.rpc.memory import *; print(resident_of_workers() - resident_bytes())"
+    print(subprocess.run([sys.executable, "-c", other], capture_output=True, text=True, check=True).stdout)
+    worker.stdin.close()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it reads files of Linux")
+async def test_workers_count_the_memory_of_all() -> None:
+    """Also what another worker of the same parent holds."""
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _WORKERS, cwd=Path(__file__).parents[2], stdout=asyncio.subprocess.PIPE
+    )
+    printed, _ = await child.communicate()
+
+    assert child.returncode == 0
+    assert 60_000_000 < int(printed) < 120_000_000
+
+
 async def test_new_calls_are_refused_and_running_ones_go_on(sandbox: Sandbox) -> None:
     """The memory of the server grows above its limit while a call runs: the next is refused, the first ends well."""
     async with serving(memory_limit_bytes=int((resident_bytes() + 100 * MIB) / 0.85)) as (server, stub):

@@ -253,7 +253,7 @@ async def test_the_name_in_the_metadata_comes_back(sandbox: Sandbox) -> None:
 async def test_models_without_end_are_few_series(sandbox: Sandbox) -> None:
     """10,000 models of one client, and a further one of another client, which still has its name."""
     async with world() as made:
-        metrics = made.server._metrics
+        metrics = made.server._observers.metrics
         assert metrics is not None
         await native(made, sandbox.url, GOOD, "Chat")
         await made.idle()

@@ -1,8 +1,10 @@
 """Traces as a collector receives them over OTLP: parents, attributes, events; and nothing of it where it is off."""
 
 import asyncio
+import socket
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,9 +18,11 @@ from opentelemetry.semconv._incubating import attributes as incubating
 from opentelemetry.semconv._incubating.attributes import gen_ai_attributes as names
 
 from integration_api.sandbox import Sandbox
+from integration_api.server import Server
+from integration_api.settings import Settings
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests import asking
-from tests.edge.processes import ROOT
+from tests.edge.processes import ROOT, run
 from tests.edge.scripted import target
 from tests.telemetry import test_mixed_calls as mixed
 from tests.telemetry.collector import Collector, values
@@ -163,6 +167,40 @@ async def test_a_collector_that_is_not_there_costs_no_call(sandbox: Sandbox, mon
     async with world(monkeypatch, gone) as made:
         for _ in range(3):
             assert await mixed.native(made, sandbox.url, "echo", "StreamChat") == ("OK", "")
+
+
+@pytest.mark.parametrize("interval", ["often", "0", "-1", "nan", "inf"])
+async def test_an_interval_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, interval: str) -> None:
+    """By the name of its variable, ahead of the start."""
+    monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", interval)
+    with pytest.raises(ValueError, match="OTEL_METRIC_EXPORT_INTERVAL is"):
+        Server(Settings(port=0, otel=True))
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_what_only_the_start_finds_out_is_an_error_in_words(workers: str) -> None:
+    """No traceback, whoever finds it out."""
+    flags = ("--otel", "--workers", workers, "--log-format", "json")
+    ended = run("serve", "--port", "0", *flags, env={"OTEL_TRACES_EXPORTER": "console"})
+
+    assert ended.returncode == (2 if workers == "1" else 1)
+    assert "OTEL_TRACES_EXPORTER is 'console': otlp or none" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+async def test_a_start_that_fails_leaves_nothing_running(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What sends metrics ends, too."""
+    async with Collector() as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+        before = set(threading.enumerate())
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            server = Server(Settings(port=taken.getsockname()[1], otel=True))
+            senders = [thread for thread in set(threading.enumerate()) - before if "poll" not in thread.name]  # gRPC's
+            assert len(senders) == 2, "spans and metrics"
+            with pytest.raises(OSError, match="the address is taken"):
+                await server.__aenter__()
+
+        assert not any(thread.is_alive() for thread in senders)
 
 
 def test_its_packages_are_loaded_only_where_it_is_on() -> None:
