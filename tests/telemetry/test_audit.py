@@ -54,6 +54,6 @@ def test_every_word_of_a_client_counts_as_content() -> None:
     kept = KeptContent(100)
     kept.asked(Ask((UserMessage((AudioPart(b"1234", "x" * 10_000),)),), ()))
 
-    (message,) = kept.fields()["asked"]  # type: ignore[misc] # a list of messages
-    assert message["content"][0]["bytes"] == 4
-    assert len(json.dumps(message)) < 200
+    line = json.dumps(kept.fields())
+    assert '"bytes": 4' in line
+    assert len(line) < 300
