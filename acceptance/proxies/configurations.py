@@ -3,15 +3,12 @@
 Rule: it writes texts and knows nothing of what is sent through.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 _HOUR = "1h"
-_SECONDS = "3600s"
-_ENVOY = "type.googleapis.com/envoy.extensions"
+_ENVOY = Path(__file__).parents[2] / "deploy" / "envoy" / "envoy.yaml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,69 +95,19 @@ http://:{port} {{
 
 
 def _envoy(port: int, behind: Sequence[int]) -> str:
-    """JSON, which is YAML."""
-    manager = {
-        "@type": f"{_ENVOY}.filters.network.http_connection_manager.v3.HttpConnectionManager",
-        "stat_prefix": "grpc",
-        "codec_type": "HTTP2",
-        "stream_idle_timeout": _SECONDS,
-        "http_filters": [
-            {
-                "name": "envoy.filters.http.router",
-                "typed_config": {"@type": f"{_ENVOY}.filters.http.router.v3.Router"},
-            }
-        ],
-        "route_config": {
-            "virtual_hosts": [
-                {
-                    "name": "api",
-                    "domains": ["*"],
-                    "routes": [
-                        {
-                            "match": {"prefix": "/"},
-                            "route": {
-                                "cluster": "api",
-                                "timeout": "0s",
-                                "idle_timeout": _SECONDS,
-                                "max_stream_duration": {"grpc_timeout_header_max": "0s"},
-                                "retry_policy": {"retry_on": "reset-before-request,connect-failure", "num_retries": 2},
-                            },
-                        }
-                    ],
-                }
-            ]
-        },
-    }
-    filters = [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]
-    options = {
-        "@type": f"{_ENVOY}.upstreams.http.v3.HttpProtocolOptions",
-        "explicit_http_config": {"http2_protocol_options": {}},
-    }
-    cluster: dict[str, Any] = {
-        "name": "api",
-        "type": "STATIC",
-        "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options},
-        "health_checks": [
-            {
-                "timeout": "1s",
-                "interval": "1s",
-                "no_traffic_interval": "1s",
-                "unhealthy_threshold": 1,
-                "healthy_threshold": 1,
-                "grpc_health_check": {},
-            }
-        ],
-        "load_assignment": {
-            "cluster_name": "api",
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(each)}} for each in behind]}],
-        },
-    }
-    listener = {"name": "grpc", "address": _address(port), "filter_chains": [{"filters": filters}]}
-    return json.dumps({"static_resources": {"listeners": [listener], "clusters": [cluster]}}, indent=1)
+    """The file that is deployed, with addresses of this machine."""
+    head, separator, _ = _ENVOY.read_text("utf-8").partition("      - lb_endpoints:\n")
+    listening = head.replace("{ address: 0.0.0.0, port_value: 9004 }", _address(port))
+    assert separator, _ENVOY
+    assert listening != head, _ENVOY
+    endpoints = "".join(
+        f"        - endpoint: {{ address: {{ socket_address: {_address(each)} }} }}\n" for each in behind
+    )
+    return listening + separator + endpoints
 
 
-def _address(port: int) -> dict[str, Any]:
-    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+def _address(port: int) -> str:
+    return f"{{ address: 127.0.0.1, port_value: {port} }}"
 
 
 PROXIES = (
@@ -169,9 +116,9 @@ PROXIES = (
     Proxy(
         "envoy",
         ("--version",),
-        "envoy.json",
+        "envoy.yaml",
         _envoy,
-        lambda folder: ("-c", f"{folder}/envoy.json", "--concurrency", "1", "-l", "warning", "--use-dynamic-base-id"),
+        lambda folder: ("-c", f"{folder}/envoy.yaml", "--concurrency", "1", "-l", "warning", "--use-dynamic-base-id"),
     ),
     Proxy(
         "caddy",
