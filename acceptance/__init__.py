@@ -1,1 +1,3 @@
-"""Programs that judge a running service: chaos, drain, fuzz, interop, live."""
+"""Programs that judge a running service as its users do: attacks, chaos, drain, fuzz, clients in other languages, proxies,
+the Rapida platform's own client, a real Prometheus, real chat servers. `make acceptance` runs them all.
+"""

@@ -31,7 +31,7 @@ from acceptance.live.targets import (
     other_targets,
 )
 
-_CACHE = Path(__file__).parent.parent / ".cache" / "live"
+_CACHE = Path(__file__).parents[2] / ".cache" / "live"
 _WIDTH = 200
 
 

@@ -18,8 +18,7 @@ from caller.custom_llm.check.table import usual
 from caller.custom_llm.http.transport import Transport
 from caller.errors import ClientError
 from caller.json_types import JsonObject
-from caller.provider_table import PROVIDERS
-from caller.providers import CUSTOM
+from caller.providers import CUSTOM, Providers
 from caller.target import Target, Timeouts
 from integration_api.commands.check_report import Report
 from integration_api.commands.detecting import Wanted, detect
@@ -27,6 +26,7 @@ from integration_api.commands.endpoint import DEFAULT_API, credential_value
 from integration_api.commands.loop import run
 from integration_api.commands.serve import unusable
 from integration_api.commands.values import HEADER, KEY, KEY_VARIABLE
+from integration_api.files.provider_rows import read_providers
 from integration_api.server import transport_settings
 from integration_api.settings import Settings, env_name
 
@@ -41,8 +41,10 @@ Examples:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """What is checked: a provider, its credential, and the model, if any."""
+    """What is checked: a provider among those that are known by name, its credential, and the model, if any. `seconds`
+    are for each request."""
 
+    providers: Providers
     provider: str
     credential: JsonObject
     model: str
@@ -80,6 +82,13 @@ class Endpoint:
     "--timeout", default=60.0, show_default=True, type=click.FloatRange(min=0.01), help="Seconds for each request."
 )
 @click.option(
+    "--providers-file",
+    default="",
+    envvar=env_name("providers_file"),
+    show_envvar=True,
+    help="JSON file of further providers by name, as the service reads it.",
+)
+@click.option(
     "--endpoint-ca-file",
     default="",
     envvar=env_name("endpoint_ca_file"),
@@ -108,6 +117,7 @@ def command(
     detects: bool,
     raw: bool,
     timeout: float,
+    providers_file: str,
     endpoint_ca_file: str,
     endpoint_proxy: str,
 ) -> None:
@@ -116,10 +126,11 @@ def command(
     Makes a dozen small requests, a wrong key among them, and prints what each check saw and what to do about it. Ends
     with 1 where a check failed.
     """
-    settings = Settings(endpoint_ca_file=endpoint_ca_file, endpoint_proxy=endpoint_proxy)
+    settings = Settings(endpoint_ca_file=endpoint_ca_file, endpoint_proxy=endpoint_proxy, providers_file=providers_file)
     if fault := unusable(settings):
         raise click.UsageError(fault)
-    known = provider.lower() in PROVIDERS
+    providers = read_providers(providers_file)
+    known = provider.lower() in providers
     if not known and provider.lower() != CUSTOM:
         raise click.UsageError(f"no provider is called {provider!r}: `integration-api providers` lists them")
     if not base_url and not known:
@@ -127,7 +138,7 @@ def command(
     if detects and not base_url:
         raise click.UsageError("--detect looks at a BASE_URL")
     credential = credential_value(provider, base_url=base_url, key=key, headers=headers, compatibility=api)
-    endpoint = Endpoint(provider, credential, model, timeout, settings)
+    endpoint = Endpoint(providers, provider, credential, model, timeout, settings)
     try:
         if detects:
             wanted = Wanted(base_url, key, dict(headers), model, timeout)
@@ -150,7 +161,7 @@ async def _check(endpoint: Endpoint, report: Report, *, deep: bool) -> bool:
         {"model.name": endpoint.model} if endpoint.model else {},
     )
     try:
-        caller = CustomLLMCaller(transport, Limits(endpoint.settings.max_event_bytes), lambda: PROVIDERS)
+        caller = CustomLLMCaller(transport, Limits(endpoint.settings.max_event_bytes), lambda: endpoint.providers)
         inspection = caller.inspect(target)
         record = CallReport(started=asyncio.get_running_loop().time())
         session = inspection.session(target, record, usual(deep=deep), own_time=True, picks=True)

@@ -19,13 +19,14 @@ import click
 import structlog
 
 from caller.custom_llm.http.egress_policy import EgressPolicy
-from caller.provider_table import PROVIDERS
+from caller.providers import NO_PROVIDERS
 from caller.registry import nearest
 from integration_api import log
 from integration_api.auth.access import exposed, fault_of, is_loopback
 from integration_api.auth.authenticator import is_authenticated_setup
 from integration_api.commands.banner import banner
 from integration_api.commands.loop import run
+from integration_api.files.provider_rows import read_providers
 from integration_api.server import check_upstream, serve, transport_settings
 from integration_api.settings import Settings, env_name, flag, unknown_names
 from integration_api.telemetry.audit import open_to_append
@@ -226,7 +227,7 @@ def _proxy_fault(url: str) -> str:
 
 
 def doubtful(settings: Settings, environ: Mapping[str, str]) -> Iterator[tuple[str, dict[str, str]]]:
-    """What works, but is hardly meant: events and fields of warnings."""
+    """What works, but is hardly meant: events and fields of warnings. The settings are usable; reads a file."""
     if settings.allow_anonymous and not is_loopback(settings.host) and not is_authenticated_setup(settings):
         advice = "everybody who reaches this address may call: set up authentication, or see to it that few do"
         yield "settings.open_to_all", {"host": settings.host, "advice": advice}
@@ -236,9 +237,10 @@ def doubtful(settings: Settings, environ: Mapping[str, str]) -> Iterator[tuple[s
     if settings.egress_policy == "allowlist" and not settings.egress_allow.strip(" ,"):
         yield "settings.empty_allowlist", {"advice": "no endpoint may be called: list them in egress_allow"}
     own = [name.strip().lower() for name in settings.rapida_own_providers.split(",")]
-    for name in own if not settings.providers_file else ():
-        if name and name not in PROVIDERS:
-            near = " or ".join(nearest(name, sorted(PROVIDERS)))
+    known = read_providers(settings.providers_file) if any(own) else NO_PROVIDERS
+    for name in own:
+        if name and name not in known:
+            near = " or ".join(nearest(name, sorted(known)))
             advice = f"no provider has this name; did you mean {near}?" if near else "no provider has this name"
             yield "settings.unknown_provider", {"name": name, "advice": advice}
     for name, nearest_name in unknown_names(environ):

@@ -59,13 +59,14 @@ class CredentialStore:
     def __init__(
         self, directory: str, files: FileWatcher, providers: Callable[[], Providers] = lambda: NO_PROVIDERS
     ) -> None:
-        """`providers` gives the rows that credentials may be for."""
+        """`providers` gives the rows that credentials may be for: a credential that came before its row is found once
+        the row is there."""
         self._directory = Path(directory)
         self._providers = providers
         self._log = structlog.get_logger("integration_api.credentials")
         self._good: Mapping[str, _Stored] = {}
         self._stored: Watched[Mapping[str, _Stored]] = files.add(
-            Watched("credentials_dir", self._files, self._parse, MAX_FILE_BYTES)
+            Watched("credentials_dir", self._files, self._parse, MAX_FILE_BYTES, depends=providers)
         )
 
     def find(self, name: str, who: Collection[str], provider: str = CUSTOM) -> JsonObject:

@@ -51,6 +51,18 @@ def watched_providers(path: str, files: FileWatcher) -> Callable[[], Providers]:
     return lambda: watched.value
 
 
+def read_providers(path: str) -> Providers:
+    """The rows of now: ours and, where `path` is not empty, the operator's. Reads a file.
+
+    Raises:
+        ValueError: it cannot be read, or makes no sense.
+    """
+    files = FileWatcher()
+    providers = watched_providers(path, files)
+    files.load()
+    return providers()
+
+
 def parse_rows(raw: bytes) -> list[Provider]:
     """Read a file of rows.
 

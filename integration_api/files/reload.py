@@ -1,11 +1,11 @@
 """Files that are read again when they change: token lists, keys, certificates, credentials.
 
-One thread per server looks at them once a second, so that no call and no token ever waits for a disk. It knows when a
-file changed; what the bytes mean is the business of whoever watches. A change that cannot be read or makes no sense
+One thread per server polls them once a second, so that no call and no token ever waits for a disk. It knows when a file
+changed; what the bytes mean is the business of whoever watches. A change that cannot be read or makes no sense
 leaves the old value in force and is logged, once per content, and again every minute while that lasts: what is in force
 then is older than what the files say, and a file that was taken away takes nothing out of force.
 
-Kubernetes swaps a symbolic link (`..data`) under mounted secrets; looking through the link finds the new file.
+Kubernetes swaps a symbolic link (`..data`) under mounted secrets; a path through the link finds the new file.
 """
 
 import threading
@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import structlog
 
 _INTERVAL = 1.0
-# Two writes within the clock's grain look alike, so a file this young (in seconds) is read again at the next look.
+# Two writes within the clock's grain are alike, so a file this young (in seconds) is read again at the next poll.
 _YOUNG = 2.0
 _JOIN_SECONDS = 5.0
 _REMIND_SECONDS = 60.0
@@ -31,7 +31,8 @@ _Signature: TypeAlias = tuple[tuple[Path, int, int, int], ...]
 
 class Watched(Generic[_T]):
     """A value made from files. `find` lists them; `parse` makes the value, raising ValueError with words that hold no
-    secret. `name` is the setting it belongs to. Files above `max_bytes` are not read."""
+    secret. `name` is the setting it belongs to. Files above `max_bytes` are not read. `depends` gives what else the
+    value is made of: where that changes, it is made again."""
 
     def __init__(
         self,
@@ -39,18 +40,22 @@ class Watched(Generic[_T]):
         find: Callable[[], Sequence[Path]],
         parse: Callable[[Found], _T],
         max_bytes: int = 1024 * 1024,
+        *,
         remind_seconds: float = _REMIND_SECONDS,
+        depends: Callable[[], object] = lambda: None,
     ) -> None:
         self._name = name
         self._find = find
         self._parse = parse
         self._max_bytes = max_bytes
         self._remind_seconds = remind_seconds
+        self._depends = depends
+        self._made_with: object = None
         self._signature: _Signature | None = None
-        self._content: dict[Path, bytes | str] | None = None
+        self._content: dict[Path, bytes | str] | str | None = None
         self._values: list[_T] = []  # empty until loaded
         self._fault: tuple[str, str] | None = None  # event and words of what is wrong with the files now
-        self._told = 0.0  # when that was logged last
+        self._logged = 0.0  # when that was logged last
         self._log = structlog.get_logger("integration_api.files")
 
     @property
@@ -71,7 +76,7 @@ class Watched(Generic[_T]):
         except ValueError as error:
             raise ValueError(f"{self._name}: {error}") from None
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Read it again where it changed. What goes wrong is logged; the old value stays. It raises nothing."""
         try:
             if self._read():
@@ -79,25 +84,35 @@ class Watched(Generic[_T]):
                 self._log.info("files.reloaded", setting=self._name)
                 return
         except OSError as error:
-            self._fault, self._told = ("files.unreadable", str(error.strerror)), 0.0
+            self._fault, self._logged = ("files.unreadable", str(error.strerror)), 0.0
         except ValueError as error:
-            self._fault, self._told = ("files.broken", str(error)), 0.0
+            self._fault, self._logged = ("files.broken", str(error)), 0.0
         except Exception as error:  # noqa: BLE001 -- a bug in one parser does not end the watch over all files
-            self._fault, self._told = ("files.bug", type(error).__name__), 0.0
-        if self._fault is not None and (not self._told or time.monotonic() - self._told >= self._remind_seconds):
-            self._told = time.monotonic()
+            self._fault, self._logged = ("files.bug", type(error).__name__), 0.0
+        if self._fault is not None and (not self._logged or time.monotonic() - self._logged >= self._remind_seconds):
+            self._logged = time.monotonic()
             event, words = self._fault
             self._log.error(event, setting=self._name, error=words, advice=_STALE)
 
     def _read(self) -> bool:
-        paths = tuple(self._find())
+        """Whether the value was made again. What fails is raised once, for each content."""
+        depends = self._depends()
+        again = depends is not self._made_with
+        self._made_with = depends
+        try:
+            paths = tuple(self._find())
+        except OSError as error:
+            if self._content == str(error.strerror):
+                return False
+            self._signature, self._content = None, str(error.strerror)
+            raise
         signature = _signature(paths)
-        if signature is not None and signature == self._signature:
+        if signature is not None and signature == self._signature and not again:
             return False
         found = {path: self._bytes_of(path) for path in paths}
         self._signature = signature
         content = {path: raw if isinstance(raw, bytes) else str(raw.strerror) for path, raw in found.items()}
-        if content == self._content:
+        if content == self._content and not again:
             return False
         self._content = content
         self._values = [self._parse(found)]
@@ -138,13 +153,13 @@ class FileWatcher:
             watched.load()
 
     def start(self) -> None:
-        """Look once a second from now on."""
+        """Poll once a second from now on."""
         if self._watched and self._thread is None:
             self._thread = threading.Thread(target=self._run, name="file-watcher", daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
-        """Look no more. It waits for the look that is under way: call it off the event loop."""
+        """Poll no more. It waits for the poll that is under way: call it off the event loop."""
         self._stopping.set()
         if self._thread is not None:
             self._thread.join(_JOIN_SECONDS)
@@ -152,17 +167,17 @@ class FileWatcher:
     def _run(self) -> None:
         while not self._stopping.wait(self._interval):
             for watched in self._watched:
-                watched.look()
+                watched.poll()
 
 
 def one_file(name: str, path: str, parse: Callable[[bytes], _T]) -> Watched[_T]:
     """A value made from one file."""
-    place = Path(path)
+    file = Path(path)
 
     def parse_found(found: Found) -> _T:
-        return parse(readable(found[place]))
+        return parse(readable(found[file]))
 
-    return Watched(name, lambda: (place,), parse_found)
+    return Watched(name, lambda: (file,), parse_found)
 
 
 def readable(raw: bytes | OSError) -> bytes:

@@ -23,15 +23,15 @@ from time import monotonic
 
 import structlog
 
-from caller.call import CallReport, Completion, Outcome
-from caller.errors import CallerError, InternalError, RequestInvalid, ServiceOverloaded, ServiceStopped
+from caller.call import MAX_PROVIDER, CallReport, Completion, Outcome
+from caller.errors import CallerError, InternalError, RequestInvalid, ServiceOverloaded, ServiceStopped, clipped
 from caller.events import Event
 from caller.fold import Folder
 from integration_api import unified_provider_pb2 as pb
 from integration_api.rapida import response as unified_response
 from integration_api.rapida.calls import Configuration, RapidaCalls, now
 from integration_api.rapida.errors import code_of, not_configured
-from integration_api.rapida.request import unknown_options
+from integration_api.rapida.request import repeated_id, unknown_options
 from integration_api.rapida.upstream import check_passing_on
 from integration_api.rpc.failures import forget_traces
 from integration_api.rpc.rpc import ClientGoneError, Rpc
@@ -50,7 +50,7 @@ class _Turn:
 
     def __init__(self, question: pb.StreamChatInput, configuration: Configuration, rpc: Rpc) -> None:
         self.question: pb.StreamChatInput | None = question
-        self.request_id = question.requestId
+        self.request_id = repeated_id(question)
         self.configuration = configuration
         self.report = CallReport(
             started=now(),
@@ -167,15 +167,15 @@ class Conversation:
                 self._configure(frame.configuration, raw)
             case "close":
                 self._stop_all()
-                self._close(frame.close.reason)
+                self._close(clipped(frame.close.reason))
             case _:
                 self._refuse("", RequestInvalid("the frame holds none of configuration, chat and close"))
 
     def _configure(self, wire: pb.StreamChatConfiguration, raw: bytes) -> None:
         """Take a configuration. One that fails leaves none: no turn uses a credential that was to be replaced."""
-        provider = wire.providerName.lower()
+        provider = clipped(wire.providerName.lower(), MAX_PROVIDER)
         try:
-            if self._calls.elsewhere(provider):
+            if self._calls.elsewhere(wire.providerName):
                 check_passing_on(self._stream.rpc)
                 self._hand_over(raw)
                 return
@@ -229,7 +229,7 @@ class Conversation:
 
     def _chat(self, question: pb.StreamChatInput) -> None:
         if self._configuration is None:
-            self._refuse(question.requestId, not_configured(self._refused))
+            self._refuse(repeated_id(question), not_configured(self._refused))
             return
         turn = _Turn(question, self._configuration, self._stream.rpc)
         earlier = self._turn
@@ -241,7 +241,7 @@ class Conversation:
         elif len(self._waiting) < _MOST_WAITING:
             self._waiting.append(turn)
         else:
-            self._refuse(question.requestId, ServiceOverloaded(f"{_MOST_WAITING} turns of this stream are waiting"))
+            self._refuse(turn.request_id, ServiceOverloaded(f"{_MOST_WAITING} turns of this stream are waiting"))
 
     def _refuse(self, request_id: str, error: CallerError) -> None:
         """Answer a turn that is not even begun."""

@@ -1,4 +1,4 @@
-"""Requests of Rapida's contract to domain values. Pure; every fault of a request is one violation with its path.
+"""Requests of Rapida's contract to domain values. Pure; what is wrong with a request is one violation with its path.
 
 What the contract reads leniently is made strict here: names in any case, unknown keys of a credential. Its model
 parameters are `parameters`'.
@@ -40,6 +40,8 @@ from integration_api.rapida.parameters import model_parameters
 _CONNECTION = "connection."
 TRANSPORT = "connection.transport"
 TURNS = "connection.turns"
+# A request's id is repeated in every frame of its answer.
+MAX_ID_CHARS = 256
 _MAX_OPTION_CHARS = 64
 _MOST_OPTIONS = 8
 _APIS = frozenset({*(api.value for api in ApiCompatibility), *LEGACY_APIS})
@@ -55,11 +57,18 @@ def ask_of(request: pb.ChatRequest | pb.StreamChatInput) -> tuple[Ask, JsonObjec
         RequestInvalid: with one violation per field.
     """
     violations = Violations()
+    if len(request.requestId) > MAX_ID_CHARS:
+        violations.append(Violation("requestId", f"must be at most {MAX_ID_CHARS} characters"))
     messages = _messages(request.conversations, violations)
     tools = _tools(request.toolDefinitions, violations)
     parameters = model_parameters(request.modelParameters, violations, tools=bool(tools))
     refuse(violations)
     return Ask(messages, tools, returns_state=False), parameters
+
+
+def repeated_id(request: pb.ChatRequest | pb.StreamChatInput) -> str:
+    """The request's id, as answers repeat it: of one that is too long, and refused for it, the beginning."""
+    return request.requestId[:MAX_ID_CHARS]
 
 
 def stored_name(credential: msg.Credential) -> str:

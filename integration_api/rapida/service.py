@@ -26,6 +26,7 @@ from integration_api.rapida import response as unified_response
 from integration_api.rapida.auth import authenticate_rapida, origin
 from integration_api.rapida.calls import RapidaCalls, unsupported
 from integration_api.rapida.conversation import STOPPING, Conversation
+from integration_api.rapida.request import repeated_id
 from integration_api.rapida.upstream import UnknownServices, Upstream, UpstreamSettings
 from integration_api.rpc.guard import Guard
 from integration_api.rpc.rpc import Frame, Rpc
@@ -33,6 +34,8 @@ from integration_api.rpc.streams import OpenStream
 from integration_api.settings import Settings
 
 NAME = "integration_api.UnifiedProviderService"
+# Every number of so many digits fits into the answers' uint64.
+_MAX_NUMBER_DIGITS = 19
 
 _Request = TypeVar("_Request", pb.ChatRequest, pb.EmbeddingRequest, pb.RerankingRequest, pb.VerifyCredentialRequest)
 _Method: TypeAlias = Callable[[_Request, Rpc], Awaitable[Frame | None]]
@@ -123,7 +126,7 @@ class UnifiedProviderService:
         """One whole answer."""
         _remember_origin(rpc)
         report = rpc.new_report(request.requestId)
-        sink = _WholeAnswer(request.requestId, rpc, report, self._calls)
+        sink = _WholeAnswer(repeated_id(request), rpc, report, self._calls)
         running = self._calls.calls.run(rpc, report, partial(self._calls.chat, request, report, rpc.identity), sink)
         del request  # the call lets go of it once it is read
         await running
@@ -131,7 +134,7 @@ class UnifiedProviderService:
     def chat_failed(self, error: CallerError, raw: bytes, rpc: Rpc) -> pb.ChatResponse:
         """The answer that says why there is none."""
         try:
-            request_id = pb.ChatRequest.FromString(raw).requestId
+            request_id = repeated_id(pb.ChatRequest.FromString(raw))
         except DecodeError:
             request_id = ""
         report = _report(rpc)
@@ -233,7 +236,8 @@ def _remember_origin(rpc: Rpc) -> None:
 
 
 def _number(rpc: Rpc) -> int:
-    """The number under which the call stands in the logs: these requests bring no id of their own."""
-    if not rpc.request_id.isdecimal():
+    """The number under which the call stands in the logs: these requests bring no id of their own, but for one in the
+    metadata that is such a number."""
+    if not rpc.request_id.isdecimal() or len(rpc.request_id) > _MAX_NUMBER_DIGITS:
         rpc.name(str(secrets.randbits(53)))
     return int(rpc.request_id)

@@ -18,7 +18,6 @@ from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto
 from grpc_reflection.v1alpha import reflection, reflection_pb2
-from grpc_reflection.v1alpha._async import ReflectionServicer
 
 from integration_api.rpc.rpc import Rpc
 from integration_api.rpc.strangers import Strangers
@@ -45,7 +44,7 @@ class _Pool:
             return found.methods_by_name[method].containing_service.file
 
 
-class _Reflection(ReflectionServicer):  # type: ignore[misc] # grpcio-reflection has no types
+class _Reflection(reflection.aio.ReflectionServicer):  # type: ignore[misc] # grpcio-reflection has no types
     """grpcio's own, with the JSON names."""
 
     async def ServerReflectionInfo(

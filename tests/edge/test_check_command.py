@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -51,6 +52,20 @@ def test_a_sound_endpoint_ends_with_0(endpoint: str) -> None:
         assert f" {name} " in ended.stdout
     assert "requests in" in ended.stdout
     assert KEY not in ended.stdout + ended.stderr
+
+
+def test_a_provider_of_the_operators_file_is_checked(endpoint: str, tmp_path: Path) -> None:
+    """By its name, as the service would call it; names that nobody knows are refused."""
+    rows = tmp_path / "rows.json"
+    rows.write_text(json.dumps({"house": {"baseUrl": f"{endpoint}/v1"}}), "utf-8")
+    args = ["check", "--key", KEY, "--model", "assistant", "--json", "--provider"]
+    ended = CliRunner().invoke(main, [*args, "House"], env={"INTEGRATION_API_PROVIDERS_FILE": str(rows)})
+    unknown = CliRunner().invoke(main, [*args, "cottage", "--providers-file", str(rows)])
+
+    assert ended.exit_code == 0, ended.output
+    assert json.loads(ended.stdout)["endpoint_url"] == f"{endpoint}/v1/chat/completions"
+    assert unknown.exit_code == 2
+    assert "cottage" in unknown.output
 
 
 def test_json_has_every_check(endpoint: str) -> None:

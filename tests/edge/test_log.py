@@ -152,15 +152,34 @@ def test_a_file_that_was_taken_away_is_told_again_and_again(tmp_path: Path) -> N
     file.unlink()
 
     with capture_logs() as logs:
-        watched.look()
-        watched.look()
+        watched.poll()
+        watched.poll()
         file.write_text("new", "ascii")
-        watched.look()
-        watched.look()
+        watched.poll()
+        watched.poll()
 
     assert [entry["event"] for entry in logs] == ["files.unreadable", "files.unreadable", "files.reloaded"]
     assert "stays in force" in logs[1]["advice"]
     assert watched.value == b"new"
+
+
+def test_a_folder_that_was_taken_away_is_told_once(tmp_path: Path) -> None:
+    """Not with every poll; once it is there again, what is in it is read."""
+    folder = tmp_path / "credentials"
+    folder.mkdir()
+    watched = Watched("credentials_dir", lambda: [*folder.iterdir()], len)
+    watched.load()
+    folder.rmdir()
+
+    with capture_logs() as logs:
+        for _ in range(3):
+            watched.poll()
+        folder.mkdir()
+        (folder / "one").write_text("new", "ascii")
+        watched.poll()
+
+    assert [entry["event"] for entry in logs] == ["files.unreadable", "files.reloaded"]
+    assert watched.value == 1
 
 
 def test_a_bug_in_a_parser_does_not_end_the_watch(tmp_path: Path) -> None:

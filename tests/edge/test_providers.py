@@ -45,7 +45,8 @@ async def stub(tmp_path: Path, rows: Path) -> AsyncIterator[ChatServiceStub]:
     """A server with that file, and a stored credential for its row."""
     held = tmp_path / "held"
     held.mkdir()
-    (held / "ours.json").write_text(json.dumps({"provider": "house", "key": KEY}))
+    for name, provider in (("ours", "house"), ("early", "cottage")):
+        (held / f"{name}.json").write_text(json.dumps({"provider": provider, "key": KEY}))
     async with serving(providers_file=str(rows), credentials_dir=str(held)) as (_, stub):
         yield stub
 
@@ -105,7 +106,10 @@ async def test_providers_are_listed(stub: ChatServiceStub, sandbox: Sandbox) -> 
 
 
 async def test_rows_are_read_again(stub: ChatServiceStub, rows: Path, sandbox: Sandbox) -> None:
-    """A file that changed counts without a restart, for the list and for calls."""
+    """A file that changed counts without a restart, for the list, for calls, and for credentials that were there ahead
+    of their row."""
+    early = request("cottage", name="early")
+    assert (await fail(stub.Chat(early))).reason == "UNKNOWN_PROVIDER"
     written(rows, "cottage", sandbox)
 
     async def known() -> bool:
@@ -115,6 +119,14 @@ async def test_rows_are_read_again(stub: ChatServiceStub, rows: Path, sandbox: S
     await eventually(known)
     assert (await listen(stub.StreamChat(request("cottage", value={"key": KEY})))).text == "here"
     assert (await fail(stub.Chat(request("house", value={"key": KEY})))).reason == "UNKNOWN_PROVIDER"
+
+    async def found() -> bool:
+        try:
+            return bool(await stub.Chat(early))
+        except grpc.aio.AioRpcError:
+            return False
+
+    await eventually(found)
 
 
 async def test_rapidas_clients_reach_the_providers_that_are_ours(rows: Path) -> None:

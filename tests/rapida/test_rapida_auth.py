@@ -13,8 +13,10 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from google.protobuf.message import Message
 
 from caller.errors import CallerUnauthenticated
+from integration_api import unified_provider_pb2 as pb
 from integration_api.rapida.auth import HEADER, authenticate_rapida, origin
 from integration_api.sandbox import Sandbox
 from integration_api.settings import Settings
@@ -167,6 +169,13 @@ def test_the_origin_is_short_and_printable() -> None:
     assert origin(None) == {}
 
 
+REQUESTS: dict[str, Callable[[], Message]] = {
+    "VerifyCredential": pb.VerifyCredentialRequest,
+    "Embedding": pb.EmbeddingRequest,
+    "Reranking": pb.RerankingRequest,
+}
+
+
 class TestWithASecret:
     """A server that knows the platform's secret."""
 
@@ -200,6 +209,17 @@ class TestWithASecret:
 
         assert answer.success
         assert configured.success
+
+    @pytest.mark.parametrize("method", ["VerifyCredential", "Embedding", "Reranking"])
+    @pytest.mark.parametrize("number", ["9" * 40, "9" * 20, "seven"])
+    async def test_a_number_that_does_not_fit_is_made_anew(
+        self, channel: grpc.aio.Channel, method: str, number: str
+    ) -> None:
+        """What the client's metadata calls the call is no number of the contract: it is refused as others are."""
+        answer = await ask(channel, method, REQUESTS[method](), metadata=[("x-request-id", number)])
+
+        assert (answer.code, answer.success) == (401, False)
+        assert answer.requestId > 0
 
     def test_the_secret_is_in_no_repr(self, settings: Settings) -> None:
         """Settings are logged; the secret is not."""

@@ -73,6 +73,27 @@ async def test_a_chat_before_the_configuration_is_a_412_and_the_stream_goes_on(
         assert (await stream.turn("t1"))[-1].finishReason == "stop"
 
 
+async def test_what_is_repeated_of_a_client_is_short(sandbox: Sandbox, channel: grpc.aio.Channel) -> None:
+    """A turn's id stands in each of its frames, and a provider's name in the answer to its configuration: however long
+    they are, little of them comes back, and the stream goes on."""
+    long = "x" * 1_000_000
+    async with talk(channel) as stream:
+        await stream.send(configuration=pb.StreamChatConfiguration(providerName=long))
+        configured = (await stream.read()).configuration
+        assert not configured.success
+        assert configured.ByteSize() < 2_000
+
+        assert (await stream.configure(sandbox.url)).success
+        await stream.chat(long, "tokens:n=5")
+        refused = await stream.output()
+        assert refused.error.errorCode == 400
+        assert "requestId" in refused.error.errorMessage
+        assert refused.ByteSize() < 2_000
+
+        await stream.chat("t1", "echo")
+        assert (await stream.turn("t1"))[-1].finishReason == "stop"
+
+
 async def test_an_empty_frame_is_a_400_and_the_stream_goes_on(sandbox: Sandbox, channel: grpc.aio.Channel) -> None:
     """A frame with none of the three is answered by an error."""
     async with talk(channel) as stream:
