@@ -1,3 +1,3 @@
-"""Programs that judge a running service as its users do: attacks, chaos, drain, fuzz, clients in other languages, proxies,
-the Rapida platform's own client, a real Prometheus, real chat servers. `make acceptance` runs them all.
+"""Programs that judge a running service as its users do: attacks, chaos, drain, fuzz, proxies, clients in other
+languages, the Rapida platform's own client, a real Prometheus, real chat servers. `make acceptance` runs them all.
 """
