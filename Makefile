@@ -139,6 +139,19 @@ readme: $(STAMP) ## Make the tables of docs/ and the reference of the contract a
 	@$(BIN)/python -m scripts.readme_tables
 	@$(BIN)/python -m scripts.api_reference
 
+.PHONY: docs
+
+# The tool that builds the site, beside what developers need.
+SITE := .venv/.site
+
+$(SITE): $(STAMP)
+	$(BIN)/pip install --quiet --editable '.[docs]'
+	@touch $@
+
+docs: $(SITE) ## Build the documentation into build/docs/site, with llms.txt; a warning fails
+	@$(BIN)/python -m scripts.site
+	@echo 'build/docs/site/index.html; with a search: python3 -m http.server --directory build/docs/site'
+
 # Real servers, installed once into $(CACHE)/live (LIVE_CACHE=… for another folder); see acceptance/live/README.md.
 .PHONY: live live-litellm
 
@@ -236,7 +249,7 @@ bench-observing: $(STAMP) ## Measure what log lines, metrics and traces cost per
 .PHONY: acceptance
 
 # What judges the service as its users do; CI runs the tests only. PARTS='hostile chaos' for some of it.
-PARTS ?= hostile chaos drain fuzz interop examples deploy-check proxies observe live live-litellm container
+PARTS ?= docs hostile chaos drain fuzz interop examples deploy-check proxies observe live live-litellm container
 
 acceptance: $(STAMP) ## Run every program that judges the service: attacks, chaos, drain, proxies, real servers … (PARTS='hostile chaos')
 	@failed=; for part in $(PARTS); do \

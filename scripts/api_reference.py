@@ -37,8 +37,8 @@ _FILES: Mapping[str, str] = {
 _HEAD = """# API reference
 
 The contract `integration_api.v1`, made from the comments of
-[its protos](../protos/integration_api/v1/chat_service.proto) by `make readme`. [contract.md](contract.md) says what it
-promises as a whole, [errors.md](errors.md) has every `ErrorReason`.
+[its protos](../protos/integration_api/v1/chat_service.proto) by `make readme`. [The contract](contract.md) says what it
+promises as a whole, [Errors](errors.md) has every `ErrorReason`.
 
 In JSON, as grpcurl reads and shows it, names are in lowerCamelCase (`model_parameters` is `modelParameters`), a
 duration is `"2.5s"`, and bytes are base64. A field that is not set is not sent; `optional` ones tell "not set" from 0.

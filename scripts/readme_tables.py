@@ -37,12 +37,12 @@ def parameters() -> str:
 
 
 def setting_rows() -> str:
-    """Every setting: flag, environment name, default, meaning."""
+    """Every setting: flag and environment name, default, meaning."""
     rows = (
-        [code(flag), code(env), code(default) if default else "", plain(meaning)]
+        [f"{code(flag)}<br>{code(env)}", code(default) if default else "", plain(meaning)]
         for flag, env, default, meaning in settings.table()
     )
-    return table(["flag", "environment", "default", "meaning"], rows)
+    return table(["flag, variable", "default", "meaning"], rows)
 
 
 def provider_rows() -> str:

@@ -7,14 +7,13 @@ import pytest
 from caller.custom_llm.apis import ADAPTERS
 from caller.custom_llm.parameter_table import TABLE
 from integration_api import settings
-from scripts import api_reference
+from scripts import api_reference, site
 from scripts.error_sections import reasons
-from scripts.markdown import anchor
+from scripts.markdown import anchor, anchors, heading_of, links, links_replaced
 from scripts.readme_tables import DOCS, PAGES, REFUSED, parameters, setting_rows, updated
 
 ROOT = DOCS.parent
 _EMPTY = "# x\n\n<!-- table: parameters -->\nSTALE\n<!-- /table -->\ny\n"
-_LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -31,13 +30,38 @@ def test_the_reference_is_up_to_date() -> None:
 
 
 def test_every_link_leads_somewhere() -> None:
-    """A link to a file of the project names one that is there."""
-    pages = [*ROOT.glob("*.md"), *DOCS.rglob("*.md")]
-    links = [(page, target) for page in pages for target in _LINK.findall(page.read_text(encoding="utf-8"))]
-    ours = [(page, target) for page, target in links if "://" not in target]
+    """A link to a file of the project names one that is there, and one into a page names a heading of it."""
+    pages = [*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *ROOT.glob("examples/*.md"), *ROOT.glob("acceptance/*/*.md")]
+    texts = {page.resolve(): page.read_text("utf-8") for page in pages}
+    ours = [(page, link) for page, text in texts.items() for link in links(text) if "://" not in link]
+    lost = []
+    for page, link in ours:
+        path, _, heading = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        if not target.is_file() or (heading and heading not in anchors(texts.get(target, ""))):
+            lost.append(f"{page.name}: {link}")
 
-    assert len(ours) > 8
-    assert [(page.name, target) for page, target in ours if not (page.parent / target).exists()] == []
+    assert len(ours) > 100
+    assert lost == []
+
+
+def test_every_page_is_in_the_navigation_once() -> None:
+    """A page that is written can be found, and an entry has a page."""
+    pages = [page for _, _, page in site.sections(site.project()["nav"])]
+    written = {str(page.relative_to(ROOT)) for page in DOCS.rglob("*.md")}
+    sources = [site.source(page) for page in pages]
+
+    assert sorted(sources) == sorted({*written, *site.ELSEWHERE.values()}), "enter it into `nav` of docs/zensical.toml"
+    assert [page for page in sources if not heading_of((ROOT / page).read_text("utf-8"))] == []
+
+
+def test_links_are_found_as_they_are_read() -> None:
+    """Pictures and links, and nothing that stands in code; headings that come again have a number."""
+    text = "# A `b_c`: d!\n[x](y.md#z) `[no](no)`\n![p](q.png)\n```sh\n# no [n](n)\n```\n## Again\n## Again\n"
+
+    assert links(text) == ["y.md#z", "q.png"]
+    assert anchors(text) == {"a-b_c-d", "again", "again-1"}
+    assert links_replaced(text, lambda link: f"{link}!") == text.replace("#z)", "#z!)").replace("q.png", "q.png!")
 
 
 def test_every_reason_is_explained() -> None:
@@ -70,9 +94,9 @@ def test_every_setting_is_told() -> None:
     """Each setting has its flag, its name in the environment and its meaning."""
     _, _, *rows = _cells(setting_rows())
 
-    assert [row[0].strip("`") for row in rows] == [row[0] for row in settings.table()]
-    assert all(row[1] and row[3] for row in rows)
-    assert not re.search(r"(?<!\\)[<*]", setting_rows()), "Markdown would take it for its own"
+    assert [row[0] for row in rows] == [f"`{flag}`<br>`{env}`" for flag, env, _, _ in settings.table()]
+    assert all(row[2] for row in rows)
+    assert not any(re.search(r"(?<!\\)[<*]", row[2]) for row in rows), "Markdown would take it for its own"
 
 
 def test_only_the_section_changes() -> None:
