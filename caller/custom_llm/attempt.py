@@ -73,6 +73,15 @@ class Attempt:
         self._clock = asyncio.get_running_loop().time
         self.refusal = b""
         self._redactor = Redactor(_secrets(work.call.credential))
+        self._reader = AnswerReader(
+            work.adapter,
+            work.call,
+            work.max_event_bytes,
+            silence=work.silence,
+            stream=work.stream,
+            request=work.request,
+            redactor=self._redactor,
+        )
         self.timer: DeadlineTimer | None = None
         self._deadline = report.started + work.timeouts.total
         # Not methods of self: an object that holds its own methods is freed by the collector only, and this one holds
@@ -86,23 +95,12 @@ class Attempt:
         Raises:
             CallerError: with `after_output` where output has left. What it used is in the report.
         """
-        work, report = self._work, self._report
-        reader = AnswerReader(
-            work.adapter,
-            work.call,
-            work.max_event_bytes,
-            silence=work.silence,
-            stream=work.stream,
-            request=work.request,
-            redactor=self._redactor,
-        )
+        work, report, reader = self._work, self._report, self._reader
         try:
             async with DeadlineTimer() as timer:
                 self.timer = timer
                 due, on_expire = self._first_due()
                 timer.arm(due, on_expire)
-                report.url = without_query(work.request.url)
-                report.usage = None
                 async with await self._answered() as response:
                     # The body is sent: what is left of a request with a long conversation is small.
                     self._work = work = work.sent()
@@ -112,27 +110,23 @@ class Attempt:
                         ahead = late if reader.complete else response
                         ended = reader.done or (chunk and not work.stream and response.at_end())
                         chunk = b"" if ended else await ahead.read()
-                        if response.turn.given < LEAST:
-                            batch = reader.feed(chunk) if chunk else reader.close()
-                        else:
-                            begun = time.perf_counter()
-                            batch = reader.feed(chunk) if chunk else reader.close()
+                        begun = time.perf_counter() if response.turn.given >= LEAST else None
+                        batch = reader.feed(chunk) if chunk else reader.close()
+                        if begun is not None:
                             response.turn.worked(time.perf_counter() - begun)
                         report.usage = reader.usage
                         if batch:
                             late.due = 0.0
                             timer.due = None  # the reader takes its own time
-                            if reader.output_started and work.stream:
+                            output = reader.output_started and work.stream
+                            if output:
                                 report.outputs += 1
-                                if report.first_output is None:
-                                    report.first_output = self._clock()
-                                yield batch
-                                # The next output has its own time, which begins when the reader is ready for it.
+                                report.first_output = report.first_output or self._clock()
+                            yield batch
+                            if output:  # the next one has its own time, which begins when the reader is ready for it
                                 due, on_expire = self._clock() + work.timeouts.between_outputs, self._between
                                 if self._deadline < due:
                                     due, on_expire = self._deadline, self._total
-                            else:
-                                yield batch
                         if reader.failure is not None:
                             raise reader.failure
                         if not chunk:
@@ -148,6 +142,8 @@ class Attempt:
         """Send the request; the good answer whose headers came."""
         request = self._work.request
         report = self._report
+        report.url = without_query(request.url)
+        report.usage = None
         if report.trace is not None:
             request = request.with_headers(report.trace.begin_attempt(report))
         response = await self._transport.send(request, self._work.timeouts.connect, report.client, report.waits)
