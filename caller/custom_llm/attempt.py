@@ -21,7 +21,8 @@ from caller.custom_llm.body.turn import LEAST
 from caller.custom_llm.errors.endpoint_errors import endpoint_error
 from caller.custom_llm.errors.redaction import Redactor
 from caller.custom_llm.errors.retry_hints import rate_limit_headers, request_id_of
-from caller.custom_llm.http.transport import Response, Transport
+from caller.custom_llm.http.response import Response
+from caller.custom_llm.http.transport import Transport
 from caller.deadline import DeadlineTimer
 from caller.errors import (
     MAX_REQUEST_ID,

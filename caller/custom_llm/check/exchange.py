@@ -15,7 +15,8 @@ from caller.custom_llm.attempt import total_timeout
 from caller.custom_llm.base_url import without_query
 from caller.custom_llm.errors.endpoint_errors import endpoint_error
 from caller.custom_llm.errors.redaction import Redactor
-from caller.custom_llm.http.transport import Response, Transport
+from caller.custom_llm.http.response import Response
+from caller.custom_llm.http.transport import Transport
 from caller.deadline import DeadlineTimer
 from caller.errors import CallerError, LostReusedConnection, ResponseTooLarge, TotalTimeout
 from caller.fold import Folder
