@@ -199,17 +199,22 @@ def overridden(raw: Mapping[str, JsonValue], own: Mapping[str, JsonValue]) -> Ma
     if not own:
         return raw
     unreadable: list[Violation] = []
-    inner, own_inner = _nested(raw, []), _nested(own, unreadable)
-    given = {_bare(key): value for key, value in own.items() if key != NESTED} | own_inner
-    names = {name for name, value in given.items() if value is not None or name not in KNOWN}
+    inner, own_inner = _nested(raw, []), _without_nulls(_nested(own, unreadable))
+    outer = _without_nulls({key: value for key, value in own.items() if key != NESTED})
+    names = {*map(_bare, outer), *own_inner}
     merged: JsonObject = {key: value for key, value in raw.items() if key != NESTED and _bare(key) not in names}
-    merged |= {key: value for key, value in own.items() if key != NESTED}
+    merged |= outer
     nested: JsonObject = {key: value for key, value in inner.items() if key not in names} | own_inner
     if unreadable:
         merged[NESTED] = own[NESTED]
     elif nested:
         merged[NESTED] = nested
     return merged
+
+
+def _without_nulls(given: JsonObject) -> JsonObject:
+    """Without the nulls of parameters that we know: null means "not given" there. Others are sent as they are."""
+    return {key: value for key, value in given.items() if value is not None or _bare(key) not in KNOWN}
 
 
 def _bare(key: str) -> str:
@@ -239,19 +244,16 @@ def merge_parameters(raw: Mapping[str, JsonValue]) -> Parameters:
 
 
 def _given_anywhere(raw: Mapping[str, JsonValue], nested: JsonObject) -> dict[str, tuple[str, JsonValue]]:
-    bare = {key: (f'{PATH}["{key}"]', value) for key, value in raw.items() if not key.startswith("model.")}
+    """Each name with the path and the value that hold for it."""
+    given = _without_nulls({key: value for key, value in raw.items() if key not in ("model.id", "model.name", NESTED)})
+    bare = {key: (f'{PATH}["{key}"]', value) for key, value in given.items() if not key.startswith("model.")}
     dotted = {
         key.removeprefix("model."): (f'{PATH}["{key}"]', value)
-        for key, value in raw.items()
-        if key.startswith("model.") and key not in ("model.id", "model.name", NESTED)
+        for key, value in given.items()
+        if key.startswith("model.")
     }
-    inner = {key: (f'{PATH}["{NESTED}"]["{key}"]', value) for key, value in nested.items()}
-    return _given(bare) | _given(dotted) | _given(inner)
-
-
-def _given(place: Mapping[str, tuple[str, JsonValue]]) -> dict[str, tuple[str, JsonValue]]:
-    """Without the nulls of parameters that we know: null means "not given" there. Others go out as they are."""
-    return {name: given for name, given in place.items() if given[1] is not None or name not in KNOWN}
+    inner = {key: (f'{PATH}["{NESTED}"]["{key}"]', value) for key, value in _without_nulls(nested).items()}
+    return bare | dotted | inner
 
 
 def _model(raw: Mapping[str, JsonValue], violations: list[Violation]) -> str:

@@ -234,3 +234,13 @@ def test_a_targets_own_parameters_win_wherever_they_stand() -> None:
     assert merge_parameters(overridden({"model.name": "a", "name": "x"}, {"name": "y"})).model == "a"
     with pytest.raises(RequestInvalid):
         merge_parameters(overridden(raw, {"model.parameters": "no JSON"}))
+
+
+@pytest.mark.parametrize("key", ["temperature", "model.temperature", "model.parameters"])
+def test_a_null_of_a_targets_own_is_not_given(key: str) -> None:
+    """As everywhere: the value of the request stays, wherever both of them stand."""
+    own: JsonObject = {key: {"temperature": None} if key == "model.parameters" else None}
+    given: JsonObject = {key: {"temperature": 0.5} if key == "model.parameters" else 0.5}
+
+    for raw in (given, {"temperature": 0.5}, {"model.temperature": 0.5}):
+        assert merge_parameters(overridden({"model.name": "m", **raw}, own)).values == {"temperature": 0.5}
