@@ -16,7 +16,9 @@ from urllib.parse import unquote_plus, urlsplit
 from caller.errors import CredentialInvalid, Violation
 from caller.json_types import JsonValue, holds_more_values
 
+# Where the key-value object stands in a request, and where typed fields do. A violation names a field as it was given.
 PATH = "credential.value"
+TYPED_PATH = "credential.endpoint"
 MAX_HEADERS = 64
 MAX_HEADER_BYTES = 8190  # what common servers read of one header line
 MAX_URL_BYTES = 2048
@@ -58,7 +60,12 @@ KEY = "key"  # of credentials for providers' rows, which say into which header i
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _HEADER_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]*")  # half a pair of surrogates cannot be sent
 # What nearly every base URL is: nothing in it can be wrong but its port, and nothing needs a parser.
-_PLAIN_URL = re.compile(r"(https?)://([a-z0-9][a-z0-9.-]{0,252})(?::([0-9]{1,5}))?(?:/[A-Za-z0-9._~/-]{0,1024})?")
+_PLAIN_URL = re.compile(
+    r"(https?)://((?!-)[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63}){0,20}\.?)(?::([0-9]{1,5}))?(?:/[A-Za-z0-9._~/-]{0,1024})?"
+)
+# What parts the labels of a name (RFC 3490, 3.1), and how long one may be (RFC 1035, 2.3.4).
+_DOTS = re.compile("[.\u3002\uff0e\uff61]")
+_MAX_LABEL = 63
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _NOT_IN_A_URL = re.compile(r"[\s\\\x00-\x20\x7f\ud800-\udfff]")
 # Headers that frame the message, steer proxies or change the encoding: they are the transport's.
@@ -142,45 +149,54 @@ class Credential:
         return (*keys, *in_headers, *in_query, *(unquote_plus(value) for value in in_query))
 
 
-def parse_credential(raw: Mapping[str, JsonValue], defaults: CredentialDefaults | None = None) -> Credential:
-    """Validate a credential object; `defaults` are those of the provider's row, None for `custom-llm`.
+def parse_credential(
+    raw: Mapping[str, JsonValue], defaults: CredentialDefaults | None = None, path: str = PATH
+) -> Credential:
+    """Validate a credential object.
+
+    Args:
+        raw: the object as it came; of a key with two spellings either one.
+        defaults: those of the provider's row, None for `custom-llm`.
+        path: where the object stands in the request: `PATH`, or `TYPED_PATH` with keys that are names of fields.
 
     Raises:
-        CredentialInvalid: with one violation per fault.
+        CredentialInvalid: with one violation per field that is malformed, none of which repeats a value.
     """
     known = KNOWN_KEYS if defaults is None else KNOWN_KEYS | {KEY}
-    violations: list[Violation] = [_unknown_key(key) for key in raw if key not in known]
-    api = _api(raw, violations, DEFAULT_API if defaults is None else defaults.api)
-    base_url = _base_url(raw, violations, "" if defaults is None else defaults.base_url)
-    headers = _headers(raw, violations)
-    exact = False if _EXACT.isdisjoint(raw) else _exact_url(raw, violations)
-    key = "" if defaults is None else _key(raw, defaults, headers, violations)
+    violations: list[Violation] = [_unknown_key(key, path) for key in raw if key not in known]
+    api = _api(raw, path, violations, DEFAULT_API if defaults is None else defaults.api)
+    base_url = _base_url(raw, path, violations, "" if defaults is None else defaults.base_url)
+    headers = _headers(raw, path, violations)
+    exact = False if _EXACT.isdisjoint(raw) else _exact_url(raw, path, violations)
+    key = "" if defaults is None else _key(raw, path, defaults, headers, violations)
     if violations:
         first = violations[0]
         raise CredentialInvalid(f"{first.field}: {first.description}", violations=violations)
     return Credential(api, base_url, MappingProxyType(headers), exact, key)
 
 
-def _find(raw: Mapping[str, JsonValue], key: str) -> tuple[str, JsonValue]:
-    """The path and the value under whichever spelling is present."""
+def _find(raw: Mapping[str, JsonValue], path: str, key: str) -> tuple[str, JsonValue, bool]:
+    """The path and the value under whichever spelling is present, and whether one is."""
     for spelling in KEYS[key]:
         if spelling in raw:
-            return f"{PATH}.{spelling}", raw[spelling]
-    return f"{PATH}.{key}", None
+            return f"{path}.{spelling}", raw[spelling], True
+    return f"{path}.{KEYS[key][0] if path == TYPED_PATH else key}", None, False
 
 
-def _unknown_key(key: str) -> Violation:
+def _unknown_key(key: str, path: str) -> Violation:
     hint = (
         'keys travel as headers, for example "headers": {"Authorization": "Bearer …"}; `key` is for providers by name'
         if "key" in key.lower() or "token" in key.lower() or "auth" in key.lower()
         else "known are apiCompatibility, baseUrl, headers and exactUrl"
     )
-    return Violation(f"{PATH}.{_shown(key)}", f"unknown key; {hint}")
+    return Violation(f"{path}.{_printable(key)}", f"unknown key; {hint}")
 
 
-def _api(raw: Mapping[str, JsonValue], violations: list[Violation], default: ApiCompatibility) -> ApiCompatibility:
-    path, value = _find(raw, "apiCompatibility")
-    if value is None and path.rpartition(".")[2] not in raw:
+def _api(
+    raw: Mapping[str, JsonValue], within: str, violations: list[Violation], default: ApiCompatibility
+) -> ApiCompatibility:
+    path, value, given = _find(raw, within, "apiCompatibility")
+    if not given:
         return default
     name = value.strip() if isinstance(value, str) else ""
     if not name:
@@ -195,21 +211,21 @@ def _api(raw: Mapping[str, JsonValue], violations: list[Violation], default: Api
         return default
 
 
-def _base_url(raw: Mapping[str, JsonValue], violations: list[Violation], default: str) -> str:
-    path, value = _find(raw, "baseUrl")
-    if default and value is None and path.rpartition(".")[2] not in raw:
+def _base_url(raw: Mapping[str, JsonValue], within: str, violations: list[Violation], default: str) -> str:
+    path, value, given = _find(raw, within, "baseUrl")
+    if default and not given:
         return default
     url = value.strip() if isinstance(value, str) else ""
     if not url:
         violations.append(Violation(path, "must be a non-empty string, for example http://localhost:8000/v1"))
         return ""
-    fault = _url_fault(url)
-    if fault:
-        violations.append(Violation(path, fault))
+    wrong = _wrong_with_url(url)
+    if wrong:
+        violations.append(Violation(path, wrong))
     return url
 
 
-def _url_fault(url: str) -> str:
+def _wrong_with_url(url: str) -> str:
     """What is wrong with a base URL, in words that do not repeat it; empty when nothing is."""
     plain = _PLAIN_URL.fullmatch(url)
     if plain is not None and 0 < int(plain[3] or 1) <= MAX_PORT:
@@ -231,11 +247,19 @@ def _url_fault(url: str) -> str:
         return "must name a host, for example http://localhost:8000/v1"
     if "@" in parts.netloc:
         return "must not hold a user or password; authentication travels as a header"
+    if not parts.netloc.startswith("[") and not all(map(_is_label, _DOTS.split(parts.hostname.removesuffix(".")))):
+        return f"its host must not hold an empty part between dots, nor one of more than {_MAX_LABEL} characters"
     return ""
 
 
-def _headers(raw: Mapping[str, JsonValue], violations: list[Violation]) -> dict[str, str]:
-    path, value = _find(raw, "headers")
+def _is_label(label: str) -> bool:
+    """Whether a part of a host's name can be looked up, as it stands on the wire: in `xn--` form (RFC 5891, 4.4)."""
+    size = len(label) if label.isascii() else len("xn--") + len(label.encode("punycode"))
+    return 0 < size <= _MAX_LABEL
+
+
+def _headers(raw: Mapping[str, JsonValue], within: str, violations: list[Violation]) -> dict[str, str]:
+    path, value, _ = _find(raw, within, "headers")
     if isinstance(value, str) and value.strip():  # what the dashboard stores
         if holds_more_values(value, 2 * MAX_HEADERS):
             violations.append(Violation(path, f"must hold at most {MAX_HEADERS} headers"))
@@ -256,16 +280,16 @@ def _headers(raw: Mapping[str, JsonValue], violations: list[Violation]) -> dict[
     headers: dict[str, str] = {}
     seen: set[str] = set()
     for name, text in value.items():
-        fault = _header_fault(name, text) or ("is given twice" if name.lower() in seen else "")
+        wrong = _wrong_with_header(name, text) or ("is given twice" if name.lower() in seen else "")
         seen.add(name.lower())
-        if fault:
-            violations.append(Violation(f'{path}["{_shown(name)}"]', fault))
+        if wrong:
+            violations.append(Violation(f'{path}["{_printable(name)}"]', wrong))
         elif isinstance(text, str):
             headers[name] = text.strip(" \t")
     return headers
 
 
-def _header_fault(name: str, value: JsonValue) -> str:
+def _wrong_with_header(name: str, value: JsonValue) -> str:
     if not _HEADER_NAME.fullmatch(name):
         return "is not a legal header name"
     if name.lower() in FORBIDDEN_HEADERS:
@@ -279,13 +303,13 @@ def _header_fault(name: str, value: JsonValue) -> str:
     return ""
 
 
-def _shown(name: str) -> str:
-    """A name as it may be repeated in an error: short, printable. A name can be a mispasted secret."""
+def _printable(name: str) -> str:
+    """A name as an error may repeat it: short, printable. A name can be a mispasted secret."""
     return name if _HEADER_NAME.fullmatch(name) and len(name) <= 64 else "…"
 
 
-def _exact_url(raw: Mapping[str, JsonValue], violations: list[Violation]) -> bool:
-    path, value = _find(raw, "exactUrl")
+def _exact_url(raw: Mapping[str, JsonValue], within: str, violations: list[Violation]) -> bool:
+    path, value, _ = _find(raw, within, "exactUrl")
     if isinstance(value, bool):
         return value
     if value in ("true", "false"):
@@ -296,23 +320,27 @@ def _exact_url(raw: Mapping[str, JsonValue], violations: list[Violation]) -> boo
 
 
 def _key(
-    raw: Mapping[str, JsonValue], defaults: CredentialDefaults, headers: dict[str, str], violations: list[Violation]
+    raw: Mapping[str, JsonValue],
+    within: str,
+    defaults: CredentialDefaults,
+    headers: dict[str, str],
+    violations: list[Violation],
 ) -> str:
     """The key of a provider's row; it is put into its header."""
     if KEY not in raw:
         return ""
-    value, path = raw[KEY], f"{PATH}.{KEY}"
+    value, path = raw[KEY], f"{within}.{KEY}"
     key = value.strip() if isinstance(value, str) else ""
     scheme = f"{defaults.key_scheme} " if defaults.key_scheme else ""
-    fault = _header_fault(defaults.key_header, scheme + key)
+    wrong = _wrong_with_header(defaults.key_header, scheme + key)
     if not key:
-        fault = "must be a non-empty string when given"
+        wrong = "must be a non-empty string when given"
     elif scheme and key.lower().startswith(scheme.lower()):
-        fault = f"is the key alone: {defaults.key_scheme} is put before it"
+        wrong = f"is the key alone: {defaults.key_scheme} is put before it"
     elif defaults.key_header.lower() in {name.lower() for name in headers}:
-        fault = f"stands for the header {defaults.key_header}, which is given, too"
-    if fault:
-        violations.append(Violation(path, fault))
+        wrong = f"stands for the header {defaults.key_header}, which is given, too"
+    if wrong:
+        violations.append(Violation(path, wrong))
         return ""
     headers[defaults.key_header] = scheme + key
     return key

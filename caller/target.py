@@ -7,6 +7,7 @@ yet: that is `Caller.prepare`'s.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from caller.credentials import PATH
 from caller.errors import CallerError
 from caller.json_types import JsonValue
 from caller.messages import Message, ToolDefinition
@@ -34,7 +35,7 @@ class Target:
     """One endpoint and how it is called.
 
     `provider` is the provider's id in the registry; `max_attempts` counts HTTP requests, from 1; `label` is the
-    client's name for it.
+    client's name for it; `credential_path` is where the credential stands in the request, for violations.
     """
 
     provider: str
@@ -43,6 +44,7 @@ class Target:
     parameters: Mapping[str, JsonValue] = field(default_factory=dict, repr=False)
     max_attempts: int = 1
     label: str = ""
+    credential_path: str = PATH
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,7 @@ class CustomLLMCaller:
             ClientError: its credential or its parameters are malformed.
         """
         row = self._providers().get(target.provider.lower())
-        credential = parse_credential(target.credential, row.defaults if row else None)
+        credential = parse_credential(target.credential, row.defaults if row else None, target.credential_path)
         model = merge_parameters(target.parameters).model
         return Destination(credential.endpoint, model, partial(self._demands.key, credential, model))
 
@@ -71,7 +71,7 @@ class CustomLLMCaller:
             ClientError: what is wrong with it.
         """
         row = self._providers().get(target.provider.lower())
-        credential = parse_credential(target.credential, row.defaults if row else None)
+        credential = parse_credential(target.credential, row.defaults if row else None, target.credential_path)
         call = ResolvedCall(
             credential=credential,
             parameters=merge_parameters(target.parameters),
@@ -97,7 +97,7 @@ class CustomLLMCaller:
             CredentialInvalid: it is malformed.
         """
         row = self._providers().get(target.provider.lower())
-        credential = parse_credential(target.credential, row.defaults if row else None)
+        credential = parse_credential(target.credential, row.defaults if row else None, target.credential_path)
         return EndpointCheck(
             self._transport,
             target,
@@ -115,7 +115,7 @@ class CustomLLMCaller:
             CredentialInvalid: its credential is malformed.
         """
         row = self._providers().get(target.provider.lower())
-        credential = parse_credential(target.credential, row.defaults if row else None)
+        credential = parse_credential(target.credential, row.defaults if row else None, target.credential_path)
         return EndpointWarming(self._transport, credential, target.timeouts.connect)
 
 

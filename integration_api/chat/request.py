@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from google.protobuf import duration_pb2
 
+from caller.credentials import PATH, TYPED_PATH
 from caller.errors import CredentialInvalid, Violation
 from caller.json_types import JsonObject
 from caller.messages import ToolDefinition
@@ -60,7 +61,8 @@ def chat_call(
         attempts = min(max_attempts, request.options.max_attempts)
     refuse(violations)
     ask = Ask(messages, tools, parse_think_tags=request.options.parse_think_tags, labels=labels)
-    return ask, Target(request.provider_id, credential, bounded, parameters, attempts)
+    path = credential_path(request.credential)
+    return ask, Target(request.provider_id, credential, bounded, parameters, attempts, credential_path=path)
 
 
 def prewarm_connections(request: pb.PrewarmRequest) -> int:
@@ -89,36 +91,32 @@ def credential_value(credential: msg.Credential) -> JsonObject:
         return _typed_credential(credential.endpoint)
     if source == "value" and not credential.value.fields:
         # What a plain object becomes in JavaScript, where a Struct's entries stand under `fields`.
-        field = "credential.value.baseUrl"
+        field = f"{PATH}.baseUrl"
         advice = (
             "is missing, and so is all else: a Struct's entries stand under `fields`; or give `credential.endpoint`"
         )
         raise CredentialInvalid(f"{field}: {advice}", violations=[Violation(field, advice)])
     if source != "value":
-        field = "credential.value"
+        field = PATH
         advice = 'is missing: give {"baseUrl": "http://…/v1", "headers": {…}} or the name of a stored credential'
         raise CredentialInvalid(f"{field}: {advice}", violations=[Violation(field, advice)])
     try:
         check_size(credential.value)
         return struct_to_object(credential.value, budget=Budget(MAX_CREDENTIAL_VALUES, texts=False))
     except NotJsonError as fault:
-        violation = Violation("credential.value", str(fault))
-        raise CredentialInvalid(f"credential.value: {fault}", violations=[violation]) from None
+        raise CredentialInvalid(f"{PATH}: {fault}", violations=[Violation(PATH, str(fault))]) from None
+
+
+def credential_path(credential: msg.Credential) -> str:
+    """Where the credential of a request stands in it, for violations."""
+    return TYPED_PATH if credential.HasField("endpoint") else PATH
 
 
 def _typed_credential(endpoint: msg.Endpoint) -> JsonObject:
-    """The typed fields under the names that a Struct has."""
-    given: JsonObject = {}
-    if endpoint.api_compatibility:
-        given["apiCompatibility"] = endpoint.api_compatibility
-    if endpoint.base_url:
-        given["baseUrl"] = endpoint.base_url
+    """The typed fields that are set, under their own names: a Struct may have these, too."""
+    given: JsonObject = {field.name: value for field, value in endpoint.ListFields()}
     if endpoint.headers:
         given["headers"] = dict(endpoint.headers)
-    if endpoint.exact_url:
-        given["exactUrl"] = True
-    if endpoint.key:
-        given["key"] = endpoint.key
     return given
 
 

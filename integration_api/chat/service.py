@@ -109,7 +109,8 @@ class ChatService:
         self._calls.require(provider, rpc.report)
         parameters: JsonObject = {"model.name": model} if model else {}
         value = self._credential(credential, provider, rpc)
-        return Target(provider, value, self._timeouts, parameters, self._max_attempts)
+        path = v1_request.credential_path(credential)
+        return Target(provider, value, self._timeouts, parameters, self._max_attempts, credential_path=path)
 
     def _credential(self, credential: msg.Credential, provider: str, rpc: Rpc) -> JsonObject:
         if credential.WhichOneof("source") == "name":

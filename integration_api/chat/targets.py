@@ -7,7 +7,7 @@ from caller.errors import CredentialForbidden, CredentialInvalid, CredentialNotF
 from caller.json_types import JsonObject
 from caller.parameters import overridden
 from caller.target import MAX_FALLBACKS, Fallbacks, Target, Unusable
-from integration_api.chat.request import parameters_of
+from integration_api.chat.request import credential_path, parameters_of
 from integration_api.chat.view import ChatRequest
 from integration_api.codec.bounds import Violations, refuse
 from integration_api.v1 import chat_service_pb2 as pb
@@ -74,4 +74,5 @@ def _target(
         raise error.within(path) from None
     except (CredentialNotFound, CredentialForbidden) as error:
         return Unusable(error.with_traceback(None), wire.label)
-    return Target(provider, value, own.timeouts, overridden(own.parameters, given), own.max_attempts, wire.label)
+    parameters, typed = overridden(own.parameters, given), credential_path(wire.credential)
+    return Target(provider, value, own.timeouts, parameters, own.max_attempts, wire.label, typed)

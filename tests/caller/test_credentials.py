@@ -83,6 +83,42 @@ def test_a_wrong_base_url_is_one_violation(key: str, value: JsonValue) -> None:
     assert list(faults({key: value})) == [f"credential.value.{key}"]
 
 
+@pytest.mark.parametrize(
+    "host", ["a..b", ".", "..", "exämple..com", "a\u3002\u3002b", "a" * 64, f"x.{'a' * 64}.com", "ä" * 60, "\u3002com"]
+)
+def test_a_host_with_a_part_that_no_name_can_have_is_refused(host: str) -> None:
+    """Empty, or too long on the wire: nobody can be asked for it, however long a call would wait for its turn."""
+    found = faults({"baseUrl": f"http://{host}:8000/v1"})
+
+    assert "host" in found["credential.value.baseUrl"]
+
+
+@pytest.mark.parametrize(
+    "host", ["a." * 100, "a" * 63, f"{'a' * 63}.{'b' * 63}.", "ä" * 50, "[::1]", "xn--a", "א1.com"]
+)
+def test_a_host_with_odd_parts_is_taken(host: str) -> None:
+    """Whether it is known is the lookup's to say."""
+    assert parse_credential({"baseUrl": f"http://{host}/v1"}).base_url == f"http://{host}/v1"
+
+
+def test_violations_of_typed_fields_name_the_fields() -> None:
+    """As the client wrote them, not as a Struct would have them."""
+    with pytest.raises(CredentialInvalid) as raised:
+        parse_credential(
+            {"api_compatibility": "x", "headers": {"X": "\n"}, "exact_url": "no", "key": "k"},
+            path="credential.endpoint",
+        )
+
+    assert {violation.field for violation in raised.value.violations} == {
+        "credential.endpoint.api_compatibility",
+        "credential.endpoint.base_url",
+        'credential.endpoint.headers["X"]',
+        "credential.endpoint.exact_url",
+        "credential.endpoint.key",
+    }
+    assert str(raised.value).startswith("credential.endpoint.")
+
+
 def test_a_missing_base_url_is_named_as_documented() -> None:
     """The violation of an absent key names it in the documented spelling, and shows an example."""
     assert "http://localhost:8000/v1" in faults({})["credential.value.baseUrl"]

@@ -88,3 +88,35 @@ async def test_an_empty_struct_is_told_as_one(stub: ChatServiceStub, sandbox: Sa
 
     assert failure.reason == "CREDENTIAL_INVALID"
     assert "`fields`" in failure.message
+
+
+async def test_violations_name_typed_fields(stub: ChatServiceStub, sandbox: Sandbox) -> None:
+    """By the path that the client wrote, in every RPC, of fallbacks, too."""
+    request = typed(sandbox)
+    request.credential.endpoint.base_url = "ftp://nope"
+    verify = pb.VerifyCredentialRequest(provider_id="custom-llm", credential=request.credential)
+    fallback = typed(sandbox)
+    fallback.fallbacks.add(credential=request.credential)
+
+    for call, path in (
+        (stub.Chat(request, timeout=10), "credential.endpoint.base_url"),
+        (stub.VerifyCredential(verify, timeout=10), "credential.endpoint.base_url"),
+        (stub.Chat(fallback, timeout=10), "fallbacks[0].credential.endpoint.base_url"),
+    ):
+        failure = await fail(call)
+        assert failure.reason == "CREDENTIAL_INVALID"
+        assert failure.fields == [path]
+        assert failure.message.startswith(path)
+
+
+async def test_a_host_without_a_form_on_the_wire_is_the_credentials_fault(
+    stub: ChatServiceStub, sandbox: Sandbox
+) -> None:
+    """Only whoever calls it can tell: the endpoint is not blamed for an answer that it never gave."""
+    request = typed(sandbox)
+    request.credential.endpoint.base_url = "http://a\ue000b.example/v1"
+
+    failure = await fail(stub.Chat(request, timeout=10))
+
+    assert failure.reason == "CREDENTIAL_INVALID"
+    assert failure.fields == ["credential"]

@@ -27,6 +27,7 @@ from caller.errors import (
     ProtocolError,
     ProxyUnreachable,
     ServiceOverloaded,
+    Violation,
 )
 
 # What aiohttp raises. `HttpProcessingError` (a broken status line, say) is not a `ClientError`.
@@ -55,7 +56,8 @@ def translated(
     if isinstance(error, TimeoutError):
         return ConnectTimeout(f"no connection to {where} within {connect_timeout:g} s", url=where)
     if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
-        return CredentialInvalid("credential.value.baseUrl: is not a URL that can be called")
+        advice = "its base URL cannot be called: check the name of its host"
+        return CredentialInvalid(f"credential: {advice}", violations=[Violation("credential", advice)])
     if isinstance(error, aiohttp.ServerDisconnectedError | OSError):
         return _lost(where, reused=reused)
     if isinstance(error, UnacceptableAnswer):

@@ -163,9 +163,13 @@ class Transport:
         return self._connector.ready(self._outgoing(like, b""), exchange)
 
     def _outgoing(self, request: HttpRequest, body: bytes) -> EndpointRequest:
+        try:
+            url = URL(request.url)
+        except ValueError:  # a host that has no form on the wire
+            raise aiohttp.InvalidURL("") from None
         return EndpointRequest(
             request.method,
-            URL(request.url),
+            url,
             loop=self._loop,
             defaults=self._headers,
             headers=request.headers,
