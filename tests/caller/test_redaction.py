@@ -1,9 +1,11 @@
 """What is known to be secret comes back in no form, clipped or whole."""
 
 import base64
+import hashlib
 import html
 import json
 import re
+import time
 from collections.abc import Callable
 from urllib.parse import quote
 
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 from caller.custom_llm.errors.redaction import Redactor
 from caller.errors import clipped
 from caller.json_types import JsonValue
+from tests.patience import within
 
 # Nine characters are the fewest of which eight can be left over.
 KEYS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=9, max_size=80)
@@ -62,3 +65,22 @@ def test_the_values_in_a_json_value_are_taken_out() -> None:
     expected = {"echo": [{"authorization": "***"}, 7, None, True], "id": "r-1"}
 
     assert Redactor(["Bearer abcdefghijkl"]).in_json(value) == expected
+
+
+def test_the_names_in_a_json_value_are_taken_out() -> None:
+    """An endpoint may repeat a header as a name."""
+    assert Redactor(["Bearer abcdefghijkl"]).in_json({"abcdefghijkl": 1, "id": 2}) == {"***": 1, "id": 2}
+
+
+@pytest.mark.parametrize("length", [7, 16, 40, 4096, 1 << 20])
+def test_the_work_on_a_json_value_is_bounded(length: int) -> None:
+    """A stranger chooses both the secrets and the value: what is beyond the bound does not come out at all."""
+    keys = [f"Bearer {hashlib.sha256(bytes([number])).hexdigest()[:40]}" for number in range(64)]
+    texts: list[JsonValue] = [f"{number:07d}".ljust(length, "x") for number in range((2 << 20) // length)]
+    redactor = Redactor(keys)
+
+    begun = time.process_time()
+    found = redactor.in_json({"echo": [*texts, keys[0]]})
+
+    assert time.process_time() - begun < within(3.0)
+    assert keys[0].removeprefix("Bearer ") not in str(found)

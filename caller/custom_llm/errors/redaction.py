@@ -26,6 +26,8 @@ _PART = 8
 _MAX_PARTED = 256 * 1024
 _FEW = 256
 _FEW_FORMS = 8 * 1024
+# What may be done for one JSON value, in searches for a form in a few hundred characters: a tenth of a second.
+_MAX_WORK = 1_000_000
 
 _SCHEMES = frozenset({"bearer", "basic", "token", "key", "apikey", "api-key"})
 
@@ -93,44 +95,67 @@ class Redactor:
     a scheme below four characters, others below eight.
     """
 
-    __slots__ = ("_forms", "_joined", "_secrets")
+    __slots__ = ("_forms", "_joined", "_least", "_secrets")
 
     def __init__(self, secrets: Iterable[str]) -> None:
         self._secrets = secrets
         self._forms: list[str] | None = None  # the longest first; made once they are needed
         self._joined = ""
+        self._least = 0
 
     def __call__(self, text: str) -> str:
         """The text without any of them."""
-        if len(text) < _MIN_SECRET:
+        return text if len(text) < _MIN_SECRET else self._hidden(text, self._made())
+
+    def in_json(self, value: JsonValue) -> JsonValue:
+        """The value, all its texts and names without any of them. The work is bounded, since both the secrets and the
+        value can be a stranger's: a text that is beyond the bound is taken out whole."""
+        return self._in_json(value, [_MAX_WORK])
+
+    def _in_json(self, value: JsonValue, left: list[int]) -> JsonValue:
+        if isinstance(value, dict):
+            return {
+                self._bounded(key, left): member if type(member) in _TEXTLESS else self._in_json(member, left)
+                for key, member in value.items()
+            }
+        if isinstance(value, list):
+            return [self._in_json(member, left) for member in value]
+        return self._bounded(value, left) if isinstance(value, str) else value
+
+    def _bounded(self, text: str, left: list[int]) -> str:
+        forms = self._made()
+        if len(text) < self._least:
             return text
+        left[0] -= len(forms) * (1 + len(text) // 256)
+        if len(text) <= _MAX_CHARS:  # its parts are looked for, too
+            left[0] -= len(text) // 4 * (1 + len(self._joined) // 2048)
+        return self._hidden(text, forms) if left[0] > 0 else MARK
+
+    def _made(self) -> list[str]:
+        """All forms of the secrets."""
         if self._forms is None:
             given = [secret.strip() for secret in self._secrets]
             whole = {each for each in given if len(each) >= _PART}
             self._forms = sorted(whole | _forms(given), key=len, reverse=True)
             self._joined = "\0".join(self._forms)[-_MAX_PARTED:]
-        for form in self._forms:
+            self._least = len(self._forms[-1]) if self._forms else _MAX_CHARS
+        return self._forms
+
+    def _hidden(self, text: str, forms: list[str]) -> str:
+        for form in forms:
             text = text.replace(form, MARK)
         # What is longer is no error's text, and was not clipped by us.
         return _without(text, self._parts_in(text)) if len(text) <= _MAX_CHARS else text
 
-    def in_json(self, value: JsonValue) -> JsonValue:
-        """The value, all its texts without any of them."""
-        if isinstance(value, dict):
-            return {key: member if type(member) in _TEXTLESS else self.in_json(member) for key, member in value.items()}
-        if isinstance(value, list):
-            return [self.in_json(member) for member in value]
-        return self(value) if isinstance(value, str) else value
-
     def _parts_in(self, text: str) -> set[str]:
         """The pieces of eight characters that stand in the text and in one of the forms."""
         joined, half = self._joined, _PART // 2
-        few = len(joined) <= _FEW_FORMS
         # Eight characters hold four that begin at a multiple of four: seldom is there even one such.
-        if few and not [at for at in range(0, len(text) - half + 1, half) if text[at : at + half] in joined]:
+        quick = len(text) <= _FEW or len(joined) <= _FEW_FORMS
+        if quick and not [at for at in range(0, len(text) - half + 1, half) if text[at : at + half] in joined]:
             return set()
         pieces = {text[at : at + _PART] for at in range(len(text) - _PART + 1)}
-        if few and len(pieces) <= _FEW:
+        if len(pieces) <= _FEW:
             return {piece for piece in pieces if piece in joined}
         return {piece for at in range(len(joined) - _PART + 1) if (piece := joined[at : at + _PART]) in pieces}
 
