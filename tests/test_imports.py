@@ -60,7 +60,8 @@ ORDER = (
     _edge("codec", packages=("msgspec", *_PROTOBUF), banned=_IO),
     _edge("log", packages=("msgspec", "structlog")),
     _edge("settings"),
-    Row(("integration_api.client", "integration_api.sandbox"), ("aiohttp", "grpc", "google")),
+    Row(("integration_api.sandbox",), ("aiohttp",)),
+    Row(("integration_api.client",), ("grpc", "google")),  # a package of its own, too: tests/test_packages.py
     Row(
         (
             "integration_api.v1",

@@ -1,0 +1,1 @@
+../../../integration_api/__init__.py
