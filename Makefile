@@ -113,11 +113,44 @@ $(KEPT)/grpcurl:
 	@command -v go >/dev/null || { echo 'grpcurl is a Go program, and there is no Go here' >&2; exit 1; }
 	GOBIN=$(KEPT) go install github.com/fullstorydev/grpcurl/cmd/grpcurl@$(GRPCURL_VERSION)
 
+.PHONY: lock release packages image pin-image
+
+# What builds and judges a release, each package with its hashes.
+.venv-release/.installed: requirements-release.lock
+	rm -rf .venv-release
+	$(PYTHON) -m venv .venv-release
+	.venv-release/bin/pip install --quiet --require-hashes --requirement requirements-release.lock
+	@touch $@
+
+# For every system and every Python that is allowed; without an index's address, so that each takes its own.
+COMPILE := .venv-release/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+           --no-emit-index-url --custom-compile-command 'make lock'
+
+lock: ## Pin the dependencies with their hashes, in requirements*.lock (ARGS=--upgrade for the newest)
+	@test -x .venv-release/bin/uv || { $(PYTHON) -m venv .venv-release && .venv-release/bin/pip install --quiet uv; }
+	$(COMPILE) $(ARGS) --extra otel --output-file requirements.lock pyproject.toml
+	$(COMPILE) $(ARGS) --group build --output-file requirements-build.lock
+	$(COMPILE) $(ARGS) --group release --output-file requirements-release.lock
+
+release: $(STAMP) .venv-release/.installed .venv-proto/.installed ## Build what a release publishes into dist/, and try it in clean environments
+	@.venv-release/bin/python -m scripts.release
+	@$(BIN)/python -m acceptance.packages dist
+
+packages: $(STAMP) .venv-release/.installed .venv-proto/.installed ## The same of the checkout as it is, into .cache/packages
+	@.venv-release/bin/python -m scripts.release --unfinished --out $(CACHE)/packages
+	@$(BIN)/python -m acceptance.packages $(CACHE)/packages
+
+image: ## Build the image (ARGS='release --push' IMAGE=registry/name TAG=0.1.0 for all systems)
+	@REVISION=$$(git rev-parse HEAD 2>/dev/null) docker buildx bake --file docker-bake.hcl $(ARGS)
+
+pin-image: ## Write the digest of the base image into the Dockerfile, as the registry says it (UNPIN=1: take it out)
+	@scripts/pin-image
+
 container: ## Build the image, bring up service and sandbox, stream tokens through them, take them down
 	@scripts/container-check
 
 clean: ## Remove everything that was installed or generated here, the committed code of the protos excepted
-	rm -rf .venv .venv-lowest .venv-proto $(CACHE) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-lowest .venv-proto .venv-release $(CACHE) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: interop bench-rapida
@@ -249,7 +282,7 @@ bench-observing: $(STAMP) ## Measure what log lines, metrics and traces cost per
 .PHONY: acceptance
 
 # What judges the service as its users do; CI runs the tests only. PARTS='hostile chaos' for some of it.
-PARTS ?= docs hostile chaos drain fuzz interop examples deploy-check proxies observe live live-litellm container
+PARTS ?= docs hostile chaos drain fuzz interop examples deploy-check proxies observe live live-litellm container packages
 
 acceptance: $(STAMP) ## Run every program that judges the service: attacks, chaos, drain, proxies, real servers … (PARTS='hostile chaos')
 	@failed=; for part in $(PARTS); do \
