@@ -8,6 +8,8 @@ from types import MappingProxyType
 
 import click
 
+from integration_api import __version__
+
 # In the order of the help.
 _COMMANDS = MappingProxyType(
     {
@@ -48,6 +50,6 @@ class _Lazy(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
     epilog="Example: integration-api demo",
 )
-@click.version_option(package_name="integration-api")
+@click.version_option(__version__, prog_name="integration-api")
 def main() -> None:
     """A gRPC service in front of chat models: one contract for every chat endpoint, streamed."""

@@ -31,6 +31,8 @@ ELSEWHERE: Mapping[str, str] = MappingProxyType(
         "changelog.md": "CHANGELOG.md",
         "contributing.md": "CONTRIBUTING.md",
         "examples.md": "examples/README.md",
+        "protos.md": "protos/README.md",
+        "reporting.md": "SECURITY.md",
         "threat-model.md": "THREAT_MODEL.md",
     }
 )
