@@ -85,9 +85,17 @@ class Trace(Protocol):
         """Its id, in hex."""
         ...
 
-    def begin_attempt(self, report: "CallReport") -> Mapping[str, str]:
+    def begin_attempt(self, report: "CallReport", redactor: Callable[[str], str]) -> Mapping[str, str]:
         """A request of the call is about to be sent; the headers that tell its endpoint of the trace. `report` is the
-        record that its end is told with."""
+        record that its end comes with; `redactor` takes the credential's secrets out of the endpoint's words."""
+        ...
+
+    def attempt_lost(self, report: "CallReport") -> None:
+        """An attempt is given up: another target had the first output."""
+        ...
+
+    def answered(self, completion: Completion) -> None:
+        """The attempt that ended last gave this answer."""
         ...
 
 

@@ -347,6 +347,8 @@ class Race:
                 history.breaker.given_up(leg.destination)
                 leg.report.mark_usage_partial()
                 leg.report.note_attempt(asked, Passed.RACE_LOST)
+                if leg.report.trace is not None:
+                    leg.report.trace.attempt_lost(leg.report)
                 self._let_go(leg)
         self._running.clear()
         if winner.prepared is not None:

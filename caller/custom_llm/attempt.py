@@ -146,7 +146,7 @@ class Attempt:
         report.url = without_query(request.url)
         report.usage = None
         if report.trace is not None:
-            request = request.with_headers(report.trace.begin_attempt(report))
+            request = request.with_headers(report.trace.begin_attempt(report, self._redactor))
         response = await self._transport.send(request, self._work.timeouts.connect, report.client, report.waits)
         self._note_headers(response)
         if 200 <= response.status < 300:

@@ -138,7 +138,10 @@ class Calls:
                                     observed.first_output(report)
                                 outputs = report.outputs
                                 report.last_overhead = monotonic() - report.began - report.waits.seconds  # own_time()
-                    waiting = sink.completed(folder.completion())
+                    completion = folder.completion()
+                    if report.trace is not None:
+                        report.trace.answered(completion)
+                    waiting = sink.completed(completion)
                     if waiting is not None:
                         await waiting
                 finally:

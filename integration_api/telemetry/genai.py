@@ -2,15 +2,21 @@
 call. No name of ours is among them; tests hold them against the package of the conventions. Pure.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from caller.call import Completion
+from caller.errors import clipped
 from caller.events import Usage
+from caller.providers import CUSTOM
 
 OPERATION: Final = "gen_ai.operation.name"
 PROVIDER: Final = "gen_ai.provider.name"
 REQUEST_MODEL: Final = "gen_ai.request.model"
 REQUEST_STREAM: Final = "gen_ai.request.stream"
+RESPONSE_ID: Final = "gen_ai.response.id"
+RESPONSE_MODEL: Final = "gen_ai.response.model"
+FINISH_REASONS: Final = "gen_ai.response.finish_reasons"
 TIME_TO_FIRST_CHUNK: Final = "gen_ai.response.time_to_first_chunk"
 TOKEN_TYPE: Final = "gen_ai.token.type"  # noqa: S105 -- of the model
 SERVER_ADDRESS: Final = "server.address"
@@ -30,7 +36,8 @@ _PROVIDERS: Final[Mapping[str, str]] = {
     "anthropic_messages": "anthropic",
     "gemini_generate_content": "gcp.gemini",
 }
-_OURS: Final = "custom-llm"
+# How much of an endpoint's id and name for its answer is kept.
+_MAX_WORD: Final = 128
 # gRPC's statuses that are an error of the server that answers with them.
 SERVER_ERRORS: Final = frozenset(
     {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
@@ -39,7 +46,7 @@ SERVER_ERRORS: Final = frozenset(
 
 def provider_name(provider: str, api: str) -> str:
     """Who is asked: the provider's own name, or that of its API shape where it has none."""
-    return _PROVIDERS.get(api, api) if provider == _OURS else provider
+    return _PROVIDERS.get(api, api) if provider == CUSTOM else provider
 
 
 def request_attributes(provider: str, api: str, endpoint: str, model: str) -> dict[str, str | int | float | bool]:
@@ -54,6 +61,16 @@ def request_attributes(provider: str, api: str, endpoint: str, model: str) -> di
     if port.isdecimal():
         known[SERVER_PORT] = int(port)
     return known
+
+
+def response_attributes(completion: Completion, redactor: Callable[[str], str]) -> dict[str, str | Sequence[str]]:
+    """What answered, and why it ended: the endpoint's words, without the secrets that `redactor` knows."""
+    known: dict[str, str | Sequence[str]] = {
+        RESPONSE_ID: clipped(redactor(completion.response_id), _MAX_WORD),
+        RESPONSE_MODEL: clipped(redactor(completion.model), _MAX_WORD),
+        FINISH_REASONS: [choice.finish_reason.name.lower() for choice in completion.choices],
+    }
+    return {name: value for name, value in known.items() if value}
 
 
 def usage_attributes(usage: Usage | None) -> dict[str, int]:

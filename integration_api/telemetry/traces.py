@@ -7,7 +7,7 @@ while they run, cost twice as much. What a span says before, its ids and whether
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -18,7 +18,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from caller.call import CallReport, Outcome, Passed
+from caller.call import CallReport, Completion, Outcome, Passed
 from caller.errors import CallerError
 from integration_api.calls.observer import Observer
 from integration_api.rpc.status import reason_of
@@ -32,7 +32,7 @@ _UNSET: Final = Status(StatusCode.UNSET)
 _CANCELLED: Final = "CANCELLED"
 _STREAMED: Final = "StreamChat"
 _FIRST_OUTPUT: Final = "first_output"
-_Value = str | int | float | bool
+_Value = str | int | float | bool | Sequence[str]
 
 
 @dataclass(slots=True)
@@ -42,6 +42,7 @@ class _Span:
     context: SpanContext
     begun: int
     number: int = 0
+    redactor: Callable[[str], str] = str
     ended: int = 0
     error: str = ""
     attributes: dict[str, _Value] = field(default_factory=dict)
@@ -63,16 +64,26 @@ class _CallTrace:
         """Its id, in hex."""
         return f"{self.span.context.trace_id:032x}"
 
-    def begin_attempt(self, report: CallReport) -> Mapping[str, str]:
+    def begin_attempt(self, report: CallReport, redactor: Callable[[str], str]) -> Mapping[str, str]:
         """A request is about to be sent."""
         own = self._traces.child_of(self.span.context)
         self.end_attempt(report, "")  # one that was given up without a word
-        span = _Span(own, time.time_ns(), len(self.attempts) + len(self.running) + 1)
+        span = _Span(own, time.time_ns(), len(self.attempts) + len(self.running) + 1, redactor)
         span.attributes = genai.request_attributes(report.provider, report.api, report.endpoint, report.model)
         if report.method == _STREAMED:
             span.attributes[genai.REQUEST_STREAM] = True
         self.running[id(report)] = span
         return self._traces.propagated(own)
+
+    def attempt_lost(self, report: CallReport) -> None:
+        """Another target answers."""
+        self.end_attempt(report, Passed.RACE_LOST.value)
+
+    def answered(self, completion: Completion) -> None:
+        """What the attempt that ended last was answered with, without any of its words."""
+        if self.attempts:
+            span = self.attempts[-1]
+            span.attributes |= genai.response_attributes(completion, span.redactor)
 
     def end_attempt(self, report: CallReport, error: str) -> _Span | None:
         """It ended."""
@@ -160,9 +171,8 @@ class Traces(Observer):
             self._export.metrics.ended(report)
         if not isinstance(trace, _CallTrace):
             return
-        for span in trace.running.values():  # closed by us: another one answered, or nobody waits any more
-            span.ended = time.time_ns()
-            span.error = Passed.RACE_LOST.value if report.outcome is Outcome.COMPLETED else _CANCELLED
+        for span in trace.running.values():  # closed by us, since nobody waits any more
+            span.ended, span.error = time.time_ns(), _CANCELLED
             trace.attempts.append(span)
         trace.running.clear()
         processor = self._export.spans

@@ -1,15 +1,17 @@
 """Traces as a collector receives them over OTLP: parents, attributes, events; and nothing of it where it is off."""
 
 import asyncio
+import json
 import socket
 import subprocess
 import sys
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+import grpc
 import pytest
 import structlog
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
@@ -22,6 +24,7 @@ from integration_api.server import Server
 from integration_api.settings import Settings
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests import asking
+from tests.edge.loopback import Handmade, answer
 from tests.edge.processes import ROOT, run
 from tests.edge.scripted import target
 from tests.telemetry import test_mixed_calls as mixed
@@ -56,8 +59,8 @@ async def test_a_call_is_a_server_span_and_a_client_span_for_every_attempt(
                 model = "flaky:fails=1,status=503"
                 request = asking.chat_request(sandbox.url, model, labels={"tenant": "t1"}, requestId="traced")
                 call = ChatServiceStub(made.channel).StreamChat(request, metadata=(("traceparent", TRACEPARENT),))
-                async for _ in call:
-                    pass
+                async for frame in call:
+                    completed = frame.completed
         told = [(await sandbox.wait_for_request(5)).headers["traceparent"] for _ in range(2)]
 
     (server,) = [span for span in collector.spans if span.kind == Span.SPAN_KIND_SERVER]
@@ -83,25 +86,37 @@ async def test_a_call_is_a_server_span_and_a_client_span_for_every_attempt(
     assert good["gen_ai.request.stream"] is True
     assert good["gen_ai.usage.input_tokens"]
     assert good["gen_ai.response.time_to_first_chunk"] > 0
+    assert good["gen_ai.response.model"] == model
+    assert good["gen_ai.response.id"] == completed.response_id
+    assert [reason.string_value for reason in good["gen_ai.response.finish_reasons"].values] == ["stop"]
+    assert "gen_ai.response.model" not in failed
     assert [event.name for event in second.events] == [event.name for event in server.events] == ["first_output"]
     assert server.start_time_unix_nano <= first.start_time_unix_nano <= first.end_time_unix_nano
     assert first.end_time_unix_nano <= second.start_time_unix_nano <= second.events[0].time_unix_nano
     assert second.events[0].time_unix_nano <= second.end_time_unix_nano <= server.end_time_unix_nano
 
 
-async def test_each_target_of_a_race_has_a_client_span(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Below the one server span, also of the one that lost."""
+@pytest.mark.parametrize("spare_model", ["tokens:n=3,gap=50ms", "cut:after=3"])
+async def test_each_target_of_a_race_has_a_client_span(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, spare_model: str
+) -> None:
+    """Below the one server span, also of the one that lost: it ends where it was given up, and says why, however the
+    winner ends."""
     async with Collector() as collector, Sandbox() as spare, world(monkeypatch, collector) as made:
         request = asking.chat_request(
-            sandbox.url, "silence:for=60s", fallbacks=[target(spare.url, "echo")], options={"hedgeAfter": "0.01s"}
+            sandbox.url, "silence:for=60s", fallbacks=[target(spare.url, spare_model)], options={"hedgeAfter": "0.01s"}
         )
-        async for _ in ChatServiceStub(made.channel).StreamChat(request):
-            pass
+        with suppress(grpc.aio.AioRpcError):
+            async for _ in ChatServiceStub(made.channel).StreamChat(request):
+                pass
 
     (server,) = [span for span in collector.spans if span.kind == Span.SPAN_KIND_SERVER]
-    ports = {values(span.attributes)["server.port"] for span in attempts_of(collector.spans, server)}
-    assert ports == {sandbox.port, spare.port}
+    spans = {values(span.attributes)["server.port"]: span for span in attempts_of(collector.spans, server)}
+    assert spans.keys() == {sandbox.port, spare.port}
     assert values(server.attributes)["integration_api.attempts"] == 2
+    lost, won = spans[sandbox.port], spans[spare.port]
+    assert values(lost.attributes)["error.type"] == "RACE_LOST"
+    assert lost.end_time_unix_nano < won.end_time_unix_nano
 
 
 async def test_spans_agree_with_what_clients_saw(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,14 +153,26 @@ async def test_spans_agree_with_what_clients_saw(sandbox: Sandbox, monkeypatch: 
 
 
 async def test_no_secret_is_in_a_span(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not of the credential, nor of the client's token."""
-    async with Collector() as collector, world(monkeypatch, collector) as made:
-        credential = {"value": {"baseUrl": f"{sandbox.url}/v1", "headers": {"Authorization": f"Bearer {SECRET}"}}}
-        for model in ("echo", "http-error:status=401"):
-            request = asking.chat_request(sandbox.url, model, credential=credential)
+    """Not of the credential, nor of the client's token, nor where an endpoint repeats it as its model's name."""
+
+    async def repeating(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: int) -> None:
+        await mirror.request(reader)
+        said = {"role": "assistant", "content": "fine"}
+        body = {"id": SECRET, "model": SECRET, "choices": [{"index": 0, "finish_reason": "stop", "message": said}]}
+        writer.write(answer(json.dumps(body)))
+        await writer.drain()
+
+    async with (
+        Collector() as collector,
+        Handmade(repeating) as mirror,
+        world(monkeypatch, collector) as made,
+    ):
+        for url, model in ((sandbox.url, "echo"), (sandbox.url, "http-error:status=401"), (mirror.url, "mirror")):
+            credential = {"value": {"baseUrl": f"{url}/v1", "headers": {"Authorization": f"Bearer {SECRET}"}}}
+            request = asking.chat_request(url, model, credential=credential)
             call = ChatServiceStub(made.channel).Chat(request, metadata=(("authorization", f"Bearer {SECRET}"),))
             await asyncio.gather(call, return_exceptions=True)
-    assert len(collector.spans) == 4
+    assert len(collector.spans) == 6
     assert SECRET.encode() not in collector.raw
 
 
