@@ -69,7 +69,7 @@ class _CallTrace:
         own = self._traces.child_of(self.span.context)
         self.end_attempt(report, "")  # one that was given up without a word
         span = _Span(own, time.time_ns(), len(self.attempts) + len(self.running) + 1, redactor)
-        span.attributes = genai.request_attributes(report.provider, report.api, report.endpoint, report.model)
+        span.attributes |= genai.request_attributes(report.provider, report.api, report.endpoint, report.model)
         if report.method == _STREAMED:
             span.attributes[genai.REQUEST_STREAM] = True
         self.running[id(report)] = span
