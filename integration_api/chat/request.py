@@ -13,6 +13,7 @@ from caller.errors import CredentialInvalid, Violation
 from caller.json_types import JsonObject
 from caller.messages import ToolDefinition
 from caller.target import Ask, Target, Timeouts
+from integration_api.calls.limits import CallLimits
 from integration_api.chat.fields import struct_object
 from integration_api.chat.messages import messages_of
 from integration_api.chat.view import ChatRequest
@@ -35,10 +36,9 @@ ReadTools = Callable[[Sequence[bytes], Violations], Sequence[ToolDefinition]]
 
 
 def chat_call(
-    request: ChatRequest, credential: JsonObject, read_tools: ReadTools, timeouts: Timeouts, max_attempts: int
+    request: ChatRequest, credential: JsonObject, read_tools: ReadTools, limits: CallLimits
 ) -> tuple[Ask, Target]:
-    """What a request asks, and of whom. `timeouts` and `max_attempts` are the server's own, and the upper bounds;
-    `read_tools` reads its tools.
+    """What a request asks, and of whom, within the server's `limits`; `read_tools` reads its tools.
 
     Raises:
         RequestInvalid: with one violation per field.
@@ -53,16 +53,17 @@ def chat_call(
     parameters = struct_object("model_parameters", request.model_parameters, violations)
     if request.HasField("model"):
         parameters = {**_typed_parameters(request.model, parameters), **parameters}
-    bounded = _timeouts(request.timeouts, timeouts, violations) if request.HasField("timeouts") else timeouts
-    attempts = max_attempts
+    timeouts, attempts = limits.timeouts, limits.max_attempts
+    if request.HasField("timeouts"):
+        timeouts = _timeouts(request.timeouts, timeouts, violations)
     if request.options.HasField("max_attempts"):
         if request.options.max_attempts == 0:
             violations.append(Violation("options.max_attempts", "must be at least 1"))
-        attempts = min(max_attempts, request.options.max_attempts)
+        attempts = min(attempts, request.options.max_attempts)
     refuse(violations)
     ask = Ask(messages, tools, parse_think_tags=request.options.parse_think_tags, labels=labels)
     path = credential_path(request.credential)
-    return ask, Target(request.provider_id, credential, bounded, parameters, attempts, credential_path=path)
+    return ask, Target(request.provider_id, credential, timeouts, parameters, attempts, credential_path=path)
 
 
 def prewarm_connections(request: pb.PrewarmRequest) -> int:

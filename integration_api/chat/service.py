@@ -5,12 +5,13 @@ from collections.abc import Awaitable, Sequence
 from functools import partial
 
 from caller.call import CallReport, Completion
-from caller.errors import CallerError, ResponseTooLarge
+from caller.errors import CallerError
 from caller.events import OUTPUT, Event
 from caller.fold import Folder
 from caller.json_types import JsonObject
-from caller.target import Fallbacks, Target, Timeouts
+from caller.target import Fallbacks, Target
 from integration_api.calls.calls import Calls, Question
+from integration_api.calls.limits import CallLimits
 from integration_api.calls.prewarm import Wanted
 from integration_api.chat import request as v1_request
 from integration_api.chat import response as v1_response
@@ -34,25 +35,18 @@ class ChatService:
         self._calls = calls
         self._credentials = credentials
         self._tools = ToolCache()
-        self._timeouts = Timeouts(
-            connect=settings.connect_timeout,
-            first_output=settings.first_output_timeout,
-            between_outputs=settings.between_outputs_timeout,
-            total=settings.total_timeout,
-        )
-        self._max_attempts = settings.max_attempts
-        self._max_answer = settings.max_answer_bytes
+        self._limits = CallLimits.of(settings)
 
     def chat(self, request: ChatRequest, rpc: Rpc) -> Awaitable[None]:
         """One whole answer."""
         report = rpc.new_report(request.request_id)
-        sink = _WholeAnswer(rpc, report, self._max_answer)
+        sink = _WholeAnswer(rpc, report, self._limits)
         return self._calls.run(rpc, report, partial(self._read, request, rpc), sink)
 
     def stream_chat(self, request: ChatRequest, rpc: Rpc) -> Awaitable[None]:
         """The same answer, as it comes. Nothing leaves before the first output or the good end."""
         report = rpc.new_report(request.request_id)
-        return self._calls.run(rpc, report, partial(self._read, request, rpc), _Frames(rpc, report, self._max_answer))
+        return self._calls.run(rpc, report, partial(self._read, request, rpc), _Frames(rpc, report, self._limits))
 
     async def verify_credential(self, request: pb.VerifyCredentialRequest, rpc: Rpc) -> pb.VerifyCredentialResponse:
         """Whether a credential is usable."""
@@ -93,7 +87,7 @@ class ChatService:
         self._calls.require(request.provider_id, rpc.report)
         credential = self._credential(request.credential, request.provider_id, rpc)
         read_tools = partial(self._tools.tools, rpc.client)
-        ask, target = v1_request.chat_call(request, credential, read_tools, self._timeouts, self._max_attempts)
+        ask, target = v1_request.chat_call(request, credential, read_tools, self._limits)
         if request.fallbacks:
             return ask, target, v1_targets.fallbacks(request, target, partial(self._credential, rpc=rpc))
         stored = self._stored_fallbacks(request.credential, target, rpc)
@@ -110,7 +104,9 @@ class ChatService:
         parameters: JsonObject = {"model.name": model} if model else {}
         value = self._credential(credential, provider, rpc)
         path = v1_request.credential_path(credential)
-        return Target(provider, value, self._timeouts, parameters, self._max_attempts, credential_path=path)
+        return Target(
+            provider, value, self._limits.timeouts, parameters, self._limits.max_attempts, credential_path=path
+        )
 
     def _credential(self, credential: msg.Credential, provider: str, rpc: Rpc) -> JsonObject:
         if credential.WhichOneof("source") == "name":
@@ -125,19 +121,19 @@ class _WholeAnswer:
 
     stream = False
 
-    def __init__(self, rpc: Rpc, report: CallReport, max_bytes: int) -> None:
+    def __init__(self, rpc: Rpc, report: CallReport, limits: CallLimits) -> None:
         self._rpc = rpc
         self._report = report
-        self._max_bytes = max_bytes
+        self._limits = limits
 
     def events(self, events: Sequence[Event], folder: Folder) -> None:
-        """A whole answer is told at its end."""
+        """Nothing: a whole answer leaves at its end."""
 
     def completed(self, completion: Completion) -> Awaitable[None]:
         """The answer and its trailers."""
         self._rpc.set_trailers(self._report)
         response = v1_response.chat_response(completion, self._report, asyncio.get_running_loop().time())
-        _bounded(response, self._max_bytes)
+        self._limits.check_answer(response.ByteSize())
         return self._rpc.write(response)
 
 
@@ -146,10 +142,10 @@ class _Frames:
 
     stream = True
 
-    def __init__(self, rpc: Rpc, report: CallReport, max_bytes: int) -> None:
+    def __init__(self, rpc: Rpc, report: CallReport, limits: CallLimits) -> None:
         self._rpc = rpc
         self._report = report
-        self._max_bytes = max_bytes
+        self._limits = limits
 
     def events(self, events: Sequence[Event], folder: Folder) -> Awaitable[None] | None:
         """The frames of one network read: one, nearly always."""
@@ -175,7 +171,7 @@ class _Frames:
             await self._start(completion)
         self._rpc.set_trailers(self._report)
         answer = v1_response.chat_response(completion, self._report, asyncio.get_running_loop().time())
-        _bounded(answer, self._max_bytes)
+        self._limits.check_answer(answer.ByteSize())
         await self._rpc.write(pb.StreamChatResponse(completed=answer))
 
     async def _start(self, completion: Completion) -> None:
@@ -184,13 +180,3 @@ class _Frames:
 
 def _who(rpc: Rpc) -> tuple[str, ...]:
     return (rpc.identity,) if rpc.identity else ()
-
-
-def _bounded(response: pb.ChatResponse, max_bytes: int) -> None:
-    """Refuse an answer whose encoded size gRPC clients would refuse."""
-    size = response.ByteSize()
-    if size > max_bytes:
-        raise ResponseTooLarge(
-            f"the answer is larger than the server's max_answer_bytes ({max_bytes}); "
-            "ask for less, or raise it together with the client's own limit"
-        )

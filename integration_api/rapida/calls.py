@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from google.protobuf.message import Message
 
 from caller.call import CallReport
-from caller.errors import CallerError, RequestInvalid, ResponseTooLarge, UnknownProvider, clipped
+from caller.errors import CallerError, RequestInvalid, UnknownProvider, clipped
 from caller.events import Usage
 from caller.json_types import JsonObject
-from caller.target import Fallbacks, Target, Timeouts
+from caller.target import Fallbacks, Target
 from integration_api import unified_messages_pb2 as msg
 from integration_api import unified_provider_pb2 as pb
 from integration_api.calls.calls import Calls, Question
+from integration_api.calls.limits import CallLimits
 from integration_api.files.credential_store import CredentialStore, not_found
 from integration_api.rapida.auth import names_of
 from integration_api.rapida.request import ask_of, credential_value, stored_name, turns_wait
@@ -49,14 +50,7 @@ class RapidaCalls:
         """`credentials`: those that clients may name; None where the server holds none."""
         self.calls = calls
         self._credentials = credentials
-        self._timeouts = Timeouts(
-            connect=settings.connect_timeout,
-            first_output=settings.first_output_timeout,
-            between_outputs=settings.between_outputs_timeout,
-            total=settings.total_timeout,
-        )
-        self._max_attempts = settings.max_attempts
-        self._max_answer = settings.max_answer_bytes
+        self._limits = CallLimits.of(settings)
         self._upper_case = settings.rapida_upper_case_metrics
         self._own = own_providers(settings)
         self._passes_on = bool(settings.rapida_upstream.strip())
@@ -133,7 +127,7 @@ class RapidaCalls:
             value = self._credentials.find(credential.name, names_of(credential.identity), provider)
         else:
             value = credential
-        return Target(provider, value, self._timeouts, {}, self._max_attempts)
+        return Target(provider, value, self._limits.timeouts, {}, self._limits.max_attempts)
 
     def elsewhere(self, provider: str) -> bool:
         """Whether a provider is answered by the original integration-api."""
@@ -162,8 +156,7 @@ class RapidaCalls:
             ResponseTooLarge: it is larger than the setting allows.
         """
         size = answer.ByteSize()
-        if size > self._max_answer:
-            raise ResponseTooLarge(f"the answer is larger than the server's max_answer_bytes ({self._max_answer})")
+        self._limits.check_answer(size)
         return size
 
 
