@@ -4,6 +4,8 @@ import asyncio
 import json
 import os
 import signal
+import socket
+import sys
 import urllib.request
 from pathlib import Path
 
@@ -13,10 +15,12 @@ import pytest
 from integration_api.sandbox import Sandbox
 from integration_api.settings import Settings
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
+from integration_api.workers import messages
 from integration_api.workers.supervisor import NoWorkerError, Supervisor
+from integration_api.workers.worker import UNUSABLE
 from tests.asking import chat_request
 from tests.edge.loopback import free_port, until
-from tests.edge.processes import run
+from tests.edge.processes import ROOT, run
 from tests.edge.program import Program
 from tests.edge.reading import Heard, listen
 from tests.patience import within
@@ -129,3 +133,25 @@ def test_a_wrong_number_is_refused() -> None:
 
     assert ended.returncode == 2
     assert "workers must be a number" in ended.stderr
+
+
+async def test_a_worker_says_why_it_cannot_serve(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a line of its log, with an exit code of its own, also where the server is not even made."""
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "console")
+    ours, theirs = socket.socketpair()
+    with theirs:
+        worker = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "integration_api.commands.worker", str(theirs.fileno())),
+            pass_fds=(theirs.fileno(),),
+            cwd=ROOT,
+            stderr=asyncio.subprocess.PIPE,
+        )
+    _, writer = await asyncio.open_connection(sock=ours)
+    await messages.write(writer, messages.Start(Settings(port=0, otel=True, log_format="json"), 1, 2))
+    _, printed = await worker.communicate()
+    writer.close()
+
+    assert worker.returncode == UNUSABLE
+    (line,) = printed.decode().splitlines()
+    assert json.loads(line)["event"] == "worker.unusable"
+    assert "OTEL_TRACES_EXPORTER is 'console'" in json.loads(line)["error"]
