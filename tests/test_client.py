@@ -11,6 +11,7 @@ import grpc
 import pytest
 
 from integration_api.client import (
+    VOICE_TIMEOUTS,
     ChatResponse,
     Client,
     ServiceError,
@@ -23,6 +24,7 @@ from integration_api.client import (
     image,
     stored,
     system,
+    target,
     tool,
     tool_result,
     user,
@@ -233,6 +235,52 @@ async def test_several_connections_share_the_calls(server: Server, sandbox: Sand
             await anext(stream)
         assert cable.accepted == 3
         del stream, streams
+
+
+async def test_a_broken_connection_does_not_draw_the_calls(server: Server, sandbox: Sandbox) -> None:
+    """One of two connections is lost and cannot be made again: calls fail on it until that is known, and the others go
+    over the one that is left."""
+    asked = chat_request("hi", model="echo", credential=endpoint(sandbox.url))
+    async with Cable(server.port) as cable, Client(f"127.0.0.1:{cable.port}", connections=2) as client:
+        await client.prewarm(asked)
+        assert cable.accepted == 2
+        cable.cut_oldest()
+        failed: list[grpc.StatusCode] = []
+        for _ in range(20):
+            try:
+                await client.chat(asked, timeout=within(5))
+            except ServiceError as error:
+                failed.append(error.code)
+    assert len(failed) <= 3
+    assert {*failed} <= {grpc.StatusCode.UNAVAILABLE}
+
+
+async def test_a_fallback_answers_and_is_raced(client: Client, sandbox: Sandbox) -> None:
+    """A target that fails is passed over; one that is silent is raced. The answer says who gave it."""
+    credential = endpoint(sandbox.url)
+    spare = target(credential, model="echo", parameters={"temperature": 0.5}, label="spare")
+    broken = chat_request("hi", model="http-error:status=503", credential=credential, fallbacks=[spare])
+    answer = await client.chat(broken)
+    assert answer.choices[0].message.text
+    assert [attempt.label for attempt in answer.timing.attempts_made] == ["", "spare"]
+    assert json.loads(sandbox.requests[-1].body)["temperature"] == 0.5
+
+    silent = chat_request("hi", model="silence", credential=credential, fallbacks=[spare], hedge_after=0.05)
+    async with client.stream_chat(silent) as events:
+        first = await anext(aiter(events))
+    assert isinstance(first, Started)
+    assert first.target == 1
+
+
+async def test_the_voice_profile_ends_a_silence(client: Client, sandbox: Sandbox) -> None:
+    """Its numbers are those of a request, and can be changed one by one."""
+    timeouts = {**VOICE_TIMEOUTS, "first_output": 0.2}
+    asked = chat_request("hi", model="silence", credential=endpoint(sandbox.url), timeouts=timeouts)
+    named = {name: getattr(asked.timeouts, name).ToMilliseconds() / 1000 for name in VOICE_TIMEOUTS}
+    assert named == {"connect": 1, "first_output": 0.2, "between_outputs": 2, "total": 30}
+    with pytest.raises(ServiceError) as caught:
+        await anext(aiter(client.stream_chat(asked)))
+    assert caught.value.reason == "FIRST_OUTPUT_TIMEOUT"
 
 
 async def test_prewarm_opens_what_a_chat_will_need(client: Client, sandbox: Sandbox) -> None:

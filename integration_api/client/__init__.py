@@ -14,6 +14,7 @@ googleapis-common-protos only.
 from integration_api.client.client import ChatStream, Client, Event
 from integration_api.client.errors import IncompleteAnswer, ServiceError, Violation, service_error
 from integration_api.client.requests import (
+    VOICE_TIMEOUTS,
     assistant,
     chat_request,
     endpoint,
@@ -21,6 +22,7 @@ from integration_api.client.requests import (
     provider_key,
     stored,
     system,
+    target,
     tool,
     tool_result,
     user,
@@ -36,6 +38,7 @@ from integration_api.v1.chat_service_pb2 import (
 )
 
 __all__ = [
+    "VOICE_TIMEOUTS",
     "ChatRequest",
     "ChatResponse",
     "ChatStream",
@@ -57,6 +60,7 @@ __all__ = [
     "service_error",
     "stored",
     "system",
+    "target",
     "tool",
     "tool_result",
     "user",

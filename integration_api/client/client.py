@@ -6,6 +6,7 @@ endpoint at once.
 """
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
@@ -42,7 +43,8 @@ class Client:
         timeout: the deadline of a call in seconds, where it gives none of its own; None waits as long as the service.
         max_attempts: how often a call is sent at most, the first time included.
         connections: how many connections share the calls. A connection stays with one worker of the service, so
-            several spread over its workers.
+            several spread over its workers. A call takes the one with the fewest calls, and none that is broken
+            while another is not.
         options: further channel arguments of gRPC; they win over ours.
     """
 
@@ -64,6 +66,7 @@ class Client:
             for _ in range(max(1, connections))
         ]
         self._lines = [_Line(channel) for channel in made]
+        self._turns = itertools.count(1)
         self._token = token
         self._timeout = timeout
         self._max_attempts = max_attempts
@@ -220,7 +223,9 @@ class Client:
         return (("authorization", f"Bearer {token}"),) if token else ()
 
     def _line(self) -> "_Line":
-        return min(self._lines, key=lambda line: line.running)
+        chosen = min(self._lines, key=_Line.rank)
+        chosen.turn = next(self._turns)
+        return chosen
 
 
 class ChatStream:
@@ -254,6 +259,13 @@ class _Line:
         self.channel = channel
         self.stub = ChatServiceStub(channel)
         self.running = 0
+        self.turn = 0
+
+    def rank(self) -> tuple[bool, int, int]:
+        """Which connection a call takes: the smallest. A broken one fails its calls at once, so that it would have the
+        fewest, and draw all others to it."""
+        broken = self.channel.get_state() is grpc.ChannelConnectivity.TRANSIENT_FAILURE
+        return broken, self.running, self.turn
 
     def __enter__(self) -> Self:
         self.running += 1

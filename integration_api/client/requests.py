@@ -6,12 +6,19 @@ field; nothing is checked twice.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
 
 from google.protobuf import json_format
 from google.protobuf.duration_pb2 import Duration
 
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1 import messages_pb2 as msg
+
+# For `timeouts`: how long somebody on a phone waits before the line seems dead. In seconds.
+VOICE_TIMEOUTS: Final[Mapping[str, float]] = MappingProxyType(
+    {"connect": 1.0, "first_output": 3.0, "between_outputs": 2.0, "total": 30.0}
+)
 
 
 def chat_request(
@@ -23,6 +30,8 @@ def chat_request(
     parameters: Mapping[str, object] | None = None,
     tools: Sequence[msg.ToolDefinition] = (),
     timeouts: Mapping[str, float] | None = None,
+    fallbacks: Sequence[msg.Target] = (),
+    hedge_after: float | None = None,
     labels: Mapping[str, str] | None = None,
     request_id: str = "",
 ) -> pb.ChatRequest:
@@ -35,7 +44,9 @@ def chat_request(
         provider: the provider's id; `custom-llm` is any endpoint.
         parameters: of the model, by the contract's names, such as `{"model.temperature": 0.4}`.
         tools: made by `tool`.
-        timeouts: seconds by name: connect, first_output, between_outputs, total.
+        timeouts: seconds by name: connect, first_output, between_outputs, total; `VOICE_TIMEOUTS` for conversations.
+        fallbacks: whom to ask where this target fails before its first output; made by `target`.
+        hedge_after: seconds without a first output after which the next fallback is asked, too: the first output wins.
         labels: go into the service's log line and audit entry.
         request_id: for the service's log; it makes one where this is empty.
 
@@ -49,13 +60,36 @@ def chat_request(
         messages=[user(messages)] if isinstance(messages, str) else messages,
         model=msg.ModelOptions(name=model),
         tools=tools,
+        fallbacks=fallbacks,
         labels=labels,
     )
     if parameters:
         json_format.ParseDict(dict(parameters), request.model_parameters)
+    if hedge_after is not None:
+        request.options.hedge_after.CopyFrom(_duration(hedge_after))
     if timeouts:
         request.timeouts.CopyFrom(pb.Timeouts(**{name: _duration(seconds) for name, seconds in timeouts.items()}))
     return request
+
+
+def target(
+    credential: msg.Credential,
+    *,
+    model: str = "",
+    provider: str = "",
+    parameters: Mapping[str, object] | None = None,
+    label: str = "",
+) -> msg.Target:
+    """Another target, for `fallbacks`. What is not given is the request's own; `label` names it in logs and errors."""
+    made = msg.Target(
+        provider_id=provider,
+        credential=credential,
+        label=label,
+        model=msg.ModelOptions(name=model) if model else None,
+    )
+    if parameters:
+        json_format.ParseDict(dict(parameters), made.model_parameters)
+    return made
 
 
 def _duration(seconds: float) -> Duration:

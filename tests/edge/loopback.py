@@ -49,6 +49,7 @@ class Cable:
     def __init__(self, port: int) -> None:
         self._target = port
         self._writers: set[asyncio.StreamWriter] = set()
+        self._oldest: asyncio.StreamWriter | None = None
         self._server: asyncio.Server | None = None
         self.port = 0
         self.accepted = 0
@@ -69,8 +70,16 @@ class Cable:
         for writer in tuple(self._writers):
             writer.transport.abort()
 
+    def cut_oldest(self) -> None:
+        """The connection that was made first is reset, and nobody listens any more."""
+        if self._server is not None:
+            self._server.close()
+        if self._oldest is not None:
+            self._oldest.transport.abort()
+
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
+        self._oldest = self._oldest or writer
         there, back = await asyncio.open_connection("127.0.0.1", self._target)
         self._writers |= {writer, back}
         await asyncio.gather(_pump(reader, back), _pump(there, writer))
