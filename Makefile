@@ -226,6 +226,7 @@ bench: $(BENCH) ## Measure cost, slow streams, the start and the race, and draw 
 	-@$(BIN)/python bench/streams.py --json docs/bench/streams.json
 	-@$(BIN)/python bench/startup.py --json docs/bench/startup.json
 	-@$(BIN)/python bench/race.py --json docs/bench/race.json
+	-@$(BIN)/python bench/voice.py --json docs/bench/voice.json
 	@$(BIN)/python bench/plots.py docs/bench
 
 profile: $(BENCH) ## Write flame graphs of the service at its four works into .cache/flames
@@ -240,6 +241,21 @@ hostile: $(STAMP) ## Attack a server process in every way that we know; honest c
 
 examples: $(STAMP) .venv-proto/.installed ## Generate, compile and run the clients of examples/ in every language that is on this machine
 	@$(BIN)/python -m acceptance.languages $(ARGS)
+
+.PHONY: voice
+
+# Some 700 MB; an environment of its own, with our package as any agent would install it.
+VOICE := $(CACHE)/voice
+VOICE_INSTALL = $(VOICE)/bin/pip install --quiet --upgrade --prefer-binary --requirement examples/voice/requirements.txt
+
+$(VOICE)/.installed: pyproject.toml examples/voice/requirements.txt
+	$(PYTHON) -m venv $(VOICE)
+	$(VOICE_INSTALL) .
+	@touch $@
+
+voice: $(VOICE)/.installed ## Let Pipecat's and LiveKit's newest speak through the service in real pipelines (ARGS='--only pipecat-ai')
+	@$(VOICE_INSTALL) || echo 'no package index: what is installed is taken' >&2
+	@PYTHONPATH=examples/voice $(VOICE)/bin/python -m acceptance.voice $(ARGS)
 
 .PHONY: proxies
 
@@ -282,7 +298,7 @@ bench-observing: $(STAMP) ## Measure what log lines, metrics and traces cost per
 .PHONY: acceptance
 
 # What judges the service as its users do; CI runs the tests only. PARTS='hostile chaos' for some of it.
-PARTS ?= docs hostile chaos drain fuzz interop examples deploy-check proxies observe live live-litellm container packages
+PARTS ?= docs hostile chaos drain fuzz interop examples voice deploy-check proxies observe live live-litellm container packages
 
 acceptance: $(STAMP) ## Run every program that judges the service: attacks, chaos, drain, proxies, real servers … (PARTS='hostile chaos')
 	@failed=; for part in $(PARTS); do \

@@ -1,84 +1,61 @@
-"""A client in Python: one Chat, one StreamChat, and an error with its details.
+"""A client in Python: one Chat, one StreamChat, one that is cancelled, and an error with what to do about it.
 
-python client.py --address 127.0.0.1:9004 --base-url http://127.0.0.1:8000/v1
+python client.py --address 127.0.0.1:9004 --base-url http://127.0.0.1:8000/v1 [--token TOKEN] [--ca ca.pem]
 """
 
 import argparse
-import json
-import sys
+import asyncio
+from pathlib import Path
 
 import grpc
-from google.rpc import error_details_pb2, status_pb2
 
-from integration_api.v1 import chat_service_pb2 as pb
-from integration_api.v1 import chat_service_pb2_grpc as stubs
-from integration_api.v1 import messages_pb2 as msg
+from integration_api.client import ChatRequest, ChatResponse, Client, ServiceError, TextDelta, chat_request, endpoint
 
-# A retry is made only where the service invites one: its trailer grpc-retry-pushback-ms is obeyed by this policy.
-RETRIES = {
-    "methodConfig": [
-        {
-            "name": [{"service": "integration_api.v1.ChatService"}],
-            "retryPolicy": {
-                "maxAttempts": 4,
-                "initialBackoff": "0.1s",
-                "maxBackoff": "2s",
-                "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
-            },
-        }
-    ]
-}
-OPTIONS = (
-    ("grpc.service_config", json.dumps(RETRIES)),
-    ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-)
+# It talks for minutes.
+LONG = "tokens:n=10000,gap=20ms"
 
 
-def chat_request(base_url: str, model: str, text: str) -> pb.ChatRequest:
-    """A request in typed fields."""
-    return pb.ChatRequest(
-        provider_id="custom-llm",
-        credential=msg.Credential(endpoint=msg.Endpoint(api_compatibility="openai_compatible", base_url=base_url)),
-        messages=[msg.Message(user=msg.UserMessage(content=[msg.ContentPart(text=text)]))],
-        model=msg.ModelOptions(name=model),
-    )
+async def interrupted(client: Client, asked: ChatRequest) -> int:
+    """How many pieces of text came before the stream was left, which ends the call, and the endpoint's work."""
+    pieces = 0
+    async with client.stream_chat(asked) as events:
+        async for event in events:
+            pieces += isinstance(event, TextDelta)
+            if pieces == 3:
+                break
+    return pieces
 
 
-def error_info(error: grpc.RpcError) -> error_details_pb2.ErrorInfo:
-    """What an error says beside its code: the reason, and who must act."""
-    packed = dict(tuple(error.trailing_metadata()))["grpc-status-details-bin"]
-    info = error_details_pb2.ErrorInfo()
-    for detail in status_pb2.Status.FromString(packed).details:
-        if detail.Unpack(info):
-            break
-    return info
-
-
-def main() -> None:
+async def main() -> None:
     """Make the calls and print what comes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--address", default="127.0.0.1:9004")
     parser.add_argument("--base-url", default="http://127.0.0.1:8000/v1")
     parser.add_argument("--failing", default="http-error:status=401", help="the model of the call that fails")
+    parser.add_argument("--token", default="", help="says who calls, where the service wants to know")
+    parser.add_argument("--ca", type=Path, help="the authority of the service's certificate; without it no TLS")
     given = parser.parse_args()
-    with grpc.insecure_channel(given.address, options=OPTIONS) as channel:
-        client = stubs.ChatServiceStub(channel)
-        answer = client.Chat(chat_request(given.base_url, "echo", "hello from python"), timeout=30)
+
+    def asked(model: str, text: str) -> ChatRequest:
+        return chat_request(text, model=model, credential=endpoint(given.base_url))
+
+    tls = grpc.ssl_channel_credentials(given.ca.read_bytes()) if given.ca else None
+    # The deadline is each call's. Keepalive is the client's own, and so are retries, where the service invites one.
+    async with Client(given.address, token=given.token, tls=tls, timeout=30) as client:
+        answer = await client.chat(asked("echo", "hello from python"))
         print("answer:", answer.choices[0].message.text)
-        for frame in client.StreamChat(chat_request(given.base_url, "tokens:n=5,gap=10ms", "count"), timeout=30):
-            if frame.HasField("text_delta"):
-                print(frame.text_delta.text, end="|")
-            if frame.HasField("completed"):
-                print("\ntokens:", frame.completed.usage.output_tokens)
+        async for event in client.stream_chat(asked("tokens:n=5,gap=10ms", "count")):
+            if isinstance(event, TextDelta):
+                print(event.text, end="|", flush=True)
+            if isinstance(event, ChatResponse):  # always the last one
+                print("\ntokens:", event.usage.output_tokens)
+        print("cancelled after", await interrupted(client, asked(LONG, "go on")), "pieces")
         try:
-            client.Chat(chat_request(given.base_url, given.failing, "no"), timeout=30)
-        except grpc.RpcError as error:
-            info = error_info(error)
-            print("error:", error.code().name, info.reason, "fault:", info.metadata["fault"])
-    sys.stdout.flush()
+            await client.chat(asked(given.failing, "no"))
+        except ServiceError as error:
+            print("error:", error.code.name, error.reason, "fault:", error.fault)
+            print("what to do:", error.remedy)
 
 
 if __name__ == "__main__":
-    main()
+    asyncio.run(main())
