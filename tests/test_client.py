@@ -123,7 +123,7 @@ async def test_an_error_says_what_to_do(client: Client, sandbox: Sandbox) -> Non
     with pytest.raises(ServiceError) as invalid:
         await client.chat(chat_request("hi", model="m", credential=endpoint("ftp://nope")))
     assert invalid.value.reason == "CREDENTIAL_INVALID"
-    assert [violation.field for violation in invalid.value.violations] == ["credential.value.baseUrl"]
+    assert [violation.field for violation in invalid.value.violations] == ["credential.endpoint.base_url"]
     with pytest.raises(ServiceError) as unknown:
         await client.chat(chat_request("hi", model="m", credential=stored("nobody's")))
     assert unknown.value.reason == "CREDENTIAL_NOT_FOUND"
