@@ -37,7 +37,7 @@ REMEDIES: Mapping[type[CallerError], str] = MappingProxyType(
         errors.EndpointRejected: "change what the endpoint's text names, and send the request again",
         errors.RequestTooLarge: "send less at once: the request alone is above the endpoint's limit",
         errors.EndpointPrecondition: _ROOT,
-        errors.ContextLengthExceeded: "send less, ask for fewer tokens, or take a model with more room",
+        errors.ContextLengthExceeded: "send less, ask for fewer tokens, or take a model with a larger context",
         errors.ContentFiltered: "change what the endpoint's content filter objects to",
         errors.QuotaExhausted: "raise the quota or the credit of the account at the endpoint",
         errors.EndpointFailed: "look into the endpoint's own log",

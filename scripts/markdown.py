@@ -14,7 +14,7 @@ def code(text: str) -> str:
 
 def plain(text: str) -> str:
     """Text that Markdown shows as it is."""
-    return re.sub(r"([\\<*])", r"\\\1", text)
+    return re.sub(r"([\\*])", r"\\\1", text).replace("<", "&lt;")
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -21,6 +21,23 @@ from scripts.markdown import code, plain, table
 
 DOCS = Path(__file__).parent.parent / "docs"
 REFUSED = "refused"
+# The settings that begin a group; the page has a heading for each. Others stand in the group of the one before them.
+SETTING_GROUPS = (
+    "host",
+    "audit_file",
+    "allow_anonymous",
+    "credentials_dir",
+    "rapida_jwt_secret",
+    "egress_policy",
+    "connect_timeout",
+    "max_attempts",
+    "max_running_calls",
+    "max_request_bytes",
+    "max_event_bytes",
+    "endpoint_ca_file",
+    "drain_delay",
+    "reflection",
+)
 _SECTION = re.compile(r"(<!-- table: (\S+) -->\n)(.*?)(<!-- /table -->)", re.DOTALL)
 
 
@@ -36,11 +53,16 @@ def parameters() -> str:
     return table(head, rows)
 
 
-def setting_rows() -> str:
-    """Every setting: flag and environment name, default, meaning."""
+def setting_rows(first: str) -> str:
+    """The settings from one that begins a group up to the next group: flag and environment name, default, meaning."""
+    every = settings.table()
+    flags = [row[0] for row in every]
+    begins = [flags.index(settings.flag(name)) for name in SETTING_GROUPS]
+    begin = flags.index(settings.flag(first))
+    end = min((other for other in begins if other > begin), default=len(every))
     rows = (
         [f"{code(flag)}<br>{code(env)}", code(default) if default else "", plain(meaning)]
-        for flag, env, default, meaning in settings.table()
+        for flag, env, default, meaning in every[begin:end]
     )
     return table(["flag, variable", "default", "meaning"], rows)
 
@@ -64,7 +86,7 @@ def provider_rows() -> str:
 PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = MappingProxyType(
     {
         "parameters": {"parameters": parameters},
-        "settings": {"settings": setting_rows},
+        "settings": {name: partial(setting_rows, name) for name in SETTING_GROUPS},
         "providers": {"providers": provider_rows},
         "errors": {
             "errors": error_sections.summary,

@@ -39,7 +39,7 @@ async def test_every_metric_and_label_that_is_asked_for_exists(sandbox: Sandbox)
 
 def test_every_alert_has_a_line_in_the_runbook() -> None:
     alerts = re.findall(r"- alert: (\w+)", (ROOT / "deploy/prometheus/alerts.yml").read_text("utf-8"))
-    runbook = (ROOT / "docs/operations.md").read_text("utf-8").partition("**Runbook.**")[2]
+    runbook = (ROOT / "docs/operations.md").read_text("utf-8").partition("### Runbook")[2]
     assert len(alerts) >= 9
     assert alerts == re.findall(r"^\| `(\w+)` \|", runbook, re.MULTILINE)
     tested = (ROOT / "deploy/prometheus/alerts_test.yml").read_text("utf-8")
