@@ -229,7 +229,7 @@ def merge_parameters(raw: Mapping[str, JsonValue]) -> Parameters:
         RequestInvalid: with one violation per unreadable or refused parameter, or without `model.name`.
     """
     violations: list[Violation] = []
-    nested = _nested(raw, violations)
+    nested = _nested(raw, violations) if NESTED in raw else {}
     values: JsonObject = {}
     paths: dict[str, str] = {}
     if len(raw) > ("model.name" in raw):

@@ -81,13 +81,12 @@ def prewarm_connections(request: pb.PrewarmRequest) -> int:
     return request.connections or 1
 
 
-def credential_value(credential: msg.Credential) -> JsonObject:
-    """The credential object of a request that carries it itself, in a Struct or in typed fields.
+def credential_value(credential: msg.Credential, source: str | None) -> JsonObject:
+    """The credential object of a request that carries it itself, in a Struct or in typed fields; `source` is which.
 
     Raises:
         CredentialInvalid: there is none, it is empty, or it is not JSON.
     """
-    source = credential.WhichOneof("source")
     if source == "endpoint":
         return _typed_credential(credential.endpoint)
     if source == "value" and not credential.value.fields:

@@ -109,11 +109,12 @@ class ChatService:
         )
 
     def _credential(self, credential: msg.Credential, provider: str, rpc: Rpc) -> JsonObject:
-        if credential.WhichOneof("source") == "name":
+        source = credential.WhichOneof("source")
+        if source == "name":
             if self._credentials is None:
                 raise not_found(credential.name)
             return self._credentials.find(credential.name, _who(rpc), provider)
-        return v1_request.credential_value(credential)
+        return v1_request.credential_value(credential, source)
 
 
 class _WholeAnswer:

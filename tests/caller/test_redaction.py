@@ -69,7 +69,9 @@ def test_the_values_in_a_json_value_are_taken_out() -> None:
 
 def test_the_names_in_a_json_value_are_taken_out() -> None:
     """An endpoint may repeat a header as a name."""
-    assert Redactor(["Bearer abcdefghijkl"]).in_json({"abcdefghijkl": 1, "id": 2}) == {"***": 1, "id": 2}
+    value: JsonValue = {"echo": {"abcDEF-ghi7kl": 1}, "id": 2}
+
+    assert Redactor(["Bearer abcDEF-ghi7kl"]).in_json(value) == {"echo": {"***": 1}, "id": 2}
 
 
 @pytest.mark.parametrize("length", [7, 16, 40, 4096, 1 << 20])

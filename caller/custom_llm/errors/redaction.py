@@ -55,6 +55,10 @@ _KEYS = (
     (re.compile(r"\bsk-[\w*.-]{3,}[\w*]"), MARK),
     (re.compile(r"\b(?:pk|rk|gsk|xai|pplx|nvapi|csk|hf|r8|fw|tgp|AIza)[-_]?[A-Za-z0-9_*-]{20,}"), MARK),
 )
+# Names that stand in nearly every answer: they are looked for in no list of forms.
+_USUAL_NAMES = frozenset(
+    {"created", "created_at", "object", "system_fingerprint", "service_tier", "usage", "provider", "integration_api"}
+)
 _NEVER_ENCODED = re.compile(r"[A-Za-z0-9_.~-]+")
 _CODED = re.compile(r"%[0-9A-F]{2}")
 # What Go's encoder escapes for pages, what .NET's does, too, and marks of HTML by their numbers.
@@ -107,22 +111,24 @@ class Redactor:
         """The text without any of them."""
         return text if len(text) < _MIN_SECRET else self._hidden(text, self._made())
 
-    def in_json(self, value: JsonValue) -> JsonValue:
+    def in_json(self, value: JsonValue, left: list[int] | None = None) -> JsonValue:
         """The value, all its texts and names without any of them. The work is bounded, since both the secrets and the
-        value can be a stranger's: a text that is beyond the bound is taken out whole."""
-        return self._in_json(value, [_MAX_WORK])
-
-    def _in_json(self, value: JsonValue, left: list[int]) -> JsonValue:
+        value can be a stranger's: a text that is beyond the bound, of which `left` is left, is taken out whole."""
+        left = [_MAX_WORK] if left is None else left
         if isinstance(value, dict):
             return {
-                self._bounded(key, left): member if type(member) in _TEXTLESS else self._in_json(member, left)
+                key if key in _USUAL_NAMES else self._bounded(key, left): (
+                    member if type(member) in _TEXTLESS else self.in_json(member, left)
+                )
                 for key, member in value.items()
             }
         if isinstance(value, list):
-            return [self._in_json(member, left) for member in value]
+            return [self.in_json(member, left) for member in value]
         return self._bounded(value, left) if isinstance(value, str) else value
 
     def _bounded(self, text: str, left: list[int]) -> str:
+        if len(text) < _MIN_SECRET:
+            return text
         forms = self._made()
         if len(text) < self._least:
             return text
