@@ -285,6 +285,29 @@ $(DEPLOY)/.installed: Makefile
 deploy-check: $(STAMP) $(DEPLOY)/.installed $(PROXIES)/.installed ## Let kubectl, the schemas of Kubernetes and Envoy read deploy/ (no cluster is asked)
 	@$(BIN)/python -m acceptance.deploy --bin $(DEPLOY) --bin $(PROXIES) $(ARGS)
 
+.PHONY: peers
+
+# Other gateways, each in an environment of its own. LiteLLM is pinned on purpose: 1.107.0, 1.82.7 and 1.82.8 are withdrawn
+# (compromised), newer lines do not resolve. Portkey answers streams with 500 on newer adapters of Node than this one.
+PEERS := $(CACHE)/peers
+PEER_LITELLM := litellm[proxy]==1.101.6
+PEER_ROUTERS := vllm-router==0.1.17 smg==1.13.0
+PEER_PORTKEY := {"private":true,"dependencies":{"@portkey-ai/gateway":"1.15.2"},"overrides":{"@hono/node-server":"1.13.8"}}
+
+$(PEERS)/.installed: Makefile
+	@mkdir -p $(PEERS)/portkey
+	$(PYTHON) -m venv $(PEERS)/litellm
+	$(PEERS)/litellm/bin/pip install --quiet '$(PEER_LITELLM)' prisma
+	@for router in $(PEER_ROUTERS); do \
+	  $(PYTHON) -m venv $(PEERS)/$${router%%==*} && $(PEERS)/$${router%%==*}/bin/pip install --quiet $$router || exit 1; done
+	@echo '$(PEER_PORTKEY)' > $(PEERS)/portkey/package.json
+	cd $(PEERS)/portkey && npm install --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
+
+peers: $(BENCH) $(PEERS)/.installed ## Measure the service beside LiteLLM, Portkey and two Rust routers (needs Go, Node; ARGS='--quick')
+	@$(BIN)/python -m bench.peers --json $(if $(ARGS),$(PEERS)/peers.json,docs/bench/peers.json) $(ARGS)
+	@$(BIN)/python bench/plots.py $(if $(ARGS),$(PEERS),docs/bench)
+
 .PHONY: observe
 
 observe: $(STAMP) ## Ask every query of the dashboard of a real Prometheus under load, and check the alerts (needs prometheus)

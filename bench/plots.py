@@ -1,4 +1,5 @@
-"""Draws the results in a folder: `floor.json`, `streams.json`, `startup.json` and `race.json`, each where it is there.
+"""Draws the results in a folder: `floor.json`, `streams.json`, `startup.json`, `race.json` and `peers.json`, each where
+it is there.
 
     python bench/plots.py docs/bench
 
@@ -29,6 +30,7 @@ def _read(folder: Path, name: str) -> dict[str, Any] | None:
 
 def _save(figure: Any, file: Path, result: dict[str, Any]) -> None:
     machine = ", ".join(f"{name} {value}" for name, value in result["machine"].items())
+    machine = f"{result['date']}; {machine}" if "date" in result else machine
     figure.text(0.01, 0.01, f"{machine}; load {result['load'][0]:.1f} at the end", fontsize=7, color="#666666")
     figure.tight_layout(rect=(0, 0.03, 1, 1))
     figure.savefig(file, metadata={"Date": None})
@@ -119,9 +121,43 @@ def race(folder: Path, result: dict[str, Any]) -> None:
     _save(figure, folder / "race.svg", result)
 
 
+def peers(folder: Path, result: dict[str, Any]) -> None:
+    """What each gateway adds to a call, what calls and tokens cost, and how many it carries."""
+    found = {name: row for name, row in result["summary"].items() if name != "direct"}
+    names, colours = list(found), [_COLOURS["ours" if name == "integration-api" else "base"] for name in found]
+    figure, axes = plt.subplots(2, 3, figsize=(12, 5.6))
+    panels = (
+        ("added to a call, 1 caller, p50, ms", "calls-1", "added_p50_ms"),
+        ("calls/s, 64 callers", "calls-64", "per_second"),
+        ("CPU of a call, µs", "calls-64", "cpu_us"),
+        ("first token added, 64 streams, p50, ms", "paced-64", "added_first_p50_ms"),
+        ("tokens/s of 25,600: 512 streams x 20 ms", "paced-512", "tokens_per_second"),
+        ("CPU of a token, µs", "paced-64", "cpu_us"),
+    )
+    for axis, (title, work, what) in zip(axes.flat, panels, strict=True):
+        values = [row[work][what] or 0.0 for row in found.values()]
+        above = [each for each in values if each > 0]  # a logarithm has no place for the others
+        for at, (value, colour) in enumerate(zip(values, colours, strict=True)):
+            axis.scatter([value] if value > 0 else [], [at] if value > 0 else [], color=colour, s=45, zorder=3)
+            label = f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
+            axis.annotate(
+                label, (max(value, min(above)), at), (0, 6), textcoords="offset points", ha="center", fontsize=8
+            )
+        axis.set_xscale("log")
+        axis.xaxis.set_minor_formatter("")
+        axis.set_xlim(min(above) / 3, max(above) * 3)
+        axis.set_ylim(-0.7, len(names) - 0.5)
+        axis.set_yticks(range(len(names)), names)
+        axis.grid(axis="x", color="#dddddd")
+        axis.invert_yaxis()
+        axis.set_title(title, fontsize=9)
+        axis.tick_params(labelsize=8)
+    _save(figure, folder / "peers.svg", result)
+
+
 if __name__ == "__main__":
     where = Path(sys.argv[1])
-    for name, draw in (("floor", floor), ("streams", streams), ("startup", startup), ("race", race)):
+    for name, draw in (("floor", floor), ("streams", streams), ("startup", startup), ("race", race), ("peers", peers)):
         found = _read(where, name)
         if found is not None:
             draw(where, found)
