@@ -13,13 +13,15 @@ from itertools import pairwise
 import grpc
 
 from bench.barge_in import chat, configuration, open_stream
-from bench.processes import chat_request, reason_of
+from bench.processes import chat_request, raise_descriptor_limit, reason_of
 from integration_api.client.errors import status_of
 from integration_api.sandbox import Sandbox
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 
 _MIB = 1024 * 1024
 _DEADLINE = 60.0
+_MANY = 1_100
+_MANY_CONNECTIONS = 16
 # How soon an endpoint is left when its client is gone: three hops on a machine that has other work.
 _LEFT_WITHIN = 1.0
 OPTIONS = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0))
@@ -158,6 +160,24 @@ async def idle_stream(world: World) -> str:
     return f"open after {world.idle:g} s"
 
 
+async def many_streams(world: World) -> str:
+    """More streams at once than proxies carry by default, on sixteen connections: each has its first output."""
+    raise_descriptor_limit()
+    request = chat_request(world.sandbox.port, "stall:after=1,for=60s")
+    channels = [_channel(world.address) for _ in range(_MANY_CONNECTIONS)]
+    calls = [ChatServiceStub(channels[at % len(channels)]).StreamChat(request) for at in range(_MANY)]
+    begun = time.perf_counter()
+    try:
+        async with asyncio.timeout(_DEADLINE):
+            await asyncio.gather(*(call.read() for call in calls))
+        return f"all there after {time.perf_counter() - begun:.1f} s"
+    finally:
+        for call in calls:
+            call.cancel()
+        for channel in channels:
+            await channel.close()
+
+
 async def large_request(world: World) -> str:
     """Five megabytes of conversation."""
     async with _channel(world.address) as channel:
@@ -192,6 +212,7 @@ CHECKS: Sequence[Check] = (
     Check("cancel reaches the endpoint", cancel),
     Check("deadline reaches the endpoint", deadline),
     Check("idle bidirectional stream", idle_stream),
+    Check(f"{_MANY:,} streams at once", many_streams),
     Check("5 MB request", large_request),
     Check("3.4 MB answer", large_answer),
 )

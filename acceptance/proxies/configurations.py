@@ -29,7 +29,7 @@ def _nginx(port: int, behind: Sequence[int]) -> str:
 daemon off;
 pid nginx.pid;
 error_log stderr warn;
-events {{ worker_connections 1024; }}
+events {{ worker_connections 8192; }}
 http {{
   access_log off;
   client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi;
