@@ -16,52 +16,30 @@ The outbox is bounded: turns, and then the reader, wait for a client that does n
 import asyncio
 import math
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from time import monotonic
 
 import structlog
 
-from caller.call import MAX_PROVIDER, CallReport, Completion, Outcome
-from caller.errors import CallerError, InternalError, RequestInvalid, ServiceOverloaded, ServiceStopped, clipped
-from caller.events import Event
+from caller.call import MAX_PROVIDER, CallReport, Outcome
+from caller.errors import CallerError, InternalError, RequestInvalid, ServiceOverloaded, clipped
 from caller.fold import Folder
 from integration_api import unified_provider_pb2 as pb
 from integration_api.rapida import response as unified_response
 from integration_api.rapida.calls import Configuration, RapidaCalls, now
 from integration_api.rapida.errors import code_of, not_configured
 from integration_api.rapida.request import repeated_id, unknown_options
+from integration_api.rapida.turn import Turn, TurnAnswer, stopped
 from integration_api.rapida.upstream import check_passing_on
 from integration_api.rpc.failures import forget_traces
-from integration_api.rpc.rpc import ClientGoneError, Rpc
+from integration_api.rpc.rpc import ClientGoneError
 from integration_api.rpc.streams import OpenStream
 
 _MOST_FRAMES = 64
 _MOST_WAITING = 64
+# What they hold together: as much as one large conversation.
+_MOST_WAITING_BYTES = 16 * 1024 * 1024
 STOPPING = "this instance is stopping and its grace is over; connect again"
-
-
-class _Turn:
-    """One question and what is known of its answer. `answered`: its first frame is made; `discarded`: nothing more of
-    it may leave. The question is let go of when it is read."""
-
-    __slots__ = ("answered", "configuration", "discarded", "folder", "question", "report", "request_id", "task")
-
-    def __init__(self, question: pb.StreamChatInput, configuration: Configuration, rpc: Rpc) -> None:
-        self.question: pb.StreamChatInput | None = question
-        self.request_id = repeated_id(question)
-        self.configuration = configuration
-        self.report = CallReport(
-            started=now(),
-            service=rpc.service,
-            method=rpc.method,
-            client=rpc.client,
-            metadata=rpc.context.invocation_metadata,
-        )
-        self.folder: Folder | None = None  # what was said so far, once something was
-        self.answered = self.discarded = False
-        self.task: asyncio.Task[None] | None = None
 
 
 class Conversation:
@@ -78,13 +56,13 @@ class Conversation:
         self._options_noted = False
         self._prewarming: asyncio.Task[None] | None = None
         self._prewarmed: Configuration | None = None
-        self._turn: _Turn | None = None  # the one that is being answered
-        self._waiting: deque[_Turn] = deque()
+        self._turn: Turn | None = None  # the one that is being answered
+        self._waiting: deque[Turn] = deque()
         # Of turns, those that still let go of their endpoint included, and of connections that are opened ahead.
         self._tasks: set[asyncio.Task[None]] = set()
-        self._outbox: deque[tuple[_Turn | None, pb.StreamChatResponse]] = deque()
-        self._room = asyncio.Event()
-        self._news = asyncio.Event()
+        self._outbox: deque[tuple[Turn | None, pb.StreamChatResponse]] = deque()
+        self._space = asyncio.Event()
+        self._changed = asyncio.Event()
         self._half_closed = False
         self._closed = False
         self._handed_over: bytes | None = None
@@ -98,14 +76,14 @@ class Conversation:
             CallerError: the stream as a whole cannot go on.
             ClientGoneError: the client hung up.
         """
-        self._stream.when_cut(self._news.set)
+        self._stream.when_cut(self._changed.set)
         reader = asyncio.create_task(self._read())
-        reader.add_done_callback(lambda _: self._news.set())
+        reader.add_done_callback(lambda _: self._changed.set())
         try:
             while not self._over(reader):
                 if self._outbox:
                     _, frame = self._outbox.popleft()
-                    self._room.set()
+                    self._space.set()
                     await self._stream.rpc.write(frame)
                 else:
                     await self._wait()
@@ -138,12 +116,12 @@ class Conversation:
 
     async def _wait(self) -> None:
         """Until something happens, or the stream was idle for too long."""
-        self._news.clear()
+        self._changed.clear()
         limited = self._turn is None and self._idle_due < math.inf
         left = max(0.0, self._idle_due - now()) if limited else None
         with suppress(TimeoutError):
             async with asyncio.timeout(left):
-                await self._news.wait()
+                await self._changed.wait()
 
     # -- frames in ---------------------------------------------------------------------------------------------------
 
@@ -156,13 +134,13 @@ class Conversation:
                 return
             self._idle_due = now() + self._idle_timeout
             self._handle(raw)
-            await self._until_room()
+            await self._until_space()
 
     def _handle(self, raw: bytes) -> None:
         frame = self._stream.parsed(raw)
         match frame.WhichOneof("request"):
             case "chat":
-                self._chat(frame.chat)
+                self._chat(frame.chat, len(raw))
             case "configuration":
                 self._configure(frame.configuration, raw)
             case "close":
@@ -218,7 +196,7 @@ class Conversation:
             self._supersede(self._turn, None)
             self._turn = None
         self._handed_over = raw
-        self._news.set()
+        self._changed.set()
 
     def _note_options(self, wire: pb.StreamChatConfiguration) -> None:
         """Tell the operator, once for a stream, what a client hopes for in vain."""
@@ -227,21 +205,26 @@ class Conversation:
             self._options_noted = True
             self._log.warning("stream.unknown_options", options=unknown, identity=self._stream.rpc.identity)
 
-    def _chat(self, question: pb.StreamChatInput) -> None:
+    def _chat(self, question: pb.StreamChatInput, size: int) -> None:
         if self._configuration is None:
             self._refuse(repeated_id(question), not_configured(self._refused))
             return
-        turn = _Turn(question, self._configuration, self._stream.rpc)
+        turn = Turn(question, size, self._configuration, self._stream.rpc)
         earlier = self._turn
         if earlier is None:
             self._start(turn)
         elif not turn.configuration.turns_wait:
             self._supersede(earlier, turn.request_id)
             self._start(turn)
-        elif len(self._waiting) < _MOST_WAITING:
+        elif len(self._waiting) < _MOST_WAITING and self._waiting_bytes + size <= _MOST_WAITING_BYTES:
             self._waiting.append(turn)
         else:
-            self._refuse(turn.request_id, ServiceOverloaded(f"{_MOST_WAITING} turns of this stream are waiting"))
+            waiting = f"{len(self._waiting)} turns of this stream, {self._waiting_bytes} bytes, are waiting"
+            self._refuse(turn.request_id, ServiceOverloaded(waiting))
+
+    @property
+    def _waiting_bytes(self) -> int:
+        return sum(turn.size for turn in self._waiting)
 
     def _refuse(self, request_id: str, error: CallerError) -> None:
         """Answer a turn that is not even begun."""
@@ -251,18 +234,18 @@ class Conversation:
 
     # -- turns -------------------------------------------------------------------------------------------------------
 
-    def _start(self, turn: _Turn) -> None:
+    def _start(self, turn: Turn) -> None:
         self._turn = turn
         turn.task = asyncio.create_task(self._answer(turn))
         self._tasks.add(turn.task)
         turn.task.add_done_callback(partial(self._ended, turn))
 
-    def _ended(self, turn: _Turn, task: asyncio.Task[None]) -> None:
+    def _ended(self, turn: Turn, task: asyncio.Task[None]) -> None:
         """Let go of a turn's task: it holds how it was cancelled, and through that the turn with its conversation."""
         self._tasks.discard(task)
         turn.task = None
 
-    def _supersede(self, turn: _Turn, newest: str | None) -> None:
+    def _supersede(self, turn: Turn, newest: str | None) -> None:
         """Barge-in: let go of the endpoint, take back what did not leave, and say what was said so far. A turn that is
         asked again under its own id, which is `newest`, would end with that: nothing is said of its first answer."""
         self._discard(turn)
@@ -281,19 +264,19 @@ class Conversation:
             self._discard(self._turn)
             self._turn = None
 
-    def _discard(self, turn: _Turn) -> None:
+    def _discard(self, turn: Turn) -> None:
         turn.discarded = True
         if turn.task is not None:
             turn.task.cancel()
         kept = [(owner, frame) for owner, frame in self._outbox if owner is not turn]
         self._outbox.clear()
         self._outbox.extend(kept)
-        self._room.set()
+        self._space.set()
 
-    async def _answer(self, turn: _Turn) -> None:
+    async def _answer(self, turn: Turn) -> None:
         """A turn's task: deltas, then the one final frame."""
         last = await self._last_frame(turn)
-        await self._until_room()
+        await self._until_space()
         if turn.discarded:  # what runs at the end of a cancelled call may fail in ways of its own
             return
         self._enqueue(turn, last)
@@ -302,7 +285,7 @@ class Conversation:
         if self._waiting:
             self._start(self._waiting.popleft())
 
-    async def _last_frame(self, turn: _Turn) -> pb.StreamChatResponse:
+    async def _last_frame(self, turn: Turn) -> pb.StreamChatResponse:
         try:
             with self._stream.turn():
                 return await self._call(turn)
@@ -312,22 +295,22 @@ class Conversation:
             if turn.discarded or not self._stream.cutting:
                 raise
             _uncancel()
-            return self._failed(turn, _stopped())
+            return self._failed(turn, stopped())
         except Exception as error:  # noqa: BLE001 -- a bug in one turn does not end the stream
             return self._failed(turn, error)
 
-    async def _call(self, turn: _Turn) -> pb.StreamChatResponse:
+    async def _call(self, turn: Turn) -> pb.StreamChatResponse:
         question, turn.question = turn.question, None
         if question is None:
             raise RuntimeError("a turn is answered once")
         turn.report.request_id = self._stream.rpc.name(turn.request_id)
-        answer = _TurnAnswer(turn, self._stream, self._calls, self._enqueue, self._until_room)
+        answer = TurnAnswer(turn, self._stream, self._calls, self._enqueue, self._until_space)
         read = partial(self._calls.turn, question, turn.configuration, turn.report)
         del question  # the call lets go of it once it is read
         await self._calls.calls.run(answer, turn.report, read, answer)
         return answer.last
 
-    def _failed(self, turn: _Turn, error: Exception) -> pb.StreamChatResponse:
+    def _failed(self, turn: Turn, error: Exception) -> pb.StreamChatResponse:
         """The last frame. What failed inside of a call was told by its observers; here is what failed outside."""
         failure = (
             error
@@ -351,79 +334,22 @@ class Conversation:
 
     # -- frames out --------------------------------------------------------------------------------------------------
 
-    def _enqueue(self, turn: _Turn | None, frame: pb.StreamChatResponse) -> None:
+    def _enqueue(self, turn: Turn | None, frame: pb.StreamChatResponse) -> None:
         if turn is not None and not turn.answered:
             turn.answered = True
             self._prewarm(turn.configuration)  # a barge-in closes the connection that this turn has
         self._outbox.append((turn, frame))
-        self._news.set()
+        self._changed.set()
 
-    async def _until_room(self) -> None:
+    async def _until_space(self) -> None:
         while len(self._outbox) >= _MOST_FRAMES:
-            self._room.clear()
-            await self._room.wait()
+            self._space.clear()
+            await self._space.wait()
 
     def _close(self, reason: str) -> None:
         """Say the end, and end after it."""
         self._enqueue(None, unified_response.closed(reason))
         self._closed = True
-
-
-class _TurnAnswer:
-    """The client and the sink of one turn's call: makes its frames. Only the turn's task holds it."""
-
-    stream = True
-
-    def __init__(
-        self,
-        turn: _Turn,
-        stream: OpenStream[pb.StreamChatRequest],
-        calls: RapidaCalls,
-        enqueue: Callable[[_Turn | None, pb.StreamChatResponse], None],
-        until_room: Callable[[], Awaitable[None]],
-    ) -> None:
-        self._turn = turn
-        self._stream = stream
-        self._calls = calls
-        self._enqueue = enqueue
-        self._until_room = until_room
-        self._calling = False
-        self.deadline = math.inf  # frames are written by another task, whose time is its own
-        self.last = pb.StreamChatResponse()
-
-    def time_left(self) -> float | None:
-        """Seconds to the stream's deadline."""
-        return self._stream.rpc.time_left()
-
-    def interruption(self) -> CallerError | None:
-        """A turn is cancelled when this instance stops, or by its client: superseded, or with its stream."""
-        return _stopped() if self._stream.cutting and not self._turn.discarded else None
-
-    def events(self, events: Sequence[Event], folder: Folder) -> Awaitable[None] | None:
-        """Text up to the first tool call leaves as it comes."""
-        self._turn.folder = folder
-        if self._calling:
-            return None
-        frame, self._calling = unified_response.delta(self._turn.request_id, events)
-        return None if frame is None else self._deliver(frame)
-
-    async def _deliver(self, frame: pb.StreamChatResponse) -> None:
-        report, begun = self._turn.report, monotonic()
-        await self._until_room()
-        report.waits.seconds += monotonic() - begun
-        report.count_frame(frame.ByteSize())
-        self._enqueue(self._turn, frame)
-
-    def completed(self, completion: Completion) -> None:
-        """The last frame of a good turn."""
-        turn = self._turn
-        found = self._calls.measured(turn.request_id or turn.report.request_id, turn.report, completion.usage)
-        self.last = unified_response.final(turn.request_id, completion, found)
-        turn.report.count_frame(self._calls.bounded(self.last))
-
-
-def _stopped() -> CallerError:
-    return ServiceStopped("this instance stopped in the middle of the turn")
 
 
 def _uncancel() -> None:

@@ -94,6 +94,18 @@ async def test_what_is_repeated_of_a_client_is_short(sandbox: Sandbox, channel: 
         assert (await stream.turn("t1"))[-1].finishReason == "stop"
 
 
+async def test_waiting_turns_hold_no_more_than_one_large_request(sandbox: Sandbox, channel: grpc.aio.Channel) -> None:
+    """Beyond that a turn is refused; those that wait are answered in their order."""
+    async with talk(channel) as stream:
+        await stream.configure(sandbox.url, turns="queue")
+        await stream.chat("t1", "silence:for=60s")
+        await stream.chat("t2", "echo", "x" * 9_000_000)
+        await stream.chat("t3", "echo", "x" * 9_000_000)
+        refused = await stream.output()
+
+    assert (refused.requestId, refused.error.errorCode) == ("t3", 503)
+
+
 async def test_an_empty_frame_is_a_400_and_the_stream_goes_on(sandbox: Sandbox, channel: grpc.aio.Channel) -> None:
     """A frame with none of the three is answered by an error."""
     async with talk(channel) as stream:
