@@ -9,6 +9,7 @@ import datetime as dt
 import ipaddress
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from cryptography import x509
@@ -17,6 +18,17 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+_SIGNS_CERTIFICATES = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
 _LIFETIME = dt.timedelta(days=365)
 _LOOPBACK = (
     x509.DNSName("localhost"),
@@ -33,47 +45,60 @@ def make(directory: Path, client: str) -> list[Path]:
         OSError: the directory cannot be written to.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    authority_key = ec.generate_private_key(ec.SECP256R1())
-    issuer = _name("integration-api development authority")
-    authority = _certificate(issuer, issuer, authority_key, authority_key, ())
+    issuer = name("integration-api development authority"), ec.generate_private_key(ec.SECP256R1())
+    authority = certificate(issuer[0], issuer, issuer[1], authority=True)
     written = [_write(directory / "ca.pem", authority.public_bytes(Encoding.PEM), 0o644)]
-    for file, name, names in (("tls", "localhost", _LOOPBACK), (client, client, (x509.DNSName(client),))):
+    for file, common, names in (("tls", "localhost", _LOOPBACK), (client, client, (x509.DNSName(client),))):
         key = ec.generate_private_key(ec.SECP256R1())
-        certificate = _certificate(_name(name), issuer, key, authority_key, names)
-        secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        written.append(_write(directory / f"{file}.crt", certificate.public_bytes(Encoding.PEM), 0o644))
-        written.append(_write(directory / f"{file}.key", secret, 0o600))
+        made = certificate(name(common), issuer, key, names)
+        written.append(_write(directory / f"{file}.crt", made.public_bytes(Encoding.PEM), 0o644))
+        written.append(_write(directory / f"{file}.key", private_pem(key), 0o600))
     return written
 
 
-def _name(common: str) -> x509.Name:
+def name(common: str) -> x509.Name:
+    """The name of an issuer or a subject."""
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
 
 
-def _certificate(
+def certificate(
     subject: x509.Name,
-    issuer: x509.Name,
+    issuer: tuple[x509.Name, ec.EllipticCurvePrivateKey],
     key: ec.EllipticCurvePrivateKey,
-    signer: ec.EllipticCurvePrivateKey,
-    names: tuple[x509.GeneralName, ...],
+    names: Sequence[x509.GeneralName] = (),
+    *,
+    valid: tuple[dt.timedelta, dt.timedelta] = (dt.timedelta(hours=1), _LIFETIME),
+    authority: bool = False,
+    key_identifiers: bool = True,
 ) -> x509.Certificate:
-    """Without `names` it is an authority's."""
+    """A certificate of `key`, signed by the issuer's. `valid`: since how long, and for how long; `authority`: it may
+    sign others; `key_identifiers`: since 3.13 Python refuses chains without them (VERIFY_X509_STRICT)."""
     now = dt.datetime.now(dt.UTC)
+    since, for_how_long = valid
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
-        .issuer_name(issuer)
+        .issuer_name(issuer[0])
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(hours=1))
-        .not_valid_after(now + _LIFETIME)
-        .add_extension(x509.BasicConstraints(ca=not names, path_length=None), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
+        .not_valid_before(now - since)
+        .not_valid_after(now + for_how_long)
+        .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
     )
+    if key_identifiers:
+        own = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+        signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer[1].public_key())
+        builder = builder.add_extension(own, critical=False).add_extension(signer, critical=False)
+    if authority:
+        builder = builder.add_extension(_SIGNS_CERTIFICATES, critical=True)
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-    return builder.sign(signer, hashes.SHA256())
+    return builder.sign(issuer[1], hashes.SHA256())
+
+
+def private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """The private key in PEM, without a password."""
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def _write(path: Path, content: bytes, mode: int) -> Path:

@@ -5,7 +5,7 @@ domain values of its request, and a `Sink`, which makes its answer of events. It
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import replace
 from functools import partial
@@ -103,24 +103,10 @@ class Calls:
             CallerError: what it failed with.
         """
         with _Observed(client, report, self._observers) as observed:
-            ask, target, fallbacks = read()
+            question = read()
             del read  # and with it the request as it came
-            _note(report, ask)
-            target = self._begin(client, report, target)
-            if fallbacks is None:
-                prepared = self._registry.resolve(target.provider).prepare(target, ask, stream=sink.stream)
-                running = attempts(prepared, report, observed)
-            else:
-                race = self._race(ask, target, fallbacks, report, stream=sink.stream)
-                prepared, running = race.first, race.batches(observed)
-                del race
-            del ask, target, fallbacks
-            report.api, report.endpoint, report.model = (
-                prepared.api,
-                prepared.endpoint,
-                clipped(prepared.model, MAX_MODEL),
-            )
-            del prepared
+            running = self._prepared(client, report, question, observed, stream=sink.stream)
+            del question
             folder = self._folder(report)
             outputs = 0
             async with self._admitted(report):
@@ -146,6 +132,32 @@ class Calls:
                         await waiting
                 finally:
                     await running.aclose()
+
+    def _prepared(
+        self, client: Client, report: CallReport, question: Question, observed: AttemptObserver, *, stream: bool
+    ) -> AsyncGenerator[Sequence[Event], None]:
+        """The attempts of a call, none of which has begun; its record says where the first will go.
+
+        Raises:
+            ClientError: what is wrong with the question.
+        """
+        ask, target, fallbacks = question
+        report.labels = ask.labels
+        if report.content is not None:
+            report.content.asked(ask)
+        target = self._begin(client, report, target)
+        if fallbacks is None:
+            prepared = self._registry.resolve(target.provider).prepare(target, ask, stream=stream)
+            running = attempts(prepared, report, observed)
+        else:
+            race = self._race(ask, target, fallbacks, report, stream=stream)
+            prepared, running = race.first, race.batches(observed)
+        report.api, report.endpoint, report.model = (
+            prepared.api,
+            prepared.endpoint,
+            clipped(prepared.model, MAX_MODEL),
+        )
+        return running
 
     def _folder(self, report: CallReport) -> Folder:
         """What the answer is gathered in."""
@@ -305,13 +317,6 @@ class _Observed(AttemptObserver):
         for observer in self._observers:
             with suppress(Exception):  # a log that fails changes no answer
                 observer.ended(report, error)
-
-
-def _note(report: CallReport, ask: Ask) -> None:
-    """What the record keeps of what is asked."""
-    report.labels = ask.labels
-    if report.content is not None:
-        report.content.asked(ask)
 
 
 def _ending(error: BaseException | None, client: Client) -> tuple[Outcome, str, str, str]:

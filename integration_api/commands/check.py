@@ -7,6 +7,7 @@ Rule: options to one target, and the engine of `VerifyCredential` over it. How f
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import click
 
@@ -25,10 +26,11 @@ from integration_api.commands.detecting import Wanted, detect
 from integration_api.commands.endpoint import DEFAULT_API, credential_value
 from integration_api.commands.loop import run
 from integration_api.commands.serve import unusable
+from integration_api.commands.setting_options import setting_options
 from integration_api.commands.values import HEADER, KEY, KEY_VARIABLE
 from integration_api.files.provider_rows import read_providers
 from integration_api.server import transport_settings
-from integration_api.settings import Settings, env_name
+from integration_api.settings import Settings
 
 _EXAMPLES = f"""\b
 Examples:
@@ -81,27 +83,7 @@ class Endpoint:
 @click.option(
     "--timeout", default=60.0, show_default=True, type=click.FloatRange(min=0.01), help="Seconds for each request."
 )
-@click.option(
-    "--providers-file",
-    default="",
-    envvar=env_name("providers_file"),
-    show_envvar=True,
-    help="JSON file of further providers by name, as the service reads it.",
-)
-@click.option(
-    "--endpoint-ca-file",
-    default="",
-    envvar=env_name("endpoint_ca_file"),
-    show_envvar=True,
-    help="PEM file of authorities to trust beside the system's.",
-)
-@click.option(
-    "--endpoint-proxy",
-    default="",
-    envvar=env_name("endpoint_proxy"),
-    show_envvar=True,
-    help="HTTP proxy to go through.",
-)
+@setting_options("providers_file", "endpoint_ca_file", "endpoint_tls_strict", "endpoint_proxy")
 @click.pass_context
 def command(
     context: click.Context,
@@ -117,19 +99,17 @@ def command(
     detects: bool,
     raw: bool,
     timeout: float,
-    providers_file: str,
-    endpoint_ca_file: str,
-    endpoint_proxy: str,
+    **values: Any,
 ) -> None:
     """Is the chat endpoint at BASE_URL compatible, and if not, what is wrong?
 
     Makes a dozen small requests, a wrong key among them, and prints what each check saw and what to do about it. Ends
     with 1 where a check failed.
     """
-    settings = Settings(endpoint_ca_file=endpoint_ca_file, endpoint_proxy=endpoint_proxy, providers_file=providers_file)
+    settings = Settings(**values)
     if fault := unusable(settings):
         raise click.UsageError(fault)
-    providers = read_providers(providers_file)
+    providers = read_providers(settings.providers_file)
     known = provider.lower() in providers
     if not known and provider.lower() != CUSTOM:
         raise click.UsageError(f"no provider is called {provider!r}: `integration-api providers` lists them")

@@ -4,15 +4,13 @@ Rule: it refuses what cannot work before anything listens, and says what to do; 
 """
 
 import asyncio
-import math
 import os
 import ssl
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, suppress
-from dataclasses import Field, fields
 from functools import partial
-from typing import Any, TypeVar, get_args
+from typing import Any
 from urllib.parse import urlsplit
 
 import click
@@ -26,9 +24,10 @@ from integration_api.auth.access import exposed, fault_of, is_loopback
 from integration_api.auth.authenticator import is_authenticated_setup
 from integration_api.commands.banner import banner
 from integration_api.commands.loop import run
+from integration_api.commands.setting_options import setting_options
 from integration_api.files.provider_rows import read_providers
 from integration_api.server import check_upstream, serve, transport_settings
-from integration_api.settings import Settings, env_name, flag, unknown_names
+from integration_api.settings import Settings, env_name, unknown_names
 from integration_api.telemetry.audit import open_to_append
 from integration_api.workers.count import worker_count
 from integration_api.workers.supervisor import NoWorkerError, Supervisor
@@ -38,65 +37,15 @@ _EXPOSED = (
     " authentication (--auth-tokens-file, --auth-jwt-key-file or --tls-client-ca-file), listen on loopback"
     f" (--host 127.0.0.1), or let every caller in: --allow-anonymous, or {env_name('allow_anonymous')}=true."
 )
-# gRPC and the operating system take no larger numbers.
-_MOST = 2**31 - 1
 # The trailers of an error share 4 KB.
 _LONGEST_HELP_URL = 200
-_Decorated = TypeVar("_Decorated", bound=Callable[..., object])
-
-
-class _Finite(click.FloatRange):
-    """A number of seconds: not negative, and neither `inf` nor `nan`, with which no timer works."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        number = float(super().convert(value, param, ctx))
-        if not math.isfinite(number):
-            self.fail(f"{value!r} is not a finite number.", param, ctx)
-        return number
-
-
-def _type_of(entry: "Field[Any]") -> click.ParamType[Any]:
-    """How the text of a setting is read."""
-    if entry.metadata["choices"]:
-        return click.Choice(entry.metadata["choices"])
-    kinds = get_args(entry.type) or (entry.type,)
-    if bool in kinds:
-        return click.BOOL
-    if int in kinds:
-        # A bound whose default is above zero cannot be turned off by zero: it would refuse everything.
-        least = 1 if entry.name.startswith("max_") and entry.default else 0
-        return click.IntRange(min=least, max=65535 if entry.name.endswith("port") else _MOST)
-    # A timeout of zero would end everything at once; where zero is the default, it stands for no limit.
-    above_zero = entry.name.endswith("_timeout") and bool(entry.default)
-    return _Finite(min=0, min_open=above_zero) if float in kinds else click.STRING
-
-
-def _option(entry: "Field[Any]") -> Callable[[_Decorated], _Decorated]:
-    name, kind = flag(entry.name), _type_of(entry)
-    return click.option(
-        f"{name}/--no-{name[2:]}" if kind is click.BOOL else name,
-        entry.name,
-        default=entry.default,
-        type=kind,
-        metavar={click.IntRange: "NUMBER", _Finite: "SECONDS"}.get(type(kind)),
-        envvar=env_name(entry.name),
-        show_envvar=True,
-        show_default=not entry.metadata["secret"] and entry.default not in {"", None},
-        help=entry.metadata["meaning"],
-    )
-
-
-def _every_setting(function: _Decorated) -> _Decorated:
-    for entry in reversed(fields(Settings)):
-        function = _option(entry)(function)
-    return function
 
 
 @click.command(
     epilog="\b\nExamples:\n  integration-api serve --sandbox"
     "\n  integration-api serve --port 9004 --log-format json --egress-policy public-only",
 )
-@_every_setting
+@setting_options()
 @click.option("--sandbox", is_flag=True, help="Run the embedded chat endpoint beside it, for a first try.")
 @click.option(
     "--sandbox-port",

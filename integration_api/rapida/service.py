@@ -28,7 +28,7 @@ from integration_api.rapida.calls import RapidaCalls, unsupported
 from integration_api.rapida.conversation import STOPPING, Conversation
 from integration_api.rapida.request import repeated_id
 from integration_api.rapida.upstream import UnknownServices, Upstream, UpstreamSettings
-from integration_api.rpc.guard import Guard
+from integration_api.rpc.guard import Guard, InBody
 from integration_api.rpc.rpc import Frame, Rpc
 from integration_api.rpc.streams import OpenStream
 from integration_api.settings import Settings
@@ -76,34 +76,20 @@ class UnifiedProviderService:
 
     def _handlers(self, guard: Guard) -> Mapping[str, grpc.RpcMethodHandler]:
         """The guarded methods by their names."""
-        who, here = self._authenticate, self._here
-        return {
-            "Chat": guard.unary(
-                f"{NAME}/Chat", pb.ChatRequest, here(self.chat), in_body=self.chat_failed, authenticate=who
-            ),
-            "StreamChat": guard.bidi(f"{NAME}/StreamChat", pb.StreamChatRequest, self.stream_chat, authenticate=who),
-            "Embedding": guard.unary(
-                f"{NAME}/Embedding",
-                pb.EmbeddingRequest,
-                here(self.embedding),
-                in_body=self.embedding_failed,
-                authenticate=who,
-            ),
-            "Reranking": guard.unary(
-                f"{NAME}/Reranking",
-                pb.RerankingRequest,
-                here(self.reranking),
-                in_body=self.reranking_failed,
-                authenticate=who,
-            ),
-            "VerifyCredential": guard.unary(
-                f"{NAME}/VerifyCredential",
-                pb.VerifyCredentialRequest,
-                here(self.verify_credential),
-                in_body=self.verify_credential_failed,
-                authenticate=who,
-            ),
+        who = self._authenticate
+        handlers = {
+            "StreamChat": guard.bidi(f"{NAME}/StreamChat", pb.StreamChatRequest, self.stream_chat, authenticate=who)
         }
+
+        def unary(name: str, request: type[_Request], method: _Method[_Request], failed: InBody) -> None:
+            here = self._here(method)
+            handlers[name] = guard.unary(f"{NAME}/{name}", request, here, in_body=failed, authenticate=who)
+
+        unary("Chat", pb.ChatRequest, self.chat, self.chat_failed)
+        unary("Embedding", pb.EmbeddingRequest, self.embedding, self.embedding_failed)
+        unary("Reranking", pb.RerankingRequest, self.reranking, self.reranking_failed)
+        unary("VerifyCredential", pb.VerifyCredentialRequest, self.verify_credential, self.verify_credential_failed)
+        return handlers
 
     def _here(self, method: _Method[_Request]) -> _Method[_Request]:
         """The method for providers that are answered here; calls for others are passed on, as running calls of

@@ -70,6 +70,56 @@ class _OfMethod:
     retries: Counter
 
 
+class _Families:
+    """The metrics that calls are counted in, without children."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        of_call = ("service", "method", "api")
+        of_target = ("provider", "api", "endpoint", "model")
+
+        def histogram(name: str, meaning: str, buckets: Sequence[float], labels: Sequence[str] = of_call) -> Histogram:
+            return Histogram(name, meaning, labels, buckets=buckets, registry=registry)
+
+        self.calls = Counter(
+            "integration_api_calls",
+            "Calls that ended, by the status and the reason that the client is told.",
+            ("service", "method", "status", "reason", *of_target),
+            registry=registry,
+        )
+        self.tokens = Counter(
+            "integration_api_tokens", "Tokens as endpoints counted them.", ("kind", *of_target), registry=registry
+        )
+        self.endpoint_errors = Counter(
+            "integration_api_endpoint_errors",
+            "Attempts that an endpoint failed.",
+            ("endpoint", "kind"),
+            registry=registry,
+        )
+        self.frames = Counter("integration_api_frames", "Messages of answers.", of_call, registry=registry)
+        self.retries = Counter(
+            "integration_api_retries", "HTTP requests of a call behind its first.", of_call, registry=registry
+        )
+        self.duration = histogram("gen_ai_client_operation_duration_seconds", "Calls from start to end.", DURATION)
+        self.first_output = histogram(
+            "gen_ai_client_operation_time_to_first_chunk_seconds", "From a call's start to its output.", FIRST_OUTPUT
+        )
+        self.between = histogram(
+            "integration_api_between_outputs_seconds", "From output to output, the mean of each stream.", BETWEEN
+        )
+        self.overhead = histogram(
+            "integration_api_overhead_seconds", "What a call spent here, waiting for nobody.", OVERHEAD
+        )
+        self.added_first = histogram(
+            "integration_api_first_output_overhead_seconds", "The same up to the first output.", OVERHEAD
+        )
+        self.added_between = histogram(
+            "integration_api_between_outputs_overhead_seconds",
+            "The same from output to output, the mean of each stream.",
+            ADDED,
+        )
+        self.loop_lag = histogram("integration_api_event_loop_lag_seconds", "How late timers run.", LAG, labels=())
+
+
 class Metrics(Observer):
     """Counts calls. Make it inside the running event loop. `version` is the program's, `readings` are shown beside its
     own numbers."""
@@ -79,48 +129,8 @@ class Metrics(Observer):
         disable_created_metrics()  # type: ignore[no-untyped-call] # it has no annotations
         self._registry = made = CollectorRegistry()
         self._destinations = Destinations()
-        of_call = ("service", "method", "api")
-        of_target = ("provider", "api", "endpoint", "model")
-
-        def histogram(name: str, meaning: str, buckets: Sequence[float], labels: Sequence[str] = of_call) -> Histogram:
-            return Histogram(name, meaning, labels, buckets=buckets, registry=made)
-
-        self._calls = Counter(
-            "integration_api_calls",
-            "Calls that ended, by the status and the reason that the client is told.",
-            ("service", "method", "status", "reason", *of_target),
-            registry=made,
-        )
-        self._tokens = Counter(
-            "integration_api_tokens", "Tokens as endpoints counted them.", ("kind", *of_target), registry=made
-        )
-        self._endpoint_errors = Counter(
-            "integration_api_endpoint_errors", "Attempts that an endpoint failed.", ("endpoint", "kind"), registry=made
-        )
-        self._frames = Counter("integration_api_frames", "Messages of answers.", of_call, registry=made)
-        self._retries = Counter(
-            "integration_api_retries", "HTTP requests of a call behind its first.", of_call, registry=made
-        )
-        self._duration = histogram("gen_ai_client_operation_duration_seconds", "Calls from start to end.", DURATION)
-        self._first_output = histogram(
-            "gen_ai_client_operation_time_to_first_chunk_seconds", "From a call's start to its output.", FIRST_OUTPUT
-        )
-        self._between = histogram(
-            "integration_api_between_outputs_seconds", "From output to output, the mean of each stream.", BETWEEN
-        )
-        self._overhead = histogram(
-            "integration_api_overhead_seconds", "What a call spent here, waiting for nobody.", OVERHEAD
-        )
-        self._added_first = histogram(
-            "integration_api_first_output_overhead_seconds", "The same up to the first output.", OVERHEAD
-        )
-        self._added_between = histogram(
-            "integration_api_between_outputs_overhead_seconds",
-            "The same from output to output, the mean of each stream.",
-            ADDED,
-        )
-        lag = histogram("integration_api_event_loop_lag_seconds", "How late timers run.", LAG, labels=())
-        self._loop_lag = LoopLag(lag.observe)
+        self._counted = _Families(made)
+        self._loop_lag = LoopLag(self._counted.loop_lag.observe)
         Gauge("integration_api_build_info", "The program.", ("version",), registry=made).labels(version).set(1)
         made.register(_Readings(readings))
         self._of_method: dict[tuple[str, str, str], _OfMethod] = {}
@@ -150,7 +160,7 @@ class Metrics(Observer):
         key = (self._target(report)[2], reason_of(error)[1])
         child = self._of_error.get(key)
         if child is None:
-            child = self._of_error[key] = self._endpoint_errors.labels(*key)
+            child = self._of_error[key] = self._counted.endpoint_errors.labels(*key)
         child.inc()
 
     def first_output(self, report: CallReport) -> None:
@@ -163,7 +173,7 @@ class Metrics(Observer):
         key = (report.service, report.method, report.status, report.reason, *target)
         child = self._of_end.get(key)
         if child is None:
-            child = self._of_end[key] = self._calls.labels(*key)
+            child = self._of_end[key] = self._counted.calls.labels(*key)
         child.inc()
         if report.usage is not None:
             self._count_tokens(report.usage, target)
@@ -211,7 +221,7 @@ class Metrics(Observer):
                 key = (kind, *target)
                 child = self._of_kind.get(key)
                 if child is None:
-                    child = self._of_kind[key] = self._tokens.labels(*key)
+                    child = self._of_kind[key] = self._counted.tokens.labels(*key)
                 child.inc(count)
 
     def _method(self, report: CallReport) -> _OfMethod:
@@ -219,13 +229,13 @@ class Metrics(Observer):
         children = self._of_method.get(key)
         if children is None:
             children = self._of_method[key] = _OfMethod(
-                self._duration.labels(*key),
-                self._first_output.labels(*key),
-                self._between.labels(*key),
-                self._overhead.labels(*key),
-                self._added_first.labels(*key),
-                self._added_between.labels(*key),
-                self._frames.labels(*key),
-                self._retries.labels(*key),
+                self._counted.duration.labels(*key),
+                self._counted.first_output.labels(*key),
+                self._counted.between.labels(*key),
+                self._counted.overhead.labels(*key),
+                self._counted.added_first.labels(*key),
+                self._counted.added_between.labels(*key),
+                self._counted.frames.labels(*key),
+                self._counted.retries.labels(*key),
             )
         return children
