@@ -12,6 +12,10 @@ _WORDS = (
         r"errors? resolving|lookup failed|parse port|domain name",
         "--address is HOST:PORT, and this machine has to find the host's name",
     ),
+    (
+        r"http1\.x server",
+        "what answers at --address speaks HTTP/1, not gRPC: it is no integration-api, or a proxy before it",
+    ),
     (r"WRONG_VERSION_NUMBER", "there is no TLS at --address: leave the --tls options out"),
     (
         r"CERTIFICATE_VERIFY_FAILED",
