@@ -40,8 +40,7 @@ TLS = "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1
         ("errors resolving h:1: [field:hostname lookup error:… Domain name not found]", "--address is HOST:PORT"),
         ("DNS resolution failed for h:1: C-ares status is not ARES_SUCCESS", "no service answers at --address"),
         (
-            "Failed parsing HTTP/2 (Expected SETTINGS frame as the first frame, got frame type 80) (Trying to connect an http1.x"
-            " server (HTTP status 400))",
+            "Failed parsing HTTP/2 (…) (Trying to connect an http1.x server (HTTP status 400))",
             "speaks HTTP/1, not gRPC",
         ),
         (TLS + "error:100000f7:SSL routines:OPENSSL_internal:WRONG_VERSION_NUMBER", "leave the --tls options out"),
