@@ -100,8 +100,10 @@ def ready() -> tuple[str, datetime]:
     labelled = image_version((ROOT / "Dockerfile").read_text("utf-8"))
     if labelled != released:
         raise NotReadyError(f"the Dockerfile says VERSION={labelled}, the package {released}")
-    if (ROOT / ".git").exists() and _git("status", "--porcelain"):
-        raise NotReadyError("there are changes that are not committed: what is released must be found again")
+    if (ROOT / ".git").exists() and (changes := _git("status", "--porcelain")):
+        raise NotReadyError(
+            f"there are changes that are not committed, so that nobody could build it again:\n{changes}"
+        )
     return released, date
 
 
