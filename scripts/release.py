@@ -216,7 +216,8 @@ def _built(kind: str, source: Path, out: Path, epoch: int) -> Path:
     command = [sys.executable, "-m", "build", "--no-isolation", kind, "--outdir", str(out), str(source)]
     environment = {**os.environ, "SOURCE_DATE_EPOCH": str(epoch), "PYTHONHASHSEED": "0"}
     environment.pop("PYTHONPATH", None)
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    # The backend's own files have the modes that the umask leaves them, and a wheel keeps modes.
+    done = subprocess.run(command, env=environment, umask=0o022, capture_output=True, text=True, check=False)
     if done.returncode:
         raise NotReadyError(f"{source.name} could not be built:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
     (made,) = out.iterdir()
