@@ -23,9 +23,10 @@ Event = (
     pb.Started | pb.TextDelta | pb.ReasoningDelta | pb.ToolCallDelta | pb.RefusalDelta | pb.ChatResponse
 )  # the last one is always the whole answer
 _Answer = TypeVar("_Answer")
-# gRPC's own retries would come on top of ours. Pings keep addresses alive in NATs that forget after 30 s.
+# A retry policy from DNS would come on top of ours; what gRPC sends again by itself are calls that no server has seen,
+# such as one that crosses a GOAWAY on its way. Pings keep addresses alive in NATs that forget after 30 s.
 _OPTIONS: tuple[tuple[str, str | int], ...] = (
-    ("grpc.enable_retries", 0),
+    ("grpc.service_config_disable_resolution", 1),
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.use_local_subchannel_pool", 1),
@@ -80,7 +81,7 @@ class Client:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connections; what still runs on them is cancelled."""
+        """Close the connections; calls that still run on them raise ServiceError (CANCELLED)."""
         await asyncio.gather(*(line.channel.close() for line in self._lines))
 
     async def chat(self, request: pb.ChatRequest, *, timeout: float | None = None) -> pb.ChatResponse:  # noqa: ASYNC109 -- a gRPC deadline, which the service sees
@@ -179,6 +180,9 @@ class Client:
                     return await method(used.stub)(request, timeout=_left(deadline), metadata=self._metadata())
                 except grpc.aio.AioRpcError as error:
                     delay = self._again(service_error(error), attempt, deadline)
+                except asyncio.CancelledError:
+                    _closed()
+                    raise
             await asyncio.sleep(delay)
 
     async def _events(self, request: pb.ChatRequest, deadline: float | None) -> AsyncIterator[Event]:
@@ -201,6 +205,9 @@ class Client:
                     if begun:
                         raise failed from None
                     delay = self._again(failed, attempt, deadline)
+                except asyncio.CancelledError:
+                    _closed()
+                    raise
                 finally:
                     call.cancel()  # does nothing to a call that is over
             await asyncio.sleep(delay)
@@ -282,6 +289,13 @@ def _event(frame: pb.StreamChatResponse) -> Event | None:
     kind = frame.WhichOneof("event")
     event: Event | None = None if kind is None else getattr(frame, kind)
     return event
+
+
+def _closed() -> None:
+    """Raise ServiceError where a CancelledError of gRPC's means the end of the channel, and not of the task."""
+    task = asyncio.current_task()
+    if task is not None and not task.cancelling():
+        raise ServiceError(grpc.StatusCode.CANCELLED, "the client was closed while the call ran") from None
 
 
 def _is_ok(result: pb.PrewarmResult) -> bool:
