@@ -38,7 +38,8 @@ _LOOP: Final = "this call was passed on once already: rapida_upstream leads back
 _HOP_BY_HOP: Final = frozenset({"user-agent", "content-type", "te", "host", "accept-encoding", HOP})
 _MAX_PATH_CHARS = 128
 _OPTIONS: Final = (
-    ("grpc.enable_retries", 0),  # a call goes through once; retries are its client's
+    # Retries are the client's, so none comes from DNS; gRPC itself sends again only what no server has seen.
+    ("grpc.service_config_disable_resolution", 1),
     ("grpc.enable_http_proxy", 0),  # the environment decides nothing
     # One that is started again is found soon.
     ("grpc.initial_reconnect_backoff_ms", 500),
