@@ -255,7 +255,7 @@ $(VOICE)/.installed: pyproject.toml examples/voice/requirements.txt
 
 voice: $(VOICE)/.installed ## Let Pipecat's and LiveKit's newest speak through the service in real pipelines (ARGS='--only pipecat-ai')
 	@$(VOICE_INSTALL) || echo 'no package index: what is installed is taken' >&2
-	@PYTHONPATH=examples/voice $(VOICE)/bin/python -m acceptance.voice $(ARGS)
+	@LOGURU_AUTOINIT=0 PYTHONPATH=examples/voice $(VOICE)/bin/python -m acceptance.voice $(ARGS)
 
 .PHONY: proxies
 

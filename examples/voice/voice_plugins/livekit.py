@@ -144,6 +144,8 @@ class IntegrationStream(llm.LLMStream):
                 if calls:
                     yield llm.ChatChunk(id=self._id, delta=llm.ChoiceDelta(role="assistant", tool_calls=calls))
                 yield llm.ChatChunk(id=self._id, usage=_usage(event.usage))
+            case _:  # reasoning is not spoken; tool calls are passed on when they are whole
+                pass
 
 
 def _usage(usage: msg.Usage) -> llm.CompletionUsage:

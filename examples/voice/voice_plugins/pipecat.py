@@ -17,6 +17,7 @@ from pipecat.adapters.llm.base_llm_adapter import LLMContextConversionError
 from pipecat.adapters.llm.services.open_ai_adapter import OpenAILLMAdapter, openai_is_given
 from pipecat.frames.frames import (
     Frame,
+    FunctionCallFromLLM,
     LLMContextFrame,
     LLMFullResponseEndFrame,
     LLMFullResponseStartFrame,
@@ -25,7 +26,7 @@ from pipecat.frames.frames import (
 from pipecat.metrics.metrics import LLMTokenUsage
 from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.processors.frame_processor import FrameDirection
-from pipecat.services.llm_service import FunctionCallFromLLM, LLMService
+from pipecat.services.llm_service import LLMService
 from pipecat.services.settings import LLMSettings
 from pipecat.utils.errors import ErrorCategory
 from pipecat.utils.tracing.service_decorators import traced_llm
@@ -159,6 +160,8 @@ class IntegrationLLMService(LLMService[OpenAILLMAdapter]):
                             await self.stop_ttfat_metrics()
                         case ChatResponse():
                             answer = event
+                        case _:  # reasoning is not spoken
+                            pass
         except ServiceError as error:
             if error.usage is not None:
                 await self.start_llm_usage_metrics(_usage(error.usage))
@@ -213,7 +216,7 @@ class IntegrationLLMService(LLMService[OpenAILLMAdapter]):
         if max_tokens is not None:
             request.model_parameters["max_tokens"] = max_tokens
         if (schema := self._check_response_schema(response_schema)) is not None:
-            form = {"name": "response", "schema": schema, "strict": True}
+            form: dict[str, Any] = {"name": "response", "schema": schema, "strict": True}
             request.model_parameters["response_format"] = {"type": "json_schema", "json_schema": form}
         answer = await self.turns.client.chat(request, timeout=self.turns.timeout)
         return answer.choices[0].message.text or None
