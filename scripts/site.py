@@ -31,6 +31,7 @@ ELSEWHERE: Mapping[str, str] = MappingProxyType(
         "changelog.md": "CHANGELOG.md",
         "contributing.md": "CONTRIBUTING.md",
         "examples.md": "examples/README.md",
+        "examples-voice.md": "examples/voice/README.md",
         "protos.md": "protos/README.md",
         "reporting.md": "SECURITY.md",
         "threat-model.md": "THREAT_MODEL.md",
@@ -76,7 +77,7 @@ class Staging:
         """Copy a page.
 
         Raises:
-            ValueError: a link leads nowhere.
+            ValueError: a link leads nowhere, or to Markdown that is no page.
         """
         here = source(page)
         text = links_replaced((self._root / here).read_text("utf-8"), lambda link: self._moved(link, here))
@@ -90,6 +91,8 @@ class Staging:
         wanted = os.path.normpath(PurePosixPath(here).parent / path)
         if wanted in self._pages:
             staged = self._pages[wanted]
+        elif wanted.endswith(".md"):
+            raise ValueError(f"{here} links to {link}, which is no page: enter it into `nav` of docs/zensical.toml")
         elif (self._root / wanted).is_file():
             staged = f"{_FILES}/{wanted}"
             self._write(staged, (self._root / wanted).read_bytes())
@@ -107,7 +110,7 @@ class Staging:
 def summary(text: str) -> str:
     """The first sentence of a page's first paragraph."""
     paragraphs = (" ".join(part.split()) for part in prose(text).split("\n\n"))
-    first = next((part for part in paragraphs if part and part[0] not in "#|<!`*-"), "")
+    first = next((part for part in paragraphs if part and part[0] not in "#|<!*-"), "")
     sentence = re.sub(r"\[([^]]+)\]\([^)]*\)", r"\1", first).partition(". ")[0].rstrip(".:")
     return sentence[:_LONGEST_SUMMARY]
 

@@ -24,11 +24,13 @@ def test_staged_pages_lead_to_each_other(tmp_path: Path) -> None:
     assert ("benchmarks.md", "files/docs/bench/cpu.svg") in found
 
 
-def test_a_link_that_leads_nowhere_is_an_error(tmp_path: Path) -> None:
-    """The build fails instead of publishing it."""
+@pytest.mark.parametrize(("link", "fault"), [("b.txt", "which is no file"), ("c.md", "which is no page")])
+def test_a_link_that_leads_nowhere_is_an_error(link: str, fault: str, tmp_path: Path) -> None:
+    """The build fails instead of publishing it; Markdown that is no page would be one without a place."""
     (tmp_path / "docs").mkdir()
-    (tmp_path / "docs" / "a.md").write_text("# A\n[b](b.md)\n", "utf-8")
-    with pytest.raises(ValueError, match=r"docs/a.md links to b.md"):
+    (tmp_path / "docs" / "a.md").write_text(f"# A\n[b]({link})\n", "utf-8")
+    (tmp_path / "docs" / "c.md").write_text("# C\n", "utf-8")
+    with pytest.raises(ValueError, match=f"docs/a.md links to {link}, {fault}"):
         site.Staging(["a.md"], tmp_path / "out", tmp_path).stage("a.md")
 
 
