@@ -130,12 +130,12 @@ class _WholeAnswer:
     def events(self, events: Sequence[Event], folder: Folder) -> None:
         """Nothing: a whole answer leaves at its end."""
 
-    def completed(self, completion: Completion) -> Awaitable[None]:
+    def completed(self, completion: Completion) -> None:
         """The answer and its trailers."""
         self._rpc.set_trailers(self._report)
         response = v1_response.chat_response(completion, self._report, asyncio.get_running_loop().time())
         self._limits.check_answer(response.ByteSize())
-        return self._rpc.write(response)
+        self._rpc.give(response)
 
 
 class _Frames:

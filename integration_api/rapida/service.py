@@ -191,13 +191,13 @@ class _WholeAnswer:
     def events(self, events: Sequence[Event], folder: Folder) -> None:
         """A whole answer is told at its end."""
 
-    def completed(self, completion: Completion) -> Awaitable[None]:
+    def completed(self, completion: Completion) -> None:
         """The answer and its trailers."""
         self._rpc.set_trailers(self._report)
         found = self._calls.measured(self._request_id or self._report.request_id, self._report, completion.usage)
         response = unified_response.chat_response(self._request_id, completion, found)
         self._calls.bounded(response)
-        return self._rpc.write(response)
+        self._rpc.give(response)
 
 
 def _report(rpc: Rpc) -> CallReport:

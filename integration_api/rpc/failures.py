@@ -7,8 +7,9 @@ The traps of grpc.aio that it closes (grpcio 1.85.3):
 * a client that is gone shows as CancelledError or as an error of the write: both mean the same;
 * `abort` waits behind a message that the client does not read: it gets a second here, and goes on by itself.
 
-A refusal has to cost little, since thousands of them may stand before an honest call: where nothing was written the
-status is set and grpc sends it, without an exception on its way; and of lines that say the same most are only counted.
+A refusal has to cost little, since thousands of them may stand before an honest call: where frames are written and
+none was, the status is set and grpc sends it, without an exception on its way; and of lines that say the same most are
+only counted.
 A log that fails changes no status: what it raises is dropped.
 """
 
@@ -77,6 +78,14 @@ class Failures:
         """
         details = self.report(error, rpc)
         context = rpc.context
+        if rpc.unary:  # an empty answer would leave in front of a status that is only set, and nobody tries again
+            try:
+                await context.abort(details.code, details.message, details.trailers)
+            except grpc.aio.AbortError as aborted:
+                forget_traces(aborted)
+            except grpc.aio.BaseError:
+                raise asyncio.CancelledError from error
+            return
         if not (rpc.output_started or rpc.writing):
             context.set_code(details.code)
             context.set_details(details.message)

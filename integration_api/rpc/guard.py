@@ -3,14 +3,15 @@
 A handler is a function; the guard wraps it into what grpc.aio registers. It takes and gives bytes: parsing happens
 inside, since a deserializer that raises would send its exception's text to the client.
 
-Every method is registered as a stream, also those of one request or one answer: the wire is the same, and a stream's
-handler runs when the headers are there. So who calls, whether this instance drains or is short of memory, and how much
-this client is already sending, are asked before a message is read; and an answer is written inside the call, where its
-time and its bytes are bounded. A second message of a client to a method of one request is not read, as in grpc's own.
+Every method is registered as one that streams requests, also those of one request: the wire is the same, and a
+stream's handler runs when the headers are there. So who calls, whether this instance drains or is short of memory, and
+how much this client is already sending, are asked before a message is read. A second message of a client to a method of
+one request is not read, as in grpc's own. Frames are written inside the call, where their time and their bytes are
+bounded. The one answer of a unary method is returned: gRPC sends it in one step with its status, where a frame and a
+status of their own cost two more system calls and turns of its queue; what bounds it is in `leaving`.
 """
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from integration_api.auth.authenticator import Authenticate
 from integration_api.rpc.clients import address_key
 from integration_api.rpc.connections import Connections
 from integration_api.rpc.failures import Failures, forget_traces, this_task
+from integration_api.rpc.leaving import Leaving
 from integration_api.rpc.receiving import STRANGERS, ReceiveLimits, Receiver
 from integration_api.rpc.rpc import Frame, Rpc
 from integration_api.rpc.shares import Shares
@@ -76,6 +78,7 @@ class Guard:
         self._max_open_streams = limits.open_streams
         self._connections = Connections()
         self._failures = Failures(self._connections, help_page)
+        self._leaving = Leaving(write_timeout, self._connections, self._done)
         self._receiver = Receiver(limits.receiving)
         self._strangers = Receiver(STRANGERS)
         self._unread = Shares(limits.unread_bytes, limits.share)
@@ -144,10 +147,12 @@ class Guard:
             handling = handler(parsed(request, raw), rpc)
             del raw  # each form of the request lives only until the next is made
             answer = await handling
-            if not rpc.output_started:  # else the handler wrote it
-                await rpc.write(_NOTHING if answer is None else answer)
+            if rpc.initial_metadata:
+                await rpc.context.send_initial_metadata(rpc.initial_metadata)
+            if rpc.answer is None:  # else the handler gave it
+                rpc.give(_NOTHING if answer is None else answer)
 
-        return self._guarded(method, work, authenticate, in_body)
+        return grpc.stream_unary_rpc_method_handler(self._guarded(method, work, authenticate, in_body, unary=True))
 
     def server_stream(self, method: str, request: type[Request], handler: Handler[Request]) -> grpc.RpcMethodHandler:
         """A guarded method of one request and many answers; the handler writes its frames through the `Rpc`."""
@@ -157,7 +162,7 @@ class Guard:
             # Not awaited here: a frame between would be resumed with every token.
             return handler(parsed(request, await self._receiver.receive(rpc)), rpc)
 
-        return self._guarded(method, work)
+        return grpc.stream_stream_rpc_method_handler(self._guarded(method, work))
 
     def bidi(
         self,
@@ -173,7 +178,7 @@ class Guard:
             with self._opened(OpenStream(rpc, request, self._turn)) as stream:
                 await handler(stream)
 
-        return self._guarded(method, work, authenticate)
+        return grpc.stream_stream_rpc_method_handler(self._guarded(method, work, authenticate))
 
     def _guarded(
         self,
@@ -181,9 +186,12 @@ class Guard:
         work: Work,
         authenticate: Authenticate | None = None,
         in_body: InBody | None = None,
-    ) -> grpc.RpcMethodHandler:
-        guarded = partial(Guard._call, self, method=method, work=work, authenticate=authenticate, in_body=in_body)
-        return grpc.stream_stream_rpc_method_handler(guarded)
+        *,
+        unary: bool = False,
+    ) -> Callable[[object, grpc.aio.ServicerContext], Awaitable[bytes | None]]:
+        return partial(
+            Guard._call, self, method=method, work=work, authenticate=authenticate, in_body=in_body, unary=unary
+        )
 
     async def _call(
         self,
@@ -194,10 +202,12 @@ class Guard:
         work: Work,
         authenticate: Authenticate | None,
         in_body: InBody | None,
-    ) -> None:
+        unary: bool,
+    ) -> bytes | None:
         task = this_task()
         timer = DeadlineTimer(task)
         rpc = Rpc(context, method, self._write_timeout, timer, self._unread)
+        rpc.unary = unary
         self._calls += 1
         if self._calls == 1:
             self._idle.clear()
@@ -218,24 +228,25 @@ class Guard:
             if failure is None:
                 raise
             forget_traces(error)
-            if in_body is not None and not rpc.writing and not rpc.output_started:
+            rpc.answer = None
+            if in_body is not None:
                 failure = await self._answer_failed(failure, rpc, in_body)
             if failure is not None:
                 await self._failures.abort(failure, rpc)
         finally:
-            if not rpc.left_behind:
+            if rpc.answer is None and not rpc.left_behind:
                 rpc.release()
+        if rpc.answer is not None:
+            self._leaving.add(task, rpc)
+        return rpc.answer
 
     async def _answer_failed(self, failure: CallerError, rpc: Rpc, in_body: InBody) -> CallerError | None:
         """Answer with the error in the body; returns the error that is left for the status."""
         self._failures.report(failure, rpc)
         if not rpc.raw:
             await self._receive_late(rpc)
-        rpc.timer = DeadlineTimer()
-        rpc.deadline = math.inf  # it may be what has passed
         try:
-            async with rpc.timer:
-                await rpc.write(in_body(failure, rpc.raw, rpc))
+            rpc.give(in_body(failure, rpc.raw, rpc))
         except Exception as error:  # noqa: BLE001 -- whatever it is, its text is not for the client
             return self._failures.failure(error, rpc)
         return None
@@ -248,8 +259,13 @@ class Guard:
             async with rpc.timer:
                 rpc.raw = await self._strangers.receive(rpc)
 
-    def _ended(self, _: object) -> None:
+    def _ended(self, task: asyncio.Task[object]) -> None:
         """A call's task is done: its status has left."""
+        if not self._leaving.left(task):
+            self._done()
+
+    def _done(self) -> None:
+        """A call is waited for no longer."""
         self._calls -= 1
         if not self._calls:
             self._idle.set()

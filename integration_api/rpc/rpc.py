@@ -61,8 +61,10 @@ class Rpc:
     clients: its identity, or its address; `initial_metadata` leaves with the first frame; `timer` ends the call with an
     error; `raw` is the request, for whoever answers failures in a body.
 
-    `writing` is the size of the frame that was given to gRPC and has not left it, of which `counted` bytes are counted
-    in `unread`, and `left_behind` that the call ended in front of it; `output_started` turns True with the first frame;
+    `answer` is the one answer of a method that is `unary`, once it is known; gRPC gets it with the status. Of a method
+    that writes frames `writing` is the size of the one that was given to gRPC and has not left it, and `left_behind`
+    that the call ended in front of it; `output_started` turns True with the first. Of either, `counted` bytes are
+    counted in `unread`.
     `waited` is in seconds, for the client to send its request; `deadline` is the end of the call's total time, in
     `loop.time()`; `report` is the record of the call that it makes, once it makes one; `cutting` turns True when this
     instance stops and waits no longer."""
@@ -70,6 +72,7 @@ class Rpc:
     __slots__ = (
         "_clock",
         "_write_timeout",
+        "answer",
         "began",
         "client",
         "context",
@@ -87,6 +90,7 @@ class Rpc:
         "service",
         "started",
         "timer",
+        "unary",
         "unread",
         "waited",
         "writing",
@@ -112,6 +116,8 @@ class Rpc:
         self.cutting = False
         self.writing = self.counted = 0
         self.left_behind = False
+        self.unary = False
+        self.answer: bytes | None = None
         self.raw = b""
         self.unread = unread
         self._clock = asyncio.get_running_loop().time
@@ -166,6 +172,24 @@ class Rpc:
         """What stands behind an answer that is no gRPC error."""
         trailers = ((_REQUEST_ID_KEY, self.request_id), ("x-attempts", str(report.attempts)))
         self.context.set_trailing_metadata(trailers)
+
+    def give(self, frame: Frame) -> None:
+        """Have the one answer of the call: it leaves when the handler has returned.
+
+        Raises:
+            ServiceOverloaded: clients leave too much unread.
+        """
+        raw = frame.SerializeToString()
+        size = len(raw)
+        if self.counted:
+            self.release()
+        if size > _UNCOUNTED_BYTES:
+            self._count(size)
+        self.answer = raw
+        report = self.report
+        if report is not None and report.ended is None:
+            report.frames = 1
+            report.sent_bytes = size
 
     async def write(self, frame: Frame) -> None:
         """Write one frame; waits while the client does not read, up to the write timeout and the call's total time.
