@@ -1,4 +1,4 @@
-"""What the README says of grpcurl, word by word: another program, in another language, speaks our contract.
+"""What grpcurl does with the service: another program, in another language, speaks our contract.
 
 Skipped where grpcurl is not there, unless REQUIRE_GRPCURL is set, as the CI does.
 """
@@ -32,7 +32,7 @@ pytestmark = [
     pytest.mark.grpcurl,
     pytest.mark.skipif(
         GRPCURL is None and not REQUIRED,
-        reason="NO GRPCURL HERE: nothing of what the README says of it was tested. `make grpcurl` installs it.",
+        reason="NO GRPCURL HERE: nothing of what the pages say of it was tested. `make grpcurl` installs it.",
     ),
 ]
 
