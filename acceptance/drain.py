@@ -1,6 +1,6 @@
 """Two thousand open streams on one process, and SIGTERM in the middle.
 
-A third of the streams can end within the grace, a third speaks too long, a third has said nothing yet. It prints who
+A third of the streams can end within the grace, a third goes on too long, a third has no output yet. It prints who
 ended how, and fails when somebody ended otherwise than documented: the first third well, the others with
 SERVICE_DRAINING (ABORTED after output, UNAVAILABLE before), the process with 0.
 
@@ -24,8 +24,8 @@ GRACE = 10
 # Kind of stream, its script, and how it must end.
 KINDS = {
     "ends within the grace": ("stall:after=2,for=8s", ("OK", "completed")),
-    "speaks too long": ("tokens:n=1000,gap=1s", ("ABORTED", "SERVICE_DRAINING")),
-    "has said nothing": ("silence:for=120s", ("UNAVAILABLE", "SERVICE_DRAINING")),
+    "goes on too long": ("tokens:n=1000,gap=1s", ("ABORTED", "SERVICE_DRAINING")),
+    "has no output": ("silence:for=120s", ("UNAVAILABLE", "SERVICE_DRAINING")),
 }
 
 
@@ -33,16 +33,16 @@ class Crowd:
     """The streams, and how they ended."""
 
     def __init__(self) -> None:
-        self.speaking = 0
+        self.started = 0
         self.endings: Counter[tuple[str, str, str]] = Counter()
 
-    async def hear(self, stub: ChatServiceStub, port: int, kind: str) -> None:
+    async def read(self, stub: ChatServiceStub, port: int, kind: str) -> None:
         """One stream, to its end."""
         last = ""
         try:
             async for frame in stub.StreamChat(chat_request(port, KINDS[kind][0], "a b c d")):
                 last = frame.WhichOneof("event")
-                self.speaking += last == "started"
+                self.started += last == "started"
             self.endings[kind, "OK", last] += 1
         except grpc.aio.AioRpcError as error:
             self.endings[kind, error.code().name, reason_of(error) or error.details() or ""] += 1
@@ -61,26 +61,26 @@ async def main(streams: int) -> int:
         stubs = [ChatServiceStub(channel) for channel in opened]
         began = time.monotonic()
         kinds = [list(KINDS)[number % 3] for number in range(streams)]
-        hearing = [
-            asyncio.ensure_future(crowd.hear(stubs[number % 8], sandbox.port, kind))
+        reading = [
+            asyncio.ensure_future(crowd.read(stubs[number % 8], sandbox.port, kind))
             for number, kind in enumerate(kinds)
         ]
-        speakers = sum(kind != "has said nothing" for kind in kinds)
+        with_output = sum(kind != "has no output" for kind in kinds)
         try:
             async with asyncio.timeout(60):
-                while crowd.speaking < speakers:  # noqa: ASYNC110 -- two thousand streams, one number
+                while crowd.started < with_output:  # noqa: ASYNC110 -- two thousand streams, one number
                     await asyncio.sleep(0.05)
         except TimeoutError:
-            print(f"only {crowd.speaking} of {speakers} streams began; so far ended: {dict(crowd.endings)}")
+            print(f"only {crowd.started} of {with_output} streams began; so far ended: {dict(crowd.endings)}")
             return 1
         print(f"{streams} streams open after {time.monotonic() - began:.1f} s, {server.resident / 2**20:.0f} MiB")
         server.process.send_signal(signal.SIGTERM)
         sent = time.monotonic()
         async with asyncio.timeout(GRACE + 20):
-            await asyncio.gather(*hearing)
-            heard = time.monotonic() - sent
+            await asyncio.gather(*reading)
+            took = time.monotonic() - sent
             code = await server.process.wait()
-        print(f"SIGTERM; the last stream ended after {heard:.1f} s, the process after {time.monotonic() - sent:.1f} s")
+        print(f"SIGTERM; the last stream ended after {took:.1f} s, the process after {time.monotonic() - sent:.1f} s")
         await asyncio.gather(*(channel.close() for channel in opened))
     for (kind, status, reason), number in sorted(crowd.endings.items()):
         print(f"{number:6}  {kind:22} {status:12} {reason}")

@@ -2,7 +2,7 @@
 is bounded. `make fuzz`; a seeded share runs with the tests.
 
 Streams start from what servers are known to send (recordings and wire cases), and are broken as bytes, as lines and as
-JSON. Each one is made from its shape and number alone: a fault is printed with both, and can be had again.
+JSON. Each one is made from its shape and number alone: a finding is printed with both, and can be had again.
 """
 
 import argparse
@@ -71,7 +71,7 @@ SCRAPS = [*LINES, b"{", b"}", b"[", b"]", b'"', b"\\", b"\\ud83d", b"\xff", b"\x
 
 
 @dataclass(frozen=True)
-class Fault:
+class Finding:
     """A stream that ended as none may."""
 
     api: ApiCompatibility
@@ -113,126 +113,126 @@ class Maker:
         self._name = api.value
 
     def stream(self, number: int) -> tuple[bytes, random.Random]:
-        """Stream `number`, and the dice that go on with it."""
-        dice = random.Random(f"{self._name} {number}")  # noqa: S311 -- the same stream in every run
-        body = dice.choice(self._seeds)
-        for change in dice.choices(list(BREAKS), list(BREAKS.values()), k=dice.choice([1, 1, 2, 4])):
-            body = change(body, dice)
-        if dice.random() < 0.1:
-            body += dice.choice(self._seeds)
-        return body[: 4 * MAX_SEED], dice
+        """Stream `number`, and the random numbers that go on with it."""
+        rng = random.Random(f"{self._name} {number}")  # noqa: S311 -- the same stream in every run
+        body = rng.choice(self._seeds)
+        for change in rng.choices(list(BREAKS), list(BREAKS.values()), k=rng.choice([1, 1, 2, 4])):
+            body = change(body, rng)
+        if rng.random() < 0.1:
+            body += rng.choice(self._seeds)
+        return body[: 4 * MAX_SEED], rng
 
     def flood(self, number: int) -> bytes:
         """A broken stream over and over."""
-        body, dice = self.stream(number)
-        unit = (body or b"x") + dice.choice([b"", b"\n", b"\n\n"])
+        body, rng = self.stream(number)
+        unit = (body or b"x") + rng.choice([b"", b"\n", b"\n\n"])
         return unit * (FLOOD_BYTES // len(unit) + 1)
 
 
-def _as_json(body: bytes, dice: random.Random) -> bytes:
+def _as_json(body: bytes, rng: random.Random) -> bytes:
     """One JSON text of the body with something in it replaced, dropped, added or repeated."""
     lines = body.split(b"\n")
-    at = dice.randrange(len(lines))
+    at = rng.randrange(len(lines))
     for where in (*range(at, len(lines)), *range(at)):
         head, brace, rest = lines[where].partition(b"{")
         try:
             value = json.loads(brace + rest)
         except (ValueError, RecursionError):
             continue
-        for _ in range(dice.randint(1, 3)):
-            value = _twisted(value, dice)
-        lines[where] = head + json.dumps(value, ensure_ascii=dice.random() < 0.5).encode("utf-8", "surrogatepass")
+        for _ in range(rng.randint(1, 3)):
+            value = _twisted(value, rng)
+        lines[where] = head + json.dumps(value, ensure_ascii=rng.random() < 0.5).encode("utf-8", "surrogatepass")
         break
     return b"\n".join(lines)
 
 
-def _twisted(value: Any, dice: random.Random) -> Any:
+def _twisted(value: Any, rng: random.Random) -> Any:
     """The value with one of its members, however deep, made another."""
-    if isinstance(value, dict) and value and dice.random() < 0.9:
-        return _twisted_object(dict(value), dice)
-    if isinstance(value, list) and value and dice.random() < 0.9:
-        at = dice.randrange(len(value))
-        return [*value[:at], *dice.choice([[], [_twisted(value[at], dice)], [value[at]] * 2]), *value[at + 1 :]]
-    if isinstance(value, str) and value and dice.random() < 0.3:
-        return value[: dice.randrange(len(value))]
-    return dice.choice([*NASTY, [value], {"text": value}, _deep(dice)])
+    if isinstance(value, dict) and value and rng.random() < 0.9:
+        return _twisted_object(dict(value), rng)
+    if isinstance(value, list) and value and rng.random() < 0.9:
+        at = rng.randrange(len(value))
+        return [*value[:at], *rng.choice([[], [_twisted(value[at], rng)], [value[at]] * 2]), *value[at + 1 :]]
+    if isinstance(value, str) and value and rng.random() < 0.3:
+        return value[: rng.randrange(len(value))]
+    return rng.choice([*NASTY, [value], {"text": value}, _deep(rng)])
 
 
-def _twisted_object(value: dict[str, Any], dice: random.Random) -> dict[str, Any]:
-    key = dice.choice(list(value))
-    change = dice.random()
+def _twisted_object(value: dict[str, Any], rng: random.Random) -> dict[str, Any]:
+    key = rng.choice(list(value))
+    change = rng.random()
     if change < 0.7:
-        value[key] = _twisted(value[key], dice)
+        value[key] = _twisted(value[key], rng)
     elif change < 0.85:
         del value[key]
     else:
-        value[dice.choice([*KEYS, "x"])] = dice.choice([value[key], dice.choice(NASTY)])
+        value[rng.choice([*KEYS, "x"])] = rng.choice([value[key], rng.choice(NASTY)])
     return value
 
 
-def _deep(dice: random.Random) -> Any:
+def _deep(rng: random.Random) -> Any:
     value: Any = 1
-    for _ in range(dice.choice([50, 180, 400])):
-        value = [value] if dice.random() < 0.5 else {"a": value}
+    for _ in range(rng.choice([50, 180, 400])):
+        value = [value] if rng.random() < 0.5 else {"a": value}
     return value
 
 
-def _bytes(body: bytes, dice: random.Random) -> bytes:
+def _bytes(body: bytes, rng: random.Random) -> bytes:
     """Some bytes replaced or put in."""
     raw = bytearray(body)
-    for _ in range(dice.randint(1, 8)):
-        at = dice.randint(0, len(raw))
-        raw[at : at + dice.randint(0, 3)] = dice.choice(SCRAPS) if dice.random() < 0.7 else dice.randbytes(2)
+    for _ in range(rng.randint(1, 8)):
+        at = rng.randint(0, len(raw))
+        raw[at : at + rng.randint(0, 3)] = rng.choice(SCRAPS) if rng.random() < 0.7 else rng.randbytes(2)
     return bytes(raw)
 
 
-def _slice(body: bytes, dice: random.Random) -> bytes:
+def _slice(body: bytes, rng: random.Random) -> bytes:
     """A piece dropped, repeated, or moved."""
-    start, end = sorted((dice.randint(0, len(body)), dice.randint(0, len(body))))
+    start, end = sorted((rng.randint(0, len(body)), rng.randint(0, len(body))))
     piece, rest = body[start:end], body[:start] + body[end:]
-    at = dice.randint(0, len(rest))
-    return dice.choice([rest, body[:end] + body[start:], rest[:at] + piece + rest[at:], piece, body[:end]])
+    at = rng.randint(0, len(rest))
+    return rng.choice([rest, body[:end] + body[start:], rest[:at] + piece + rest[at:], piece, body[:end]])
 
 
-def _lines(body: bytes, dice: random.Random) -> bytes:
+def _lines(body: bytes, rng: random.Random) -> bytes:
     """Lines shuffled, dropped, repeated, ended in another way."""
     lines = body.split(b"\n")
-    at = dice.randrange(len(lines))
-    change = dice.randrange(4)
+    at = rng.randrange(len(lines))
+    change = rng.randrange(4)
     if change == 0:
         del lines[at]
     elif change == 1:
-        lines.insert(at, dice.choice(lines))
+        lines.insert(at, rng.choice(lines))
     elif change == 2:
-        lines.insert(at, dice.choice(LINES))
-    return dice.choice([b"\n", b"\n", b"\r\n", b"\r"]).join(lines)
+        lines.insert(at, rng.choice(LINES))
+    return rng.choice([b"\n", b"\n", b"\r\n", b"\r"]).join(lines)
 
 
-def _noise(body: bytes, dice: random.Random) -> bytes:
+def _noise(body: bytes, rng: random.Random) -> bytes:
     """Scraps of the format without any sense."""
     del body
-    return b"".join(dice.choices(SCRAPS, k=dice.randint(1, 60)))
+    return b"".join(rng.choices(SCRAPS, k=rng.randint(1, 60)))
 
 
 # How often each: what stays readable reaches deeper.
 BREAKS: dict[Callable[[bytes, random.Random], bytes], int] = {_as_json: 70, _lines: 12, _slice: 8, _bytes: 8, _noise: 2}
 
 
-def read(adapter: Adapter, body: bytes, dice: random.Random) -> str:
+def read(adapter: Adapter, body: bytes, rng: random.Random) -> str:
     """Read a stream as the caller does, in random pieces; answers with how it ended.
 
     Raises:
-        Exception: a fault.
+        Exception: a finding.
     """
-    parameters = Parameters("m", {"n": dice.choice([1, 2])} if dice.random() < 0.2 else {})
+    parameters = Parameters("m", {"n": rng.choice([1, 2])} if rng.random() < 0.2 else {})
     call = ResolvedCall(Credential(adapter.api, "http://127.0.0.1:1", {}), parameters, ())
-    call = replace(call, parse_think_tags=dice.random() < 0.3)
-    reader, folder = AnswerReader(adapter, call, EVENT_BYTES, stream=dice.random() < 0.9), Folder(ANSWER_CHARS)
-    longest = dice.choice([1, 16, 200, 5000])
+    call = replace(call, parse_think_tags=rng.random() < 0.3)
+    reader, folder = AnswerReader(adapter, call, EVENT_BYTES, stream=rng.random() < 0.9), Folder(ANSWER_CHARS)
+    longest = rng.choice([1, 16, 200, 5000])
     try:
         at = 0
         while at < len(body) and not reader.done and reader.failure is None:
-            size = dice.randint(1, longest)
+            size = rng.randint(1, longest)
             for event in reader.feed(body[at : at + size]):
                 folder.feed(event)
             at += size
@@ -246,27 +246,27 @@ def read(adapter: Adapter, body: bytes, dice: random.Random) -> str:
     return "answered"
 
 
-def fuzz(api: ApiCompatibility, first: int, count: int) -> tuple[Counter[str], list[Fault]]:
-    """Read `count` streams of a shape; how they ended, and the faults among them."""
+def fuzz(api: ApiCompatibility, first: int, count: int) -> tuple[Counter[str], list[Finding]]:
+    """Read `count` streams of a shape; how they ended, and the findings among them."""
     adapter, maker = ADAPTERS[api], Maker(api)
     endings: Counter[str] = Counter()
-    faults: list[Fault] = []
+    findings: list[Finding] = []
     for number in range(first, first + count):
-        body, dice = maker.stream(number)
+        body, rng = maker.stream(number)
         try:
-            endings[read(adapter, body, dice)] += 1
+            endings[read(adapter, body, rng)] += 1
             if number % FLOOD_EVERY == 0:
-                _flooded(adapter, maker.flood(number), dice)
-        except Exception as fault:  # noqa: BLE001 -- any exception is what is looked for
-            faults.append(Fault(api, number, f"{type(fault).__name__}: {fault}"))
-    return endings, faults
+                _flooded(adapter, maker.flood(number), rng)
+        except Exception as error:  # noqa: BLE001 -- any exception is what is looked for
+            findings.append(Finding(api, number, f"{type(error).__name__}: {error}"))
+    return endings, findings
 
 
-def _flooded(adapter: Adapter, body: bytes, dice: random.Random) -> None:
+def _flooded(adapter: Adapter, body: bytes, rng: random.Random) -> None:
     """Read a long stream and look at what is held meanwhile."""
     tracemalloc.start()
     try:
-        read(adapter, body, dice)
+        read(adapter, body, rng)
         held = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -275,7 +275,7 @@ def _flooded(adapter: Adapter, body: bytes, dice: random.Random) -> None:
 
 
 def main() -> int:
-    """Fuzz every shape; exit code 1 with faults."""
+    """Fuzz every shape; exit code 1 with findings."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("streams", nargs="?", type=int, default=100_000, help="per shape")
     parser.add_argument("--first", type=int, default=0, help="number of the first stream")
@@ -286,13 +286,15 @@ def main() -> int:
         if arguments.api not in (None, api.value):
             continue
         started = time.monotonic()
-        endings, faults = fuzz(api, arguments.first, arguments.streams)
+        endings, findings = fuzz(api, arguments.first, arguments.streams)
         took = time.monotonic() - started
-        told = ", ".join(f"{name} {count}" for name, count in endings.most_common())
-        print(f"{api.value}: {arguments.streams} streams in {took:.0f} s: {told}; {len(faults)} faults", flush=True)
-        for fault in faults[:20]:
-            print(f"  stream {fault.number}: {fault.what[:300]}")
-        failed = failed or bool(faults)
+        summary = ", ".join(f"{name} {count}" for name, count in endings.most_common())
+        print(
+            f"{api.value}: {arguments.streams} streams in {took:.0f} s: {summary}; {len(findings)} findings", flush=True
+        )
+        for finding in findings[:20]:
+            print(f"  stream {finding.number}: {finding.what[:300]}")
+        failed = failed or bool(findings)
     return int(failed)
 
 

@@ -270,15 +270,15 @@ async def stream_chat(client: Client) -> None:
 async def barge_in(stream: Stream) -> None:
     """A chat while another one talks: the older one ends with one final frame, the newer one is answered."""
     await stream.ask("old", "tokens:n=1500,gap=20ms", user("Talk"))
-    heard = (await stream.read("chat")).data.assistant.contents[0]
+    received = (await stream.read("chat")).data.assistant.contents[0]
     await stream.ask("new", "echo", user("Stop"))
     old = await stream.read("chat")
     while not len(old.metrics):
         assert old.requestId == "old"
-        heard += old.data.assistant.contents[0]
+        received += old.data.assistant.contents[0]
         old = await stream.read("chat")
     assert (old.requestId, old.finishReason) == ("old", SUPERSEDED)
-    assert old.data.assistant.contents[0].startswith(heard)
+    assert old.data.assistant.contents[0].startswith(received)
     check_metrics(old.metrics, "old", "SUPERSEDED", tokens=False, first=True)
     text, last = await stream.turn("new")
     assert (text, last.finishReason) == ("Stop", "stop")
@@ -358,8 +358,8 @@ def main() -> None:
     if given.address:
         asyncio.run(run(given.address, given.endpoint, given.secret))
     else:
-        with world(given.secret) as place:
-            asyncio.run(run(place["address"], place["endpoint"], given.secret))
+        with world(given.secret) as started:
+            asyncio.run(run(started["address"], started["endpoint"], given.secret))
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ async def load(port: int, sandbox: int, until: float, number: int) -> None:
 
 
 async def program(*arguments: str) -> None:
-    """Run a program; what it says is shown.
+    """Run a program; what it prints is printed.
 
     Raises:
         SystemExit: it failed.
@@ -196,17 +196,17 @@ def draw(drawn: dict[str, list[tuple[str, Line]]], file: Path) -> None:
     units = {panel.title: panel.unit for panel in panels()}
     rows = -(-len(drawn) // 3)
     figure, axes = plt.subplots(rows, 3, figsize=(18, 3.4 * rows))
-    for place, (title, lines) in zip(axes.flat, drawn.items(), strict=False):
+    for axis, (title, lines) in zip(axes.flat, drawn.items(), strict=False):
         for name, (_, points) in sorted(lines, key=lambda line: line[0]):
             start = points[0][0] if not lines else min(line[1][0][0] for _, line in lines)
             factor = 1000 if units[title] == "s" else 100 if units[title] == "percentunit" else 1
-            place.plot([at - start for at, _ in points], [value * factor for _, value in points], label=name[:40])
-        place.set_title(title + {"s": " (ms)", "percentunit": " (%)"}.get(units[title], ""), fontsize=10)
-        place.set_ylim(bottom=0)
-        place.tick_params(labelsize=8)
-        place.legend(fontsize=6, loc="upper left", ncols=2)
-    for place in list(axes.flat)[len(drawn) :]:
-        place.axis("off")
+            axis.plot([at - start for at, _ in points], [value * factor for _, value in points], label=name[:40])
+        axis.set_title(title + {"s": " (ms)", "percentunit": " (%)"}.get(units[title], ""), fontsize=10)
+        axis.set_ylim(bottom=0)
+        axis.tick_params(labelsize=8)
+        axis.legend(fontsize=6, loc="upper left", ncols=2)
+    for axis in list(axes.flat)[len(drawn) :]:
+        axis.axis("off")
     figure.tight_layout()
     figure.savefig(file, dpi=64)
 
@@ -260,7 +260,6 @@ async def _measured(folder: Path, seconds: float) -> tuple[dict[str, list[tuple[
 
 
 def _free_port() -> int:
-
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         return int(taken.getsockname()[1])

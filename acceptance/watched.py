@@ -1,4 +1,4 @@
-"""Our service as a program that also tells of its tasks: on SIGUSR1 it writes to its log how many there are, on SIGUSR2
+"""Our service as a program that also reports its tasks: on SIGUSR1 it writes to its log how many there are, on SIGUSR2
 where each of them stands."""
 
 import asyncio
@@ -18,12 +18,12 @@ async def main() -> None:
     tune_process()
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
-    # What is left behind a run shall be told from connections that are kept.
+    # What is left behind a run must differ from connections that are kept.
     async with Server(Settings(port=0, shutdown_grace=5.0, endpoint_keepalive=4.0)) as server:
 
-        def tell() -> None:
-            told = {"event": "tasks", "tasks": len(asyncio.all_tasks()), "running": server.guard.running}
-            sys.stderr.write(json.dumps(told) + "\n")
+        def report() -> None:
+            counts = {"event": "tasks", "tasks": len(asyncio.all_tasks()), "running": server.guard.running}
+            sys.stderr.write(json.dumps(counts) + "\n")
             sys.stderr.flush()
 
         def dump() -> None:
@@ -32,7 +32,7 @@ async def main() -> None:
                 task.print_stack(file=sys.stderr)
             print("--- end of tasks", file=sys.stderr, flush=True)
 
-        loop.add_signal_handler(signal.SIGUSR1, tell)
+        loop.add_signal_handler(signal.SIGUSR1, report)
         loop.add_signal_handler(signal.SIGUSR2, dump)
         loop.add_signal_handler(signal.SIGTERM, ended.set)
         await ended.wait()

@@ -1,7 +1,7 @@
 """Logging: set up once at start. Console for people, JSON for machines; both to standard error.
 
 A line leaves through a bounded queue and a thread of its own, so that no call waits for whoever reads the log, and
-none fails with it: what a reader that is stalled, dead or full does not take is counted, and told in a line
+none fails with it: what a reader that is stalled, dead or full does not take is counted, and reported in a line
 `log.lost` as soon as something can be written again. Logging never raises and never blocks.
 
 A traceback shows no values: not those of variables, and of an exception's text nothing that looks like a key.
@@ -44,7 +44,7 @@ class QueuedWriter:
 
     Args:
         descriptor: what is written to; it stays the owner's.
-        lost: makes the line that tells how many lines were lost.
+        lost: makes the line that says how many lines were lost.
         max_waiting: bytes that may wait; what comes above is lost.
 
     `lost_ever`: how many lines were lost so far.
@@ -73,7 +73,7 @@ class QueuedWriter:
                 return
             self._waiting.append(line)
             self._waiting_bytes += len(line)
-            if len(self._waiting) == 1:  # else it is awake, or will look by itself
+            if len(self._waiting) == 1:  # else it is awake, or will find the line by itself
                 self._changed.notify_all()
 
     def flush(self) -> None:
@@ -86,13 +86,13 @@ class QueuedWriter:
 
     def _run(self) -> None:
         while True:
-            lines, lost = self._take()
+            lines, lost = self._next_lines()
             if lost:
                 lines.append(self._lost_line(lost).encode("utf-8", "backslashreplace"))
             written = self._written(b"".join(lines))
             with self._changed:
                 if written is not None:
-                    unwritten = _unwritten(lines, written, told=bool(lost))
+                    unwritten = _unwritten(lines, written, with_loss=bool(lost))
                     self._lost += lost + unwritten
                     self.lost_ever += unwritten
                 self._writing = False
@@ -100,8 +100,8 @@ class QueuedWriter:
             if written is not None:
                 time.sleep(_RETRY_SECONDS)
 
-    def _take(self) -> tuple[list[bytes], int]:
-        """The next lines, and how many were lost so far and not told."""
+    def _next_lines(self) -> tuple[list[bytes], int]:
+        """The next lines, and how many were lost so far and not reported."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting)
             self._changed.wait(_GATHER_SECONDS)
@@ -132,10 +132,10 @@ class QueuedWriter:
         return None
 
 
-def _unwritten(lines: Sequence[bytes], written: int, *, told: bool) -> int:
+def _unwritten(lines: Sequence[bytes], written: int, *, with_loss: bool) -> int:
     """How many of the lines are not whole within the first bytes; the line of the loss itself counts for nothing."""
     end, missing = 0, 0
-    for line in lines[: len(lines) - told]:
+    for line in lines[: len(lines) - with_loss]:
         end += len(line)
         missing += end > written
     return missing
@@ -171,9 +171,9 @@ def configure(level: str, form: str) -> QueuedWriter:
     stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
 
     def lost_line(lines: int) -> str:
-        told: structlog.typing.EventDict = {"event": "log.lost", "level": "warning", "lost": lines}
-        stamp(None, "warning", told)
-        return str(renderer(None, "warning", told)) + "\n"
+        event: structlog.typing.EventDict = {"event": "log.lost", "level": "warning", "lost": lines}
+        stamp(None, "warning", event)
+        return str(renderer(None, "warning", event)) + "\n"
 
     writer = QueuedWriter(sys.stderr.fileno(), lost_line)
     atexit.register(writer.close)

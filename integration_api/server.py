@@ -53,7 +53,7 @@ from integration_api.telemetry.metrics import Metrics
 from integration_api.telemetry.observers import Observers
 from integration_api.v1 import chat_service_pb2 as pb
 
-# How long one step of the shutdown may take, and how long health watchers have to hear of it.
+# How long one step of the shutdown may take, and how long health watchers have to get the last status.
 _BOUND = 2.5
 _LAST_WORDS = 0.2
 # grpc's own grace ends behind ours: it would end calls without a status of ours.
@@ -285,7 +285,7 @@ def announce(settings: Settings, port: int, **fields: object) -> None:
     if different:
         logger.info("server.settings", **different)
     if clear_text(settings):
-        advice = "callers' tokens arrive in clear text: set tls_cert_file and tls_key_file, or end TLS in front"
+        advice = "clients' tokens arrive in clear text: set tls_cert_file and tls_key_file, or end TLS in front"
         logger.warning("server.no_tls", advice=advice)
 
 
@@ -297,7 +297,7 @@ async def _bounded(work: Awaitable[object]) -> None:
 
 
 def tune_process() -> None:
-    """Once, before the first call: what is loaded by now stays, and the collector need not look at it for every few
+    """Once, before the first call: what is loaded by now stays, and the collector need not visit it for every few
     hundred objects that tokens make. Calls themselves hold no cycles."""
     return_large_blocks()
     gc.collect()

@@ -40,13 +40,13 @@ class Settings:
     otel_propagate: bool = _setting(False, "Tell endpoints which trace a request belongs to: a traceparent header.")
     log_level: str = _setting("info", "Least level that is logged.", choices=("debug", "info", "warning", "error"))
     log_format: str = _setting("console", "How logs are written.", choices=("console", "json"))
-    allow_anonymous: bool = _setting(False, "Let callers in that do not say who they are, also beyond loopback.")
+    allow_anonymous: bool = _setting(False, "Let clients in that do not say who they are, also beyond loopback.")
     auth_tokens_file: str = _setting(
         "",
-        "File of callers' bearer tokens: lines of a name and sha256:<the token's SHA-256 in hex>; re-read on change.",
+        "File of clients' bearer tokens: lines of a name and sha256:<the token's SHA-256 in hex>; re-read on change.",
     )
     auth_jwt_key_file: str = _setting(
-        "", "Key that callers' JWTs are checked with: a PEM public key or certificate, or a secret; re-read on change."
+        "", "Key that clients' JWTs are checked with: a PEM public key or certificate, or a secret; re-read on change."
     )
     auth_jwt_algorithms: str = _setting(
         "", "Comma-separated algorithms of JWTs; empty: HS256 for a secret, RS256, ES256 or EdDSA as the public key is."
@@ -71,7 +71,7 @@ class Settings:
     )
     rapida_jwt_secret: str = _setting(
         "",
-        "Secret that the Rapida platform signs its JWTs with (x-internal-service-key); empty: its service asks callers "
+        "Secret that the Rapida platform signs its JWTs with (x-internal-service-key); empty: its service asks clients "
         "who they are in the native way.",
         secret=True,
     )
@@ -118,11 +118,11 @@ class Settings:
         0, "Most calls at once; 0: as many as the limit of open file descriptors carries."
     )
     max_running_per_caller: int = _setting(
-        0, "Most calls at once of one caller, anonymous ones by their address; 0: no limit."
+        0, "Most calls at once of one client, anonymous ones by their address; 0: no limit."
     )
     max_running_per_endpoint: int = _setting(0, "Most calls at once to one endpoint's host and port; 0: no limit.")
-    max_queued_calls: int = _setting(0, "Most calls that wait for a place; 0: calls above a limit are refused at once.")
-    max_queue_time: float = _setting(1.0, "Longest wait for a place.")
+    max_queued_calls: int = _setting(0, "Most calls that wait for a slot; 0: calls above a limit are refused at once.")
+    max_queue_time: float = _setting(1.0, "Longest wait for a slot.")
     max_open_streams: int = _setting(10_000, "Most bidirectional streams at once; their turns count as calls.")
     stream_idle_timeout: float = _setting(
         0.0, "Longest time that a bidirectional stream may be open without a turn; 0: no limit."
@@ -160,7 +160,7 @@ class Settings:
     max_unread_bytes: int = _setting(128 * MIB, "Most bytes of answers that wait for clients to read them.")
     max_client_share: float = _setting(
         0.5,
-        "Part of what is bounded for all (running calls, calls of an endpoint, places in the queue, open streams, "
+        "Part of what is bounded for all (running calls, calls of an endpoint, slots of the queue, open streams, "
         "arriving requests, unread answers) that one client may hold while others hold some; 1: all of it.",
     )
     max_event_bytes: int = _setting(16 * MIB, "Largest single event, or whole JSON answer, of an endpoint.")
@@ -231,12 +231,12 @@ def unknown_names(environ: Mapping[str, str]) -> list[tuple[str, str]]:
 def table() -> list[tuple[str, str, str, str]]:
     """Flag, environment name, default and meaning of every setting, in their order."""
     return [
-        (flag(entry.name), env_name(entry.name), _shown(entry.default), entry.metadata["meaning"])
+        (flag(entry.name), env_name(entry.name), _text_of(entry.default), entry.metadata["meaning"])
         for entry in fields(Settings)
     ]
 
 
-def _shown(default: object) -> str:
+def _text_of(default: object) -> str:
     if isinstance(default, bool):
         return "on" if default else "off"
     return "" if default == "" else f"{default:g}" if isinstance(default, float) else str(default)

@@ -217,7 +217,7 @@ async def _target(channel: grpc.aio.Channel, target: Target, checks: Sequence[st
         click.echo(
             click.style(f"  {check:12}", fg="green" if good else "red") + ("" if good else "WRONG: ") + _short(seen)
         )
-        reason = target.refusals.get(check)
+        reason = target.expected_errors.get(check)
         if good and reason:
             click.secho(f"{'':14}as expected: {reason[1]}", dim=True)
     known = [trait.value for trait in Trait if trait in target.traits] + ([target.note] if target.note else [])
@@ -254,7 +254,7 @@ def _table(outcomes: Sequence[Outcome], checks: Sequence[str]) -> None:
 def _cell(outcome: Outcome) -> str:
     if not outcome.good:
         return "FAILED"
-    return "error" if outcome.check in outcome.target.refusals else "ok"
+    return "error" if outcome.check in outcome.target.expected_errors else "ok"
 
 
 def _short(text: str) -> str:

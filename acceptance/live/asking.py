@@ -20,7 +20,7 @@ DEADLINE = 300.0
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class Failure:
     """How a call failed: the status, the reason of its ErrorInfo (empty: it has none) and the text."""
 
     code: grpc.StatusCode
@@ -123,7 +123,7 @@ class Client:
         }
 
 
-def refusal(error: grpc.aio.AioRpcError) -> Refusal:
+def failure_of(error: grpc.aio.AioRpcError) -> Failure:
     """What an error of gRPC says."""
     said = service_error(error)
-    return Refusal(said.code, said.reason, said.message, said.metadata)
+    return Failure(said.code, said.reason, said.message, said.metadata)

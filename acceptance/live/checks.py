@@ -12,16 +12,16 @@ from types import MappingProxyType
 import grpc
 from google.protobuf import json_format
 
-from acceptance.live.asking import Client, refusal
+from acceptance.live.asking import Client, failure_of
 from acceptance.live.judging import (
     Wrong,
     completed,
     essence,
     facts,
     finish,
+    in_one_line,
     must,
     same,
-    shown,
     text_answer,
     tool_answer,
     word,
@@ -65,22 +65,22 @@ async def chat(client: Client, target: Target) -> str:
     answer = await client.chat(client.request(_QUESTION))
     took = time.monotonic() - started
     text_answer(answer, target, "chat")
-    return f"{shown(answer)} · {took:.2f} s"
+    return f"{in_one_line(answer)} · {took:.2f} s"
 
 
 async def stream(client: Client, target: Target) -> str:
     """The same answer in pieces."""
     request = client.request(_QUESTION)
-    heard = await client.stream(request)
-    streamed = completed(heard)
+    received = await client.stream(request)
+    streamed = completed(received)
     text_answer(streamed, target, "stream", streamed=True)
     text = streamed.choices[0].message.text
-    must("".join(heard.pieces) == text, f"the pieces {heard.pieces} are not the message {text!r}")
+    must("".join(received.pieces) == text, f"the pieces {received.pieces} are not the message {text!r}")
     # The service hands on what arrived together in one piece; a model that computes is slower than that.
-    must(len(heard.pieces) > 1 or not target.steady, f"the text came in one piece: {heard.pieces}")
+    must(len(received.pieces) > 1 or not target.steady, f"the text came in one piece: {received.pieces}")
     whole = await client.chat(request)
     alike = same(streamed, whole, target)
-    return f"{'|'.join(heard.pieces)!r}{alike} · {facts(streamed)} · first output {heard.first_output:.2f} s"
+    return f"{'|'.join(received.pieces)!r}{alike} · {facts(streamed)} · first output {received.first_output:.2f} s"
 
 
 async def length(client: Client, target: Target) -> str:
@@ -89,9 +89,9 @@ async def length(client: Client, target: Target) -> str:
     whole = await client.chat(request)
     streamed = completed(await client.stream(request))
     for answer in (whole, streamed):
-        must(finish(answer) == target.length_finish, f"{shown(answer)} where {target.length_finish} was expected")
+        must(finish(answer) == target.length_finish, f"{in_one_line(answer)} where {target.length_finish} was expected")
         must(answer.usage.output_tokens <= _LIMIT, f"{answer.usage.output_tokens} tokens for a limit of {_LIMIT}")
-    return shown(whole)
+    return in_one_line(whole)
 
 
 async def tool(client: Client, target: Target) -> str:
@@ -100,18 +100,18 @@ async def tool(client: Client, target: Target) -> str:
     tool_answer(answer, target)
     if target.steady:  # where answers are steady, so is the call; a second time it comes from the server's cache
         again = await client.chat(client.request(_TOOL_QUESTION, tools=_TOOLS))
-        must(essence(again) == essence(answer), f"asked again: {shown(again)}")
-    return shown(answer)
+        must(essence(again) == essence(answer), f"asked again: {in_one_line(again)}")
+    return in_one_line(answer)
 
 
 async def tool_stream(client: Client, target: Target) -> str:
     """The model calls a tool, in fragments."""
     request = client.request(_TOOL_QUESTION, tools=_TOOLS)
-    heard = await client.stream(request)
-    streamed = completed(heard)
+    received = await client.stream(request)
+    streamed = completed(received)
     tool_answer(streamed, target, streamed=True)
     call = streamed.choices[0].message.tool_calls[0]
-    deltas = [delta for delta in heard.tool_deltas if delta.index == 0]
+    deltas = [delta for delta in received.tool_deltas if delta.index == 0]
     must(bool(deltas), "no tool call delta came")
     must((deltas[0].id, deltas[0].name) == (call.id, call.name), f"the first fragment is {deltas[0]}")
     must(not any(delta.id or delta.name for delta in deltas[1:]), "a later fragment names the call again")
@@ -131,7 +131,7 @@ async def tool_result(client: Client, target: Target) -> str:
     result: Json = {"tool": {"toolCallId": call.id, "name": call.name, "content": [{"text": _RESULT}]}}
     second = await client.chat(client.request(messages=[question, {"assistant": message}, result], tools=_TOOLS))
     text_answer(second, target, "tool-result")
-    return shown(second)
+    return in_one_line(second)
 
 
 async def no_route(client: Client, target: Target) -> str:
@@ -201,11 +201,11 @@ async def made(name: str, client: Client, target: Target) -> str:
     Raises:
         Wrong: something is not as it should be.
     """
-    expected = target.refusals.get(name, ("", ""))[0]
+    expected = target.expected_errors.get(name, ("", ""))[0]
     try:
         seen = await BY_NAME[name](client, target)
     except grpc.aio.AioRpcError as error:
-        said = refusal(error)
+        said = failure_of(error)
         if not expected or said.reason != expected:
             raise Wrong(f"{said.code.name} {said.reason}: {said.text}") from None
         return f"{said.code.name} {said.reason}: {said.text}"
@@ -220,7 +220,7 @@ async def _refused(client: Client, request: pb.ChatRequest, reason: str) -> str:
         try:
             answer = await call
         except grpc.aio.AioRpcError as error:
-            said.append(refusal(error))
+            said.append(failure_of(error))
         else:
             raise Wrong(f"it was answered: {answer}")
     unary, streamed = said

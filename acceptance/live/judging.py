@@ -22,13 +22,13 @@ def must(holds: bool, otherwise: str) -> None:
         raise Wrong(otherwise)
 
 
-def completed(heard: Streamed) -> pb.ChatResponse:
+def completed(received: Streamed) -> pb.ChatResponse:
     """The last frame of a stream whose frames are in their order."""
-    kinds = heard.kinds
+    kinds = received.kinds
     must(kinds[:1] == ["started"], f"it began with {kinds[:1]}")
     must(kinds[-1:] == ["completed"] and kinds.count("completed") == 1, f"the frames are {kinds}")
-    must(heard.frames[-1].completed.timing.attempts == 1, "it took more than one attempt")
-    return heard.frames[-1].completed
+    must(received.frames[-1].completed.timing.attempts == 1, "it took more than one attempt")
+    return received.frames[-1].completed
 
 
 def as_known(target: Target, trait: Trait, seen: str, *, deviates: bool) -> None:
@@ -40,9 +40,9 @@ def as_known(target: Target, trait: Trait, seen: str, *, deviates: bool) -> None
 def text_answer(answer: pb.ChatResponse, target: Target, check: str, *, streamed: bool = False) -> None:
     """One text, with the words that the target says in this check, ended by the model, counted."""
     must(len(answer.choices) == 1, f"{len(answer.choices)} choices")
-    must(bool(answer.choices[0].message.text.strip()), f"no text: {shown(answer)}")
-    must(target.says.get(check, "") in answer.choices[0].message.text, f"another text: {shown(answer)}")
-    must(finish(answer) == "STOP", f"it ended otherwise: {shown(answer)}")
+    must(bool(answer.choices[0].message.text.strip()), f"no text: {in_one_line(answer)}")
+    must(target.says.get(check, "") in answer.choices[0].message.text, f"another text: {in_one_line(answer)}")
+    must(finish(answer) == "STOP", f"it ended otherwise: {in_one_line(answer)}")
     as_known(target, Trait.NAMELESS, f"the model is {answer.model!r}", deviates=not answer.model)
     counted(answer, target, streamed=streamed)
 
@@ -51,7 +51,7 @@ def tool_answer(answer: pb.ChatResponse, target: Target, *, streamed: bool = Fal
     """One call of `get_weather` for Paris, whose arguments are JSON, counted."""
     must(len(answer.choices) == 1, f"{len(answer.choices)} choices")
     calls = answer.choices[0].message.tool_calls
-    must(len(calls) == 1, f"{len(calls)} tool calls: {shown(answer)}")
+    must(len(calls) == 1, f"{len(calls)} tool calls: {in_one_line(answer)}")
     must(calls[0].name == "get_weather" and bool(calls[0].id), f"the call is {calls[0]}")
     try:
         arguments = json.loads(calls[0].arguments)
@@ -59,7 +59,7 @@ def tool_answer(answer: pb.ChatResponse, target: Target, *, streamed: bool = Fal
         raise Wrong(f"the arguments are no JSON: {calls[0].arguments!r}") from None
     city = arguments.get("city") if isinstance(arguments, dict) else None
     must(isinstance(city, str) and "Paris" in city, f"the arguments are {calls[0].arguments}")
-    must(finish(answer) == "TOOL_CALLS", f"it ended otherwise: {shown(answer)}")
+    must(finish(answer) == "TOOL_CALLS", f"it ended otherwise: {in_one_line(answer)}")
     counted(answer, target, streamed=streamed)
 
 
@@ -106,7 +106,7 @@ def word(status: str) -> str:
     return status.removeprefix("CHECK_STATUS_")
 
 
-def shown(answer: pb.ChatResponse) -> str:
+def in_one_line(answer: pb.ChatResponse) -> str:
     """An answer in one line."""
     message = answer.choices[0].message
     calls = [f"{call.name}({call.arguments})" for call in message.tool_calls]

@@ -53,9 +53,9 @@ class Trait(Enum):
 class Target:
     """One API shape of one server.
 
-    `checks` are those that are made; `note` says what was left out, and why. `refusals` are checks that this server can
-    only answer with an error: its reason, and why. `says` are words that must be in the text of a check's answer.
-    `length_finish` is how an answer ends that was cut at a limit. `endless` asks for an answer long enough to be
+    `checks` are those that are made; `note` says what was left out, and why. `expected_errors` are checks that this
+    server can only answer with an error: its reason, and why. `says` are words that must be in the text of a check's
+    answer. `length_finish` is how an answer ends that was cut at a limit. `endless` asks for an answer long enough to be
     cancelled; `busy` counts what the model is generating, and must be 0 within `release` seconds after that.
     `steady`: the same question always gets the same answer.
     """
@@ -69,7 +69,7 @@ class Target:
     checks: frozenset[str] = _ANYWHERE
     note: str = ""
     traits: frozenset[Trait] = frozenset()
-    refusals: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    expected_errors: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     says: Mapping[str, str] = field(default_factory=dict)
     length_finish: str = "LENGTH"
     endless: str = _ENDLESS
@@ -108,13 +108,13 @@ def litellm_targets(url: str, behind: str) -> list[Target]:
         base_url=url,
         headers={"x-goog-api-key": LITELLM_KEY},
         traits=frozenset({Trait.NAMELESS, Trait.STREAMS_UNCOUNTED}),
-        refusals={"models": ("ENDPOINT_NOT_FOUND", "the Gemini route has no list of models")},
+        expected_errors={"models": ("ENDPOINT_NOT_FOUND", "the Gemini route has no list of models")},
     )
     no_stream = {"stream": ("ENDPOINT_ERROR", "it cannot stream its mock as Responses: a TypeError of its own")}
     mocks = [
         _mock(base),
         _mock(replace(base, shape=COMPATIBLE)),
-        replace(_mock(responses), refusals=no_stream),
+        replace(_mock(responses), expected_errors=no_stream),
         _mock(messages),
         _mock(gemini),
     ]

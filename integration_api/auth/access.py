@@ -1,4 +1,4 @@
-"""What stands between a caller and the service: its certificates, who callers are, the credentials that it holds, and
+"""What stands between a client and the service: its certificates, who clients are, the credentials that it holds, and
 the providers that it knows by name.
 
 Made once from the settings; every file behind it is kept current by one watcher.
@@ -48,7 +48,7 @@ def make_access(settings: Settings) -> Access:
     )
 
 
-def fault_of(settings: Settings) -> str:
+def problem_of(settings: Settings) -> str:
     """What is wrong with the settings or the files they name; empty when nothing is. Repeats no secret."""
     try:
         make_access(settings).files.load()
@@ -58,7 +58,7 @@ def fault_of(settings: Settings) -> str:
 
 
 def clear_text(settings: Settings) -> bool:
-    """Whether callers on other machines would send their tokens unencrypted, as far as this server can tell."""
+    """Whether clients on other machines would send their tokens unencrypted, as far as this server can tell."""
     bearer = settings.auth_tokens_file or settings.auth_jwt_key_file
     return bool(bearer) and not settings.tls_cert_file and not is_loopback(settings.host)
 

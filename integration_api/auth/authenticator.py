@@ -1,7 +1,7 @@
 """Who calls: bearer tokens, JWTs and client certificates, each by setting, several at once.
 
-The rule: whatever a caller presents must be right, and one right thing is enough. Where both are there the bearer
-token names the caller, since a certificate can be a proxy's. All three share one space of names.
+The rule: whatever a client presents must be right, and one right thing is enough. Where both are there the bearer
+token names the client, since a certificate can be a proxy's. All three share one space of names.
 
 It reads gRPC's context and nothing else; no error repeats a token.
 """
@@ -34,7 +34,7 @@ class Authenticator:
         self._allow_anonymous = allow_anonymous
 
     def __call__(self, context: grpc.aio.ServicerContext) -> str:
-        """Who calls; empty for an anonymous caller that is let in.
+        """Who calls; empty for an anonymous client that is let in.
 
         Raises:
             CallerUnauthenticated: nothing was presented, or something wrong.
@@ -50,7 +50,7 @@ class Authenticator:
         ways = ["send the metadata entry 'authorization: Bearer <token>'"] if self._bearers else []
         ways += ["present a client certificate"] if self._peers is not None else []
         if not ways:  # the Rapida platform's secret is the only authentication: it proves nothing here
-            raise CallerUnauthenticated("this server serves callers of the Rapida platform only")
+            raise CallerUnauthenticated("this server serves clients of the Rapida platform only")
         raise CallerUnauthenticated(f"this server must know who calls: {', or '.join(ways)}")
 
     def _owner(self, token: str) -> str:
@@ -82,7 +82,7 @@ def authenticator(settings: Settings, files: FileWatcher) -> Authenticate | None
 
 
 def is_authenticated_setup(settings: Settings) -> bool:
-    """Whether callers can prove who they are. Without it, and without `allow_anonymous`, a server stays on loopback.
+    """Whether clients can prove who they are. Without it, and without `allow_anonymous`, a server stays on loopback.
 
     The Rapida platform's secret counts: where it is the only one, the native service lets nobody in.
     """

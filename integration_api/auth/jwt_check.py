@@ -1,4 +1,4 @@
-"""JSON Web Tokens (RFC 7519) of callers: signature, time, audience, and whom they name.
+"""JSON Web Tokens (RFC 7519) of clients: signature, time, audience, and whom they name.
 
 The algorithms are bound to the key, never to what a token says of itself: a public key can only check signatures of
 its own kind, and `none` is not an algorithm.
@@ -62,17 +62,17 @@ class JwtCheck:
                 algorithms=list(key.algorithms),
                 audience=self._audience,
                 issuer=self._issuer,
-                # `iat` says when, not whether; `nbf` is checked below, with room for clocks.
+                # `iat` says when, not whether; `nbf` is checked below, with leeway for clocks.
                 options={"require": ["exp", "sub"], "verify_iat": False, "verify_nbf": False},
             )
-            fault = _claims_fault(claims)
+            problem = _claims_problem(claims)
         # Beside its own errors PyJWT lets those of parsing through: a token is whatever bytes a stranger sends.
         except (jwt.PyJWTError, ValueError, TypeError, ArithmeticError, RecursionError) as error:
-            fault = _fault(error)
+            problem = _problem(error)
         else:
-            if not fault:
+            if not problem:
                 return str(claims["sub"])
-        raise CallerUnauthenticated(f"the JWT in 'authorization' {fault}")
+        raise CallerUnauthenticated(f"the JWT in 'authorization' {problem}")
 
 
 def parse_key(raw: bytes, algorithms: str) -> JwtKey:
@@ -134,7 +134,7 @@ def _fitting(key: _Public) -> tuple[str, ...]:
     return ("EdDSA",)
 
 
-def _claims_fault(claims: dict[str, object]) -> str:
+def _claims_problem(claims: dict[str, object]) -> str:
     not_before = claims.get("nbf")
     if not_before is not None:
         if isinstance(not_before, bool) or not isinstance(not_before, int | float):
@@ -143,11 +143,11 @@ def _claims_fault(claims: dict[str, object]) -> str:
             return "is not valid yet (nbf)"
     subject = claims.get("sub")
     if not isinstance(subject, str) or not 0 < len(subject) <= MAX_IDENTITY_CHARS or not subject.isprintable():
-        return f"must name the caller in 'sub': 1 to {MAX_IDENTITY_CHARS} printable characters"
+        return f"must name the client in 'sub': 1 to {MAX_IDENTITY_CHARS} printable characters"
     return ""
 
 
-_FAULTS: Final[tuple[tuple[type[Exception], str], ...]] = (
+_PROBLEMS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (jwt.ExpiredSignatureError, "has expired; get a new one"),
     (jwt.InvalidAudienceError, "is not meant for this service (aud)"),
     (jwt.InvalidIssuerError, "comes from another issuer (iss)"),
@@ -156,11 +156,11 @@ _FAULTS: Final[tuple[tuple[type[Exception], str], ...]] = (
 )
 
 
-def _fault(error: Exception) -> str:
+def _problem(error: Exception) -> str:
     """What is wrong, in words of our own: PyJWT's can repeat what the token says."""
     if isinstance(error, jwt.MissingRequiredClaimError):
         return f"lacks the claim {error.claim!r}"
-    for kind, words in _FAULTS:
+    for kind, words in _PROBLEMS:
         if isinstance(error, kind):
             return words
     return "cannot be read"

@@ -6,7 +6,7 @@ A line is a name and the SHA-256 of the token in hex:
     billing sha256:6f1d…
 
 `sha256:` may be left out, and a colon may stand instead of the space. Several lines may have one name: a token is
-changed by adding the new one, moving the callers, and removing the old one. SHA-256 without a salt is enough because
+changed by adding the new one, moving the clients, and removing the old one. SHA-256 without a salt is enough because
 tokens are random; a token that a person made up is not. `integration-api token new NAME` makes one, and its line.
 """
 

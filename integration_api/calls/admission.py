@@ -22,7 +22,7 @@ from caller.errors import ServiceOverloaded
 from integration_api.rpc.shares import Shares
 from integration_api.settings import Settings
 
-# How many clients' and endpoints' queues one end looks at; the next end goes on behind them.
+# How many clients' and endpoints' queues one end examines; the next end goes on behind them.
 _MOST_EXAMINED = 64
 # File descriptors of the process's own: listening sockets, event loop, logs, gRPC's threads.
 _RESERVED_DESCRIPTORS = 128
@@ -85,10 +85,10 @@ class Slot:
         self._within = within
 
     async def __aenter__(self) -> None:
-        await self._admission.take(self._client, self._endpoint, self._within)
+        await self._admission.acquire(self._client, self._endpoint, self._within)
 
     async def __aexit__(self, *_: object) -> None:
-        self._admission.give_back(self._client, self._endpoint)
+        self._admission.release(self._client, self._endpoint)
 
 
 class Admission:
@@ -99,7 +99,7 @@ class Admission:
         self._limits = limits = limits.shared_by(workers)
         self._slots = Shares(limits.running, limits.share)
         self._endpoints: dict[str, Shares] = {}
-        self._places = Shares(limits.queued, limits.share)  # in the queue
+        self._queue_slots = Shares(limits.queued, limits.share)  # in the queue
         self._queues: OrderedDict[str, OrderedDict[str, _Queue]] = OrderedDict()  # by client, whose turn it is first
 
     @property
@@ -110,7 +110,7 @@ class Admission:
     @property
     def queued(self) -> int:
         """How many calls wait for one."""
-        return self._places.total
+        return self._queue_slots.total
 
     def admit(self, client: str, endpoint: str, within: float | None = None) -> "Slot":
         """Hold a slot for the block. `client` is the key under which the client shares, `endpoint` the host and port
@@ -121,13 +121,13 @@ class Admission:
         """
         return Slot(self, client, endpoint, within)
 
-    async def take(self, client: str, endpoint: str, within: float | None) -> None:
-        """Take a slot, which has to be given back."""
+    async def acquire(self, client: str, endpoint: str, within: float | None) -> None:
+        """Hold a slot, which has to be released."""
         full = self._full(client, endpoint)
         if full:
             await self._wait(client, endpoint, full, within)
         else:
-            self._take(client, endpoint)
+            self._acquire(client, endpoint)
 
     def _full(self, client: str, endpoint: str) -> str:
         """Which limit stands in the way, in words; empty when none does."""
@@ -138,10 +138,10 @@ class Admission:
         if slots.full:
             return f"this instance runs all the calls it may (max_running_calls, here {limits.running})"
         if limits.per_caller and slots.held.get(client, 0) >= limits.per_caller:
-            return f"this caller runs all the calls it may (max_running_per_caller, here {limits.per_caller})"
+            return f"this client runs all the calls it may (max_running_per_caller, here {limits.per_caller})"
         wanted = len(self._queues) > (client in self._queues)
         if not slots.allows(client, wanted=wanted):
-            return f"this caller runs its share of calls (of max_running_calls, here {limits.running})"
+            return f"this client runs its share of calls (of max_running_calls, here {limits.running})"
         return ""
 
     def _full_at(self, client: str, endpoint: str) -> str:
@@ -151,14 +151,14 @@ class Admission:
         limit = self._limits.per_endpoint
         if known.full:
             return f"this endpoint has all the calls it may (max_running_per_endpoint, here {limit})"
-        return f"this caller runs its share of this endpoint's calls (of max_running_per_endpoint, here {limit})"
+        return f"this client runs its share of this endpoint's calls (of max_running_per_endpoint, here {limit})"
 
     def beside(self, client: str, endpoint: str) -> str:
         """Count a call that holds a slot for a further endpoint, at once; returns the limit that stands in the way, in
-        words. Where it is empty, `leave` takes it back."""
+        words. Where it is empty, `leave` undoes it."""
         full = self._full_at(client, endpoint)
         if not full:
-            self._take_at(client, endpoint)
+            self._acquire_at(client, endpoint)
         return full
 
     def leave(self, client: str, endpoint: str) -> None:
@@ -167,26 +167,26 @@ class Admission:
         if self._queues:
             self._serve_queues()
 
-    def _take(self, client: str, endpoint: str) -> None:
-        self._slots.take(client)
-        self._take_at(client, endpoint)
+    def _acquire(self, client: str, endpoint: str) -> None:
+        self._slots.acquire(client)
+        self._acquire_at(client, endpoint)
 
-    def _take_at(self, client: str, endpoint: str) -> None:
+    def _acquire_at(self, client: str, endpoint: str) -> None:
         if endpoint and self._limits.per_endpoint:
             known = self._endpoints.get(endpoint)
             if known is None:
                 known = self._endpoints[endpoint] = Shares(self._limits.per_endpoint, self._limits.share)
-            known.take(client)
+            known.acquire(client)
 
-    def give_back(self, client: str, endpoint: str) -> None:
-        """Give a slot back: whoever waits may have it."""
-        self._slots.give_back(client)
+    def release(self, client: str, endpoint: str) -> None:
+        """Release a slot: whoever waits may have it."""
+        self._slots.release(client)
         self.leave(client, endpoint)
 
     def _leave(self, client: str, endpoint: str) -> None:
         known = self._endpoints.get(endpoint)
         if known is not None:
-            known.give_back(client)
+            known.release(client)
             if not known.total:
                 del self._endpoints[endpoint]
 
@@ -206,25 +206,25 @@ class Admission:
                 if not endpoint or not self._full_at(client, endpoint):
                     granted, _ = queue.popitem(last=False)
                     self._left(client, endpoint)
-                    self._take(client, endpoint)
+                    self._acquire(client, endpoint)
                     granted.set_result(None)
                     blocked = 0
                     break
 
     async def _wait(self, client: str, endpoint: str, full: str, within: float | None) -> None:
         """Wait for a slot; leaves with it held, or not at all."""
-        if not self._limits.queued or not self._places.allows(client):
+        if not self._limits.queued or not self._queue_slots.allows(client):
             raise _overloaded(full)
         patience = self._limits.queue_time if within is None else min(within, self._limits.queue_time)
         granted = asyncio.get_running_loop().create_future()
-        self._places.take(client)
+        self._queue_slots.acquire(client)
         self._queues.setdefault(client, OrderedDict()).setdefault(endpoint, OrderedDict())[granted] = None
         try:
             async with asyncio.timeout(patience):
                 await asyncio.shield(granted)
         except BaseException as error:
-            if granted.done():  # in the moment in which the wait ended: the slot must go back
-                self.give_back(client, endpoint)
+            if granted.done():  # in the moment in which the wait ended: the slot must be released
+                self.release(client, endpoint)
             else:
                 del self._queues[client][endpoint][granted]
                 self._left(client, endpoint)
@@ -234,7 +234,7 @@ class Admission:
 
     def _left(self, client: str, endpoint: str) -> None:
         """Somebody waits no more."""
-        self._places.give_back(client)
+        self._queue_slots.release(client)
         queues = self._queues[client]
         if not queues[endpoint]:
             del queues[endpoint]

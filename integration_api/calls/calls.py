@@ -42,7 +42,7 @@ class Client(Protocol):
     """Whoever waits for a call's answer, as far as a call must know."""
 
     deadline: float
-    """The end of the call's total time, in `loop.time()`: told once it is known."""
+    """The end of the call's total time, in `loop.time()`: set once it is known."""
 
     def time_left(self) -> float | None:
         """Seconds to its own deadline; None when it set none."""
@@ -188,7 +188,7 @@ class Calls:
         """Whether a credential is usable; `checks` are the ids of further checks to make.
 
         Raises:
-            CallerError: it could not be looked at.
+            CallerError: it could not be checked.
         """
         with _Observed(client, report, self._observers):
             inspection = self._inspection(client, report, read())
@@ -230,7 +230,7 @@ class Calls:
         return await self._prewarming.warm(client, target, connections)
 
     def require(self, provider: str, report: CallReport | None = None) -> None:
-        """Refuse a provider that nothing answers to; `report` is told who was asked for. The first thing that a `read`
+        """Refuse a provider that nothing answers to; `report` notes who was asked for. The first thing that a `read`
         does.
 
         Raises:
@@ -327,7 +327,7 @@ def _ending(error: BaseException | None, client: Client) -> tuple[Outcome, str, 
         left = client.time_left()
         if left is None or left > _NEAR_DEADLINE:
             return Outcome.CANCELLED, "CANCELLED", "", ""
-        code, reason = reason_of(ClientTimeout(""))  # what its own side has told it
+        code, reason = reason_of(ClientTimeout(""))  # what its own timer has told it
         return Outcome.CANCELLED, code.name, reason, ClientTimeout.fault.value
     known = error if isinstance(error, CallerError) else InternalError("")
     code, reason = reason_of(known)

@@ -1,5 +1,5 @@
-"""Who watches calls: log lines, metrics, traces. An observer is told of each call's start and end, once each, and of
-what lies between; it changes nothing, and must not raise or wait.
+"""What observes calls: log lines, metrics, traces. An observer is called at each call's start and end, once each, and
+in between; it changes nothing, and must not raise or wait.
 """
 
 from typing import Protocol
@@ -13,7 +13,7 @@ class Observer(AttemptObserver, Protocol):
     gives it its trace, and the one of the audit file what keeps its content."""
 
     def started(self, report: CallReport) -> None:
-        """A call began. Nothing of its request was looked at: method, client and start are known."""
+        """A call began. Nothing of its request was read yet: method, client and start are known."""
         ...
 
     def first_output(self, report: CallReport) -> None:

@@ -21,7 +21,7 @@ MAX_OPENING = 256
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What a client wants ready: so many connections for each of the targets, or what is wrong with one; and one
-    `beside` for each of those that calls may turn to, of which nothing is told."""
+    `beside` for each of those that calls may fall back to, of which nothing is reported."""
 
     targets: Sequence[Target | CallerError]
     connections: int
@@ -66,10 +66,10 @@ class Prewarming:
     async def _open(self, warming: Warming, client: str, number: int) -> ConnectionTimes | CallerError | None:
         if not self._opening.allows(client):
             return ServiceOverloaded("too many connections are being opened ahead, by this client or by all")
-        self._opening.take(client)
+        self._opening.acquire(client)
         try:
             return await warming.open(client, number)
         except CallerError as error:
             return error.with_traceback(None)
         finally:
-            self._opening.give_back(client)
+            self._opening.release(client)

@@ -18,6 +18,6 @@ def struct_object(path: str, struct: struct_pb2.Struct, violations: Violations) 
     """A Struct as JSON; an empty one where it holds what JSON cannot, or too much, which is a violation."""
     try:
         return struct_to_object(struct, budget=violations.budget)
-    except NotJsonError as fault:
-        violations.append(Violation(path, str(fault)))
+    except NotJsonError as error:
+        violations.append(Violation(path, str(error)))
         return {}

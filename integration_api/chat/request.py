@@ -1,7 +1,7 @@
 """Requests of `integration_api.v1` to domain values. Pure; what is wrong with a request is one violation with its path.
 
 A request of many small things costs far more to read than its bytes say, and nothing else runs meanwhile: so their
-counts are bounded before they are read, and the violations that are told, too.
+counts are bounded before they are read, and so are the violations that are reported.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -103,8 +103,8 @@ def credential_value(credential: msg.Credential, source: str | None) -> JsonObje
     try:
         check_size(credential.value)
         return struct_to_object(credential.value, budget=Budget(MAX_CREDENTIAL_VALUES, texts=False))
-    except NotJsonError as fault:
-        raise CredentialInvalid(f"{PATH}: {fault}", violations=[Violation(PATH, str(fault))]) from None
+    except NotJsonError as error:
+        raise CredentialInvalid(f"{PATH}: {error}", violations=[Violation(PATH, str(error))]) from None
 
 
 def credential_path(credential: msg.Credential) -> str:

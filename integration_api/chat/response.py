@@ -45,30 +45,30 @@ _STATUSES = {
 
 
 def frame(event: Event) -> pb.StreamChatResponse | None:
-    """The frame of a delta; None for events that are not told one by one."""
-    told = pb.StreamChatResponse()  # filled in place: half the cost of nested constructors
+    """The frame of a delta; None for events that have no frame of their own."""
+    made = pb.StreamChatResponse()  # filled in place: half the cost of nested constructors
     match event:
         case TextDelta():
-            told.text_delta.text = event.text
+            made.text_delta.text = event.text
             if event.choice:
-                told.text_delta.choice_index = event.choice
+                made.text_delta.choice_index = event.choice
             if event.logprobs:
-                told.text_delta.logprobs.extend(_logprobs(event.logprobs))
+                made.text_delta.logprobs.extend(_logprobs(event.logprobs))
         case ReasoningDelta():
-            told.reasoning_delta.text = event.text
-            told.reasoning_delta.choice_index = event.choice
+            made.reasoning_delta.text = event.text
+            made.reasoning_delta.choice_index = event.choice
         case ToolCallDelta():
-            delta = told.tool_call_delta
+            delta = made.tool_call_delta
             delta.index, delta.id, delta.name = event.index, event.id, event.name
             delta.arguments_fragment, delta.choice_index = event.arguments, event.choice
         case RefusalDelta():
-            told.refusal_delta.text = event.text
-            told.refusal_delta.choice_index = event.choice
+            made.refusal_delta.text = event.text
+            made.refusal_delta.choice_index = event.choice
         case Started() | UsageReported() | ProviderFields() | ProviderState() | Finished():
             return None
         case _:
             assert_never(event)
-    return told
+    return made
 
 
 def started(report: CallReport, completion: Completion) -> pb.StreamChatResponse:

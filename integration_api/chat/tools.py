@@ -97,8 +97,8 @@ class ToolCache:
             return False
         if entry.values > violations.budget.left or entry.texts > violations.texts.left:
             return False  # read in full, they are refused
-        violations.budget.take(entry.values)
-        violations.texts.take(entry.texts)
+        violations.budget.consume(entry.values)
+        violations.texts.consume(entry.texts)
         self._entries.move_to_end(key)
         return True
 

@@ -1,7 +1,7 @@
 """Bounds on what a request may hold, for both faces, and the list of what was found wrong with it. Pure.
 
 A request of many small things costs far more to read than its bytes say, and nothing else runs meanwhile: so their
-counts are bounded before they are read, and the violations that are told, too.
+counts are bounded before they are read, and so are the violations that are reported.
 """
 
 from google.protobuf import struct_pb2
@@ -41,7 +41,7 @@ class Violations(list[Violation]):
     def json_text(self, path: str, text: str) -> str:
         """The text, which may be read as JSON later; nothing of it where it holds too many values."""
         try:
-            self.texts.take_text(text)
+            self.texts.consume_text(text)
         except NotJsonError as error:
             self.append(Violation(path, str(error)))
             return ""

@@ -41,7 +41,7 @@ class Budget(msgspec.Struct):
         """How many values may still be read."""
         return self.most - self.used
 
-    def take(self, count: int) -> None:
+    def consume(self, count: int) -> None:
         """Use up some of it.
 
         Raises:
@@ -51,8 +51,8 @@ class Budget(msgspec.Struct):
         if self.used > self.most:
             raise NotJsonError(f"holds too much: at most {self.most} values can be given in all")
 
-    def take_text(self, text: str) -> None:
-        """Use up what JSON text will hold once it is read. Short text is not looked at, nor text of another kind.
+    def consume_text(self, text: str) -> None:
+        """Use up what JSON text will hold once it is read. Short text is not examined, nor text of another kind.
 
         Raises:
             NotJsonError: there is not so much left.
@@ -61,8 +61,8 @@ class Budget(msgspec.Struct):
             return
         if holds_more_values(text, self.left):
             self.used = self.most
-            self.take(1)
-        self.take(min(values_at_most(text), self.left))
+            self.consume(1)
+        self.consume(min(values_at_most(text), self.left))
 
 
 def struct_to_object(struct: struct_pb2.Struct, depth: int = 0, budget: Budget | None = None) -> JsonObject:
@@ -77,7 +77,7 @@ def struct_to_object(struct: struct_pb2.Struct, depth: int = 0, budget: Budget |
     if not fields:
         return {}
     budget = budget or Budget()
-    budget.take(len(fields))
+    budget.consume(len(fields))
     made: JsonObject = {}
     for key in fields:  # most values are leaves: read here, without a call for each
         value = fields[key]
@@ -85,7 +85,7 @@ def struct_to_object(struct: struct_pb2.Struct, depth: int = 0, budget: Budget |
             case "string_value":
                 text = made[key] = value.string_value
                 if text[SHORT_TEXT : SHORT_TEXT + 1]:
-                    budget.take_text(text)
+                    budget.consume_text(text)
             case "struct_value":
                 made[key] = struct_to_object(value.struct_value, depth + 1, budget)
             case "bool_value":
@@ -107,7 +107,7 @@ def value_to_json(value: struct_pb2.Value, depth: int = 0, budget: Budget | None
         case "string_value":
             text = value.string_value
             if budget is not None and text[SHORT_TEXT : SHORT_TEXT + 1]:
-                budget.take_text(text)
+                budget.consume_text(text)
             return text
         case "number_value":
             if not math.isfinite(value.number_value):
@@ -127,13 +127,13 @@ def _members(given: struct_pb2.ListValue, depth: int, budget: Budget) -> list[Js
     if depth > MAX_DEPTH:
         raise NotJsonError(f"is nested more than {MAX_DEPTH} levels deep")
     values = given.values
-    budget.take(len(values))
+    budget.consume(len(values))
     made: list[JsonValue] = []
     for value in values:
         if value.WhichOneof("kind") == "string_value":
             text = value.string_value
             if text[SHORT_TEXT : SHORT_TEXT + 1]:
-                budget.take_text(text)
+                budget.consume_text(text)
             made += (text,)
         else:
             made += (value_to_json(value, depth + 1, budget),)
@@ -148,7 +148,7 @@ def fill_struct(struct: struct_pb2.Struct, fields: Mapping[str, JsonValue]) -> N
 
 
 def _fill_value(target: struct_pb2.Value, value: JsonValue, depth: int, left: int) -> int:
-    """Put one value into place; returns how many more there may be."""
+    """Fill in one value; returns how many more there may be."""
     if value is None:
         target.null_value = struct_pb2.NULL_VALUE
     elif isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""One call of `Chat` or `StreamChat` as a client makes it, shown as it comes: what `chat` and `demo` share."""
+"""One call of `Chat` or `StreamChat` as a client makes it, printed as it comes: what `chat` and `demo` share."""
 
 import grpc
 
@@ -18,10 +18,10 @@ async def ask(
     timeout: float | None = None,  # noqa: ASYNC109 -- a gRPC deadline, which the server sees too
     token: str = "",
 ) -> None:
-    """Asks and shows the answer. `timeout` in seconds.
+    """Asks and prints the answer. `timeout` in seconds.
 
     Raises:
-        grpc.aio.AioRpcError: the call failed; what came before is shown.
+        grpc.aio.AioRpcError: the call failed; what came before is printed.
         IncompleteError: the stream ended well without its last event.
     """
     stub = stubs.ChatServiceStub(channel)

@@ -120,7 +120,7 @@ def build_request(
     try:
         return json_format.ParseDict(asked, pb.ChatRequest())
     except json_format.ParseError as error:
-        # Options can be wrong in tools only, and the text of other places could hold a secret.
+        # Options can be wrong in tools only, and the text of other errors could hold a secret.
         detail = str(error) if "tools" in str(error) else "a value has a form that a request cannot hold"
         raise click.UsageError(detail) from None
 

@@ -107,8 +107,8 @@ def command(
     with 1 where a check failed.
     """
     settings = Settings(**values)
-    if fault := unusable(settings):
-        raise click.UsageError(fault)
+    if problem := unusable(settings):
+        raise click.UsageError(problem)
     providers = read_providers(settings.providers_file)
     known = provider.lower() in providers
     if not known and provider.lower() != CUSTOM:

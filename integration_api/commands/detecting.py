@@ -1,6 +1,6 @@
 """`integration-api check --detect`: the search for the API of an unknown endpoint, printed as it goes on.
 
-Rule: it prints the credential to use with a place for the key, never a key.
+Rule: it prints the credential to use with a variable for the key, never a key.
 """
 
 import asyncio

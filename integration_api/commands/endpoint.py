@@ -1,7 +1,7 @@
 """Which endpoint a command is about: `--provider`, `--key`, `--base-url` and their like of `chat`, `verify`, `models`.
 
 Rule: options in, the provider's id and the contract's `Credential` (as JSON) out. What is wrong with their values the
-service tells.
+service says.
 """
 
 import functools

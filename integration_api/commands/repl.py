@@ -103,13 +103,13 @@ class Repl:
             return False
         try:
             answer = command(rest.strip())
-            told = answer if isinstance(answer, str) else await answer
+            reply = answer if isinstance(answer, str) else await answer
         except TalkError as error:
-            told = str(error)
+            reply = str(error)
         except grpc.aio.AioRpcError as error:
-            told = explained(error)
-        if told:
-            click.secho(told, dim=True)
+            reply = explained(error)
+        if reply:
+            click.secho(reply, dim=True)
         return False
 
     async def _turn(self, text: str) -> None:

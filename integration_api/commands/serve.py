@@ -20,7 +20,7 @@ from caller.custom_llm.http.egress_policy import EgressPolicy
 from caller.providers import NO_PROVIDERS
 from caller.registry import nearest
 from integration_api import log
-from integration_api.auth.access import exposed, fault_of, is_loopback
+from integration_api.auth.access import exposed, is_loopback, problem_of
 from integration_api.auth.authenticator import is_authenticated_setup
 from integration_api.commands.banner import banner
 from integration_api.commands.loop import run
@@ -35,7 +35,7 @@ from integration_api.workers.supervisor import NoWorkerError, Supervisor
 _EXPOSED = (
     "refusing to listen on {host}: it can be reached from other machines, and nothing says who may call. Set up"
     " authentication (--auth-tokens-file, --auth-jwt-key-file or --tls-client-ca-file), listen on loopback"
-    f" (--host 127.0.0.1), or let every caller in: --allow-anonymous, or {env_name('allow_anonymous')}=true."
+    f" (--host 127.0.0.1), or let every client in: --allow-anonymous, or {env_name('allow_anonymous')}=true."
 )
 # The trailers of an error share 4 KB.
 _LONGEST_HELP_URL = 200
@@ -61,11 +61,11 @@ def command(*, sandbox: bool, sandbox_port: int, **values: Any) -> None:
     """
     settings = Settings(**values)
     log.configure(settings.log_level, settings.log_format)
-    fault = unusable(settings) or (_EXPOSED.format(host=settings.host) if exposed(settings) else "")
-    if not fault and sandbox:
-        fault = sandbox_fault(settings)
-    if fault:
-        raise click.UsageError(fault)
+    problem = unusable(settings) or (_EXPOSED.format(host=settings.host) if exposed(settings) else "")
+    if not problem and sandbox:
+        problem = sandbox_problem(settings)
+    if problem:
+        raise click.UsageError(problem)
     for event, fields_of_it in doubtful(settings, os.environ):
         structlog.get_logger("integration_api.settings").warning(event, **fields_of_it)
     _raise_descriptor_limit()
@@ -79,7 +79,7 @@ def command(*, sandbox: bool, sandbox_port: int, **values: Any) -> None:
         raise click.ClickException("ended at once by a second signal; running calls were cut") from None
 
 
-def sandbox_fault(settings: Settings) -> str:
+def sandbox_problem(settings: Settings) -> str:
     """Why the sandbox could not be called; empty where it can."""
     if settings.egress_policy == "public-only":
         return "--sandbox listens on loopback, where --egress-policy public-only lets nobody call"
@@ -154,10 +154,10 @@ def unusable(settings: Settings) -> str:
             os.close(open_to_append(settings.audit_file))
         except OSError as error:
             return f"cannot write audit_file {settings.audit_file}: {error.strerror or error}"
-    return _proxy_fault(settings.endpoint_proxy) or fault_of(settings)
+    return _proxy_problem(settings.endpoint_proxy) or problem_of(settings)
 
 
-def _proxy_fault(url: str) -> str:
+def _proxy_problem(url: str) -> str:
     if not url:
         return ""
     malformed = "endpoint_proxy must be a URL such as http://proxy.internal:3128"

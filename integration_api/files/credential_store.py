@@ -7,12 +7,12 @@
      "allowed_callers": ["billing"]}
 
 With `"provider": "openai"` it is one for that provider only, and may hold a `key` instead of `baseUrl` and `headers`.
-Without `allowed_callers` every caller may. It may name its own fallbacks, other credentials of this directory, and how
+Without `allowed_callers` every client may. It may name its own fallbacks, other credentials of this directory, and how
 long the first output may take until the next one is asked, too:
 
      "fallbacks": ["spare", {"name": "other", "model": "small-model"}], "hedge_after": "0.3s"
 
-Each has to be for the same caller, and its own fallbacks are not followed. A named credential is used as a whole: its
+Each has to be for the same client, and its own fallbacks are not followed. A named credential is used as a whole: its
 base URL comes from the same file as its keys, so a request can choose the name and nothing else. Names are looked up in
 a table; no path is ever made of one. It knows files and domain values, no gRPC.
 """
@@ -70,7 +70,7 @@ class CredentialStore:
         )
 
     def find(self, name: str, who: Collection[str], provider: str = CUSTOM) -> JsonObject:
-        """The credential of this name, for this caller and this provider. `who`: the names by which the caller may be
+        """The credential of this name, for this client and this provider. `who`: the names by which the client may be
         meant, none for an anonymous one.
 
         Raises:
@@ -114,8 +114,8 @@ class CredentialStore:
             raise not_found(name)
         if stored.allowed is not None and stored.allowed.isdisjoint(who):
             first = next(iter(who), "")
-            caller = f"the caller {first!r}" if first else "a caller that does not say who it is"
-            raise CredentialForbidden(f"the credential {name!r} is not for {caller}")
+            client = f"the client {first!r}" if first else "a client that does not say who it is"
+            raise CredentialForbidden(f"the credential {name!r} is not for {client}")
         return stored
 
     def _files(self) -> Sequence[Path]:

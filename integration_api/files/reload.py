@@ -54,7 +54,7 @@ class Watched(Generic[_T]):
         self._signature: _Signature | None = None
         self._content: dict[Path, bytes | str] | str | None = None
         self._values: list[_T] = []  # empty until loaded
-        self._fault: tuple[str, str] | None = None  # event and words of what is wrong with the files now
+        self._problem: tuple[str, str] | None = None  # event and words of what is wrong with the files now
         self._logged = 0.0  # when that was logged last
         self._log = structlog.get_logger("integration_api.files")
 
@@ -80,18 +80,18 @@ class Watched(Generic[_T]):
         """Read it again where it changed. What goes wrong is logged; the old value stays. It raises nothing."""
         try:
             if self._read():
-                self._fault = None
+                self._problem = None
                 self._log.info("files.reloaded", setting=self._name)
                 return
         except OSError as error:
-            self._fault, self._logged = ("files.unreadable", str(error.strerror)), 0.0
+            self._problem, self._logged = ("files.unreadable", str(error.strerror)), 0.0
         except ValueError as error:
-            self._fault, self._logged = ("files.broken", str(error)), 0.0
+            self._problem, self._logged = ("files.broken", str(error)), 0.0
         except Exception as error:  # noqa: BLE001 -- a bug in one parser does not end the watch over all files
-            self._fault, self._logged = ("files.bug", type(error).__name__), 0.0
-        if self._fault is not None and (not self._logged or time.monotonic() - self._logged >= self._remind_seconds):
+            self._problem, self._logged = ("files.bug", type(error).__name__), 0.0
+        if self._problem is not None and (not self._logged or time.monotonic() - self._logged >= self._remind_seconds):
             self._logged = time.monotonic()
-            event, words = self._fault
+            event, words = self._problem
             self._log.error(event, setting=self._name, error=words, advice=_STALE)
 
     def _read(self) -> bool:
@@ -192,7 +192,7 @@ def readable(raw: bytes | OSError) -> bytes:
 
 
 def _signature(paths: Sequence[Path]) -> _Signature | None:
-    """What changes when a file does; None where a change cannot be told yet."""
+    """What changes when a file does; None where a change cannot be noticed yet."""
     entries: list[tuple[Path, int, int, int]] = []
     youngest = 0.0
     for path in paths:

@@ -37,7 +37,7 @@ def any_to_json(packed: any_pb2.Any, budget: Budget | None = None) -> JsonValue:
     except DecodeError:
         raise NotJsonError(f"does not hold the {name} that it says") from None
     if isinstance(value, str):  # parameters that are objects or lists can come as their JSON text
-        budget.take_text(value)
+        budget.consume_text(value)
     return value
 
 
@@ -71,7 +71,7 @@ def _bytes(raw: bytes, budget: Budget) -> JsonValue:
         text = wrappers_pb2.BytesValue.FromString(raw).value.decode()
     except UnicodeDecodeError:
         raise NotJsonError("holds bytes that are not JSON text") from None
-    budget.take_text(text)
+    budget.consume_text(text)
     return json_or_text(text)
 
 

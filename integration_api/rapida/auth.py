@@ -50,9 +50,9 @@ def authenticate_rapida(metadata: Metadata, secret: str) -> str:
         raise CallerUnauthenticated(f"the metadata entry {HEADER!r} must hold one JWT of the platform")
     claims = _claims(found[0].strip(), secret)
     newer = "aud" in claims or "actor_type" in claims
-    fault = _fault_of_newer(claims) if newer else ""
-    if fault:
-        raise CallerUnauthenticated(f"the JWT in {HEADER!r} {fault}")
+    problem = _problem_of_newer(claims) if newer else ""
+    if problem:
+        raise CallerUnauthenticated(f"the JWT in {HEADER!r} {problem}")
     numbers = {name: _number(claims.get(name)) for name in _CLAIMS}
     needed, kind = ("organizationId", "an organization") if newer else ("projectId", "a project")
     if not numbers[needed] or any(number is None for number in numbers.values()):
@@ -96,7 +96,7 @@ def _claims(token: str, secret: str) -> dict[str, object]:
     return claims
 
 
-def _fault_of_newer(claims: dict[str, object]) -> str:
+def _problem_of_newer(claims: dict[str, object]) -> str:
     """What is wrong with a token of the newer kind; empty when nothing is."""
     audience = claims.get("aud", _AUDIENCE)
     if audience != _AUDIENCE and not (isinstance(audience, list) and _AUDIENCE in audience):

@@ -89,7 +89,7 @@ class RapidaCalls:
         return self._credentials.fallbacks(credential.name, names_of(credential.identity), own)
 
     def verification(self, provider: str, credential: msg.Credential, report: CallReport, identity: str) -> Target:
-        """Whose credential is looked at.
+        """Whose credential is checked.
 
         Raises:
             ClientError: what is wrong with it.

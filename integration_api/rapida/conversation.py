@@ -199,7 +199,7 @@ class Conversation:
         self._changed.set()
 
     def _note_options(self, wire: pb.StreamChatConfiguration) -> None:
-        """Tell the operator, once for a stream, what a client hopes for in vain."""
+        """Log, once for a stream, the options of a client that nobody reads."""
         unknown = unknown_options(wire.connectionOptions)
         if unknown and not self._options_noted:
             self._options_noted = True
@@ -246,8 +246,8 @@ class Conversation:
         turn.task = None
 
     def _supersede(self, turn: Turn, newest: str | None) -> None:
-        """Barge-in: let go of the endpoint, take back what did not leave, and say what was said so far. A turn that is
-        asked again under its own id, which is `newest`, would end with that: nothing is said of its first answer."""
+        """Barge-in: cancel the call, discard what did not leave, and send what the answer was so far. A turn that is
+        asked again under its own id, which is `newest`, would end with that: nothing is sent of its first answer."""
         self._discard(turn)
         if turn.request_id != newest:
             completion = (turn.folder or Folder(0)).completion()
@@ -311,7 +311,7 @@ class Conversation:
         return answer.last
 
     def _failed(self, turn: Turn, error: Exception) -> pb.StreamChatResponse:
-        """The last frame. What failed inside of a call was told by its observers; here is what failed outside."""
+        """The last frame. What failed inside of a call its observers have logged; here is what failed outside."""
         failure = (
             error
             if isinstance(error, CallerError)

@@ -35,8 +35,8 @@ def model_parameters(wire: Mapping[str, any_pb2.Any], violations: Violations, *,
             continue
         try:
             direct[name] = any_to_json(wire[key], violations.budget)
-        except NotJsonError as fault:
-            violations.append(Violation(f'modelParameters["{key[:100]}"]', str(fault)))
+        except NotJsonError as error:
+            violations.append(Violation(f'modelParameters["{key[:100]}"]', str(error)))
     model = direct.pop("name", None)
     nested = _nested(direct.pop("parameters", None), violations)
     given = _without_empty({name: _unpacked(name, value) for name, value in direct.items() if not _blank(value)})

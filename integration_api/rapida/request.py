@@ -93,8 +93,8 @@ def credential_value(credential: msg.Credential, options: Mapping[str, str], pro
         budget = Budget(MAX_CREDENTIAL_VALUES, texts=False)
         known = KNOWN_KEYS if provider.lower() == CUSTOM else KNOWN_KEYS | {KEY}
         value = {key: value_to_json(fields[key], 0, budget) for key in known if key in fields}
-    except NotJsonError as fault:
-        raise CredentialInvalid(f"{PATH}: {fault}", violations=[Violation(PATH, str(fault))]) from None
+    except NotJsonError as error:
+        raise CredentialInvalid(f"{PATH}: {error}", violations=[Violation(PATH, str(error))]) from None
     transport = options.get(TRANSPORT, "").strip()
     if transport:
         if transport not in _APIS:

@@ -53,7 +53,7 @@ class Measured:
 
 
 def measured(request_id: str, report: CallReport, usage: Usage | None, now: float, *, upper_case: bool) -> Measured:
-    """What the call's report tells."""
+    """What the call's record has."""
     return Measured(request_id, report.started, now, report.first_output, usage or NO_USAGE, upper_case)
 
 
@@ -90,7 +90,7 @@ def final(request_id: str, completion: Completion, found: Measured) -> pb.Stream
 
 
 def superseded(request_id: str, completion: Completion, found: Measured) -> pb.StreamChatResponse:
-    """The last frame of a turn whose place a newer one took. Its tool calls may be incomplete, so none are sent."""
+    """The last frame of a turn that a newer one superseded. Its tool calls may be incomplete, so none are sent."""
     return pb.StreamChatResponse(
         chat=pb.StreamChatOutput(
             requestId=request_id,
@@ -149,12 +149,12 @@ def verified(number: int, found: Verification) -> pb.VerifyCredentialResponse:
     said = "; ".join(f"{check.id}: {check.status} ({check.observed})" for check in found.checks)
     if found.ok:
         return pb.VerifyCredentialResponse(code=200, success=True, requestId=number, response=said)
-    faults = "; ".join(_fault(check) for check in found.checks if check.status == "FAIL")
-    return pb.VerifyCredentialResponse(code=401, requestId=number, response=said, errorMessage=faults)
+    failed = "; ".join(_failure(check) for check in found.checks if check.status == "FAIL")
+    return pb.VerifyCredentialResponse(code=401, requestId=number, response=said, errorMessage=failed)
 
 
 def not_verified(number: int, error: CallerError) -> pb.VerifyCredentialResponse:
-    """Why a credential could not be looked at."""
+    """Why a credential could not be checked."""
     return pb.VerifyCredentialResponse(code=code_of(error), requestId=number, errorMessage=error.message)
 
 
@@ -173,7 +173,7 @@ def no_reranking(number: int, error: CallerError, found: Measured) -> pb.Reranki
 
 
 def _message(completion: Completion, *, with_calls: bool = True) -> msg.Message:
-    """The first choice: the contract has room for one. A refusal is what the model said, too."""
+    """The first choice: the contract has one message. A refusal is what the model said, too."""
     answer = msg.AssistantMessage()
     for choice in completion.choices[:1]:
         said = choice.message
@@ -192,7 +192,7 @@ def _finish_reason(completion: Completion) -> str:
     return "other"
 
 
-def _fault(check: Check) -> str:
+def _failure(check: Check) -> str:
     return f"{check.id}: {check.observed}. {check.remedy}" if check.remedy else f"{check.id}: {check.observed}"
 
 

@@ -146,7 +146,7 @@ class UnifiedProviderService:
         return unified_response.verified(number, found)
 
     def verify_credential_failed(self, error: CallerError, raw: bytes, rpc: Rpc) -> pb.VerifyCredentialResponse:
-        """The answer that says why the credential was not looked at."""
+        """The answer that says why the credential was not checked."""
         del raw
         return unified_response.not_verified(_number(rpc), error)
 
@@ -189,7 +189,7 @@ class _WholeAnswer:
         self._calls = calls
 
     def events(self, events: Sequence[Event], folder: Folder) -> None:
-        """A whole answer is told at its end."""
+        """Nothing: a whole answer leaves at its end."""
 
     def completed(self, completion: Completion) -> None:
         """The answer and its trailers."""

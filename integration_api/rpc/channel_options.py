@@ -17,7 +17,7 @@ def _milliseconds(seconds: float) -> int:
 
 def channel_options(settings: Settings, workers: int = 1) -> list[tuple[str, int]]:
     """The server's channel arguments; `workers` processes share the port."""
-    # A tenth less than clients are told: a ping's way takes longer one time than the other.
+    # A tenth less than the setting promises clients: a ping's way takes longer one time than the other.
     ping_interval = min(int(settings.min_client_ping_interval * 900), _NEVER)
     # A client's connection stays with one worker: it is sent to another from time to time.
     age = settings.max_connection_age or (_AGE_WITH_WORKERS if workers > 1 else 0.0)

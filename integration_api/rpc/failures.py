@@ -42,7 +42,7 @@ class Failures:
         self._lines = Throttle(self._log)
 
     def failure(self, error: BaseException, rpc: Rpc) -> CallerError | None:
-        """The error that the client is told; None for a cancellation from outside, which goes on."""
+        """The error that the client gets; None for a cancellation from outside, which goes on."""
         failure: BaseException = error
         if isinstance(error, asyncio.CancelledError):
             failure = rpc.interruption() or error
@@ -123,7 +123,7 @@ class Failures:
         raise asyncio.CancelledError
 
     def _note(self, level: str, event: str, rpc: Rpc, **fields: object) -> None:
-        """What fails inside of a call is told by its observers; this is what fails outside of one."""
+        """What fails inside of a call its observers log; this is what fails outside of one."""
         if rpc.report is not None and rpc.report.outcome not in (Outcome.RUNNING, Outcome.COMPLETED):
             return
         if not self._lines.allow(event, str(fields.get("reason", ""))):

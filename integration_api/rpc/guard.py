@@ -301,13 +301,13 @@ class Guard:
                 f"{self._open.total} streams are open, {self._open.held.get(client, 0)} of them this client's "
                 f"(max_open_streams, here {self._max_open_streams}, and max_client_share)"
             )
-        self._open.take(client)
+        self._open.acquire(client)
         self._streams.add(stream)
         try:
             yield stream
         finally:
             self._streams.discard(stream)
-            self._open.give_back(client)
+            self._open.release(client)
 
     def _admit(self, stopping: bool) -> None:
         if stopping:

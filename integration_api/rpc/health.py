@@ -1,4 +1,4 @@
-"""The standard health service, `grpc.health.v1.Health`: who serves, and a word to watchers when that changes.
+"""The standard health service, `grpc.health.v1.Health`: who serves, and messages to watchers when that changes.
 
 grpc's own servicer writes to a watcher while it holds the lock that setting a status needs: one client that does not
 read would keep the service from saying NOT_SERVING. Here setting never waits. It knows names and statuses only.
@@ -50,14 +50,14 @@ class Health:
     def set(self, status: "health_pb2.HealthCheckResponse.ServingStatus") -> None:
         """What every service is from now on."""
         self._statuses = dict.fromkeys(self._statuses, status)
-        self._tell()
+        self._notify()
 
     def close(self) -> None:
-        """Watchers hear the last status, and their streams end."""
+        """Watchers get the last status, and their streams end."""
         self._closed = True
-        self._tell()
+        self._notify()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 

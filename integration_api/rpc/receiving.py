@@ -72,7 +72,7 @@ class Receiver:
             if not self._yielding:
                 raise _crowded()
             self._give_way()
-        self._shares.take(client)
+        self._shares.acquire(client)
         self._reading[rpc] = None
         rpc.timer.arm(self._clock() + self._seconds, self._late)
         try:
@@ -81,7 +81,7 @@ class Receiver:
             rpc.waited += waited(monotonic() - begun, 0 if raw is grpc.aio.EOF else len(raw))
         finally:
             if self._reading.pop(rpc, rpc) is None:  # else it gave way
-                self._shares.give_back(client)
+                self._shares.release(client)
         rpc.timer.due = None
         return None if raw is grpc.aio.EOF else bytes(raw)
 
@@ -93,7 +93,7 @@ class Receiver:
     def _give_way(self) -> None:
         longest = next(iter(self._reading))
         del self._reading[longest]
-        self._shares.give_back(longest.client)
+        self._shares.release(longest.client)
         longest.timer.arm(self._clock(), _crowded)
 
     def _late(self) -> ClientTimeout:

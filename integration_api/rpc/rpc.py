@@ -233,7 +233,7 @@ class Rpc:
         """The frame that was counted has left, or went with its stream."""
         counted, self.counted = self.counted, 0
         if counted:
-            self.unread.give_back(self.client, counted)
+            self.unread.release(self.client, counted)
 
     def _count(self, size: int) -> None:
         if not self.unread.allows(self.client, size):
@@ -241,7 +241,7 @@ class Rpc:
             full = ServiceOverloaded("answers wait unread, of this client or of all (max_unread_bytes)")
             full.after_output = self.output_started
             raise full
-        self.unread.take(self.client, size)
+        self.unread.acquire(self.client, size)
         self.counted = size
 
     def _stuck(self) -> ClientTimeout:

@@ -2,7 +2,7 @@
 
 The rule of sharing, the same for all of them: no client holds more than its share while others hold some, and a client
 that is alone leaves an eighth free, so that whoever comes next finds some at once and need not wait for calls that
-never end. Who holds nothing may always take one. It knows numbers and keys only.
+never end. Who holds nothing may always have one. It knows numbers and keys only.
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ class Shares:
         return bool(self._limit) and self.total >= self._limit
 
     def allows(self, client: str, amount: int = 1, *, wanted: bool = False) -> bool:
-        """Whether a client may take so much now; one thing above the limit may be held alone. `wanted`: others are
+        """Whether a client may have so much more now; one thing above the limit may be held alone. `wanted`: others are
         known to want some, though they hold none."""
         limit = self._limit
         if not limit:
@@ -46,7 +46,7 @@ class Shares:
         others = wanted or len(self._held) > 1
         return self._held[client] + amount <= (self._share if others else self._alone)
 
-    def take(self, client: str, amount: int = 1) -> None:
+    def acquire(self, client: str, amount: int = 1) -> None:
         """Let a client hold so much more."""
         self.total += amount
         if client in self._held:
@@ -54,7 +54,7 @@ class Shares:
         else:
             self._held[client] = amount
 
-    def give_back(self, client: str, amount: int = 1) -> None:
+    def release(self, client: str, amount: int = 1) -> None:
         """Let it hold so much less."""
         self.total -= amount
         left = self._held[client] - amount

@@ -120,12 +120,12 @@ def status_details(
         ("x-request-id", request_id),
         ("x-attempts", str(report.attempts)),
     )
-    room = _MAX_TRAILERS - _in_base64(status.ByteSize()) - sum(len(name) + len(value) for name, value in trailers)
+    space = _MAX_TRAILERS - _in_base64(status.ByteSize()) - sum(len(name) + len(value) for name, value in trailers)
     # One byte of text costs a byte of the status text and 4/3 of the details; see `trailer_size`.
-    status.message = errors.clipped(error.message, min(errors.MAX_MESSAGE_BYTES, room * 3 // 7))
-    room -= errors.trailer_size(status.message) * 7 // 3
+    status.message = errors.clipped(error.message, min(errors.MAX_MESSAGE_BYTES, space * 3 // 7))
+    space -= errors.trailer_size(status.message) * 7 // 3
     if error.violations:
-        status.details.append(_packed(_bad_request(error, room * 3 // 4)))
+        status.details.append(_packed(_bad_request(error, space * 3 // 4)))
     return StatusDetails(
         code, reason, status.message, (("grpc-status-details-bin", status.SerializeToString()), *trailers)
     )
@@ -189,14 +189,14 @@ def _failed_attempts(report: CallReport) -> msg.FailedAttempts:
     return failed
 
 
-def _bad_request(error: CallerError, room: int) -> error_details_pb2.BadRequest:
+def _bad_request(error: CallerError, space: int) -> error_details_pb2.BadRequest:
     """As many violations as fit into so many bytes; the first in any case."""
     bad = error_details_pb2.BadRequest()
     for violation in error.violations[:_MAX_VIOLATIONS]:
         bad.field_violations.add(
             field=errors.clipped(violation.field, 200), description=errors.clipped(violation.description, 300)
         )
-        if bad.ByteSize() > room - _PACKING and len(bad.field_violations) > 1:
+        if bad.ByteSize() > space - _PACKING and len(bad.field_violations) > 1:
             del bad.field_violations[-1]
             break
     return bad

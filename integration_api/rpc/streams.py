@@ -1,4 +1,4 @@
-"""An open bidirectional stream, as its service sees it: frames in, turns that count as calls, and word of the end.
+"""An open bidirectional stream, as its service sees it: frames in, turns that count as calls, and a notice of its end.
 
 A stream can be somebody's phone call: while this instance drains it stays open and takes turns, until its client ends
 it or the grace is over.
@@ -69,7 +69,7 @@ class OpenStream(Generic[Request]):
             notify()
 
     def cut(self) -> None:
-        """Tell the service that this instance waits no longer."""
+        """Notify the service that this instance waits no longer."""
         self.cutting = True
         if self._notify is not None:
             self._notify()

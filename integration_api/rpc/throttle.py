@@ -44,7 +44,7 @@ class Throttle:
             self._end()
 
     def _end(self) -> None:
-        """The second is over: tell what was not written."""
+        """The second is over: log how many lines were not written."""
         seen, self._seen = self._seen, Counter()
         self._until = self._loop.time() + _SECOND
         for (event, reason), number in seen.items():

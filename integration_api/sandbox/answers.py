@@ -79,7 +79,7 @@ def _parallel_tool_calls(context: Context) -> Reply:
 def _assistant(context: Context) -> Reply:
     request = context.request
     if request.results:
-        return _spoken(request, split_words("The tool says: " + "; ".join(request.results)))
+        return _limited(request, split_words("The tool says: " + "; ".join(request.results)))
     if request.tools:
         tool = request.tools[0]
         arguments = dump(schema.sample(tool.schema if tool.schema is not None else {"type": "object"}))
@@ -87,10 +87,10 @@ def _assistant(context: Context) -> Reply:
         return scenario_of(request, _calls((tool.name, pieces)), Finish.TOOL_CALLS)
     if request.schema is not None:
         return _structured(context)
-    return _spoken(request, split_words(request.prompt))
+    return _limited(request, split_words(request.prompt))
 
 
-def _spoken(request: Request, words: Sequence[str]) -> Reply:
+def _limited(request: Request, words: Sequence[str]) -> Reply:
     """The words, as many of them as the request allows: a word is a token here."""
     cut = words if request.limit is None else words[: request.limit]
     return scenario_of(request, [Text(word) for word in cut], Finish.LENGTH if len(cut) < len(words) else Finish.STOP)

@@ -30,7 +30,7 @@ class ApiFormat:
     """An API.
 
     `read` raises RefusedError. `stream` gives what goes over the wire; `whole` the body of an answer without streaming;
-    `error` the body of an error; `alive` a sign of life before a body. `key_headers`: where a key may be.
+    `error` the body of an error; `headers` those that every answer has. `key_headers`: where a key may be.
     """
 
     name: str

@@ -19,7 +19,7 @@ def build(context: Context) -> Reply:
     return BUILDERS[context.request.script.name](context)
 
 
-_WRONGS: Final = (
+_FAILURES: Final = (
     "http-error:status=500",
     "http-error:status=503",
     "http-error:status=429,retry=50ms",
@@ -46,11 +46,11 @@ def _chaos(context: Context) -> Reply:
     share = context.request.script.count("percent") / 100
     if context.random >= share:
         return plain(context.request)
-    wrong = _WRONGS[min(int(context.random / share * len(_WRONGS)), len(_WRONGS) - 1)]
-    return build(replace(context, request=replace(context.request, script=parse(wrong))))
+    failure = _FAILURES[min(int(context.random / share * len(_FAILURES)), len(_FAILURES) - 1)]
+    return build(replace(context, request=replace(context.request, script=parse(failure))))
 
 
 BUILDERS: Final[Mapping[str, Builder]] = MappingProxyType({**answers.BUILDERS, **failures.BUILDERS, "chaos": _chaos})
 
-if BUILDERS.keys() != SCRIPTS.keys():  # a script without a builder would be a promise nobody keeps
+if BUILDERS.keys() != SCRIPTS.keys():  # a script without a builder would be listed and never answered
     raise RuntimeError(f"scripts and builders differ: {sorted(BUILDERS.keys() ^ SCRIPTS.keys())}")

@@ -1,4 +1,4 @@
-"""What builders are made of: the context that they see, and scenarios built from words.
+"""What builders are made of: the context that they get, and scenarios built from words.
 
 Rule: pure.
 """
@@ -23,7 +23,8 @@ from integration_api.sandbox.scenario import (
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """All that a builder may depend on: the request, how many like it came before, and random (0 ≤ random < 1)."""
+    """All that a builder may depend on: the request, how many like it came before, and a number at random
+    (0 ≤ `random` < 1)."""
 
     request: Request
     earlier: int

@@ -220,4 +220,4 @@ def stream(request: Request, scenario: Scenario) -> Iterator[Wire]:
     return _Stream(request, scenario).wires()
 
 
-FORM: Final = ApiFormat("chat", ("authorization", "api-key"), read, stream, whole, error, headers)
+FORMAT: Final = ApiFormat("chat", ("authorization", "api-key"), read, stream, whole, error, headers)

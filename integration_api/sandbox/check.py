@@ -1,6 +1,6 @@
 """Reading a request strictly: what is missing or of a wrong type is refused, with the name of the field.
 
-Rule: knows JSON and the four ways it can be wrong, and no API. Unknown fields are nobody's business here.
+Rule: knows JSON and the four ways it can be wrong, and no API. Unknown fields are ignored.
 """
 
 from collections.abc import Iterator, Mapping

@@ -34,7 +34,7 @@ _GZIP = 31  # zlib's window bits for the gzip format
 
 
 def error_response(api_format: ApiFormat, http_error: HttpError) -> web.Response:
-    """An error, in the API's form."""
+    """An error, in the API's format."""
     headers = dict(api_format.headers())
     if http_error.retry is not None:
         headers["Retry-After"] = f"{http_error.retry:g}"

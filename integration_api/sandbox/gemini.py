@@ -241,4 +241,4 @@ def stream(request: Request, scenario: Scenario) -> Iterator[Wire]:
     return _Stream(request, scenario).wires()
 
 
-FORM: Final = ApiFormat("gemini", ("x-goog-api-key", "authorization"), read, stream, whole, error, headers)
+FORMAT: Final = ApiFormat("gemini", ("x-goog-api-key", "authorization"), read, stream, whole, error, headers)

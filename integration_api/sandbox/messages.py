@@ -246,4 +246,4 @@ def stream(request: Request, scenario: Scenario) -> Iterator[Wire]:
     return _Stream(request, scenario).wires()
 
 
-FORM: Final = ApiFormat("messages", ("x-api-key", "authorization"), read, stream, whole, error, headers)
+FORMAT: Final = ApiFormat("messages", ("x-api-key", "authorization"), read, stream, whole, error, headers)

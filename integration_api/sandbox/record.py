@@ -1,4 +1,4 @@
-"""What the sandbox remembers of its callers: requests as they came, and a way to wait for the next thing that happens.
+"""What the sandbox keeps of its clients: requests as they came, and events that can be waited for.
 
 Rule: no network.
 """
@@ -37,7 +37,7 @@ class Recorded:
 
 
 class Feed(Generic[_T]):
-    """Things that happen, each given once to who waits for the next; the oldest are forgotten."""
+    """Events, each given once to whoever waits for the next; the oldest are forgotten."""
 
     def __init__(self, keep: int) -> None:
         self._items: deque[_T] = deque(maxlen=keep)
@@ -47,7 +47,7 @@ class Feed(Generic[_T]):
         self._items.append(item)
         self._arrived.set()
 
-    async def take(self, timeout: float) -> _T:  # noqa: ASYNC109 -- a test says how long it is willing to wait
+    async def next(self, timeout: float) -> _T:  # noqa: ASYNC109 -- a test says how long it is willing to wait
         async with asyncio.timeout(timeout):
             while not self._items:
                 self._arrived.clear()

@@ -79,7 +79,7 @@ class _Events:
     number: int = 0
     opened: bool = False
     items: list[_Item] = field(default_factory=list)
-    speaking: _Item | None = None
+    current: _Item | None = None
     calls: dict[int, _Item] = field(default_factory=dict)
 
     def events(self) -> Iterator[JsonObject | Step]:
@@ -117,25 +117,25 @@ class _Events:
             case Open():
                 pass
             case Text(text):
-                yield from self._say("message", "output_text")
+                yield from self._begin("message", "output_text")
                 more: JsonObject = {"logprobs": self._logprobs((text,))}
                 yield self._delta("response.output_text.delta", text, content_index=0, **more)
             case Refusal(text):
-                yield from self._say("message", "refusal")
+                yield from self._begin("message", "refusal")
                 yield self._delta("response.refusal.delta", text, content_index=0)
             case Reasoning(text):
-                yield from self._say("reasoning", "summary_text")
+                yield from self._begin("reasoning", "summary_text")
                 yield self._delta("response.reasoning_summary_text.delta", text, summary_index=0)
             case CallStart(number, name):
-                yield from self._quiet()
+                yield from self._end_current()
                 item = self._new("function_call", "fc", name=name, call_id=self.request.call_id(number))
                 self.calls[number] = item
                 yield self._added(item)
             case CallFragment(number, text):
                 item = self.calls[number]
                 item.said.append(text)
-                place: JsonObject = {"item_id": item.item_id, "output_index": item.index}
-                yield self._event("response.function_call_arguments.delta", **place, delta=text)
+                position: JsonObject = {"item_id": item.item_id, "output_index": item.index}
+                yield self._event("response.function_call_arguments.delta", **position, delta=text)
             case _:
                 assert_never(step)
 
@@ -148,41 +148,43 @@ class _Events:
     def _added(self, item: _Item) -> JsonObject:
         return self._event("response.output_item.added", output_index=item.index, item=self._json(item, "in_progress"))
 
-    def _say(self, kind: str, part: str) -> Iterator[JsonObject]:
-        """Makes an item of this kind the one that speaks."""
-        if self.speaking is not None and self.speaking.kind == kind:
+    def _begin(self, kind: str, part: str) -> Iterator[JsonObject]:
+        """Makes an item of this kind the current one, which grows."""
+        if self.current is not None and self.current.kind == kind:
             return
-        yield from self._quiet()
+        yield from self._end_current()
         item = self._new(kind, "msg" if kind == "message" else "rs", part=part)
-        self.speaking = item
+        self.current = item
         yield self._added(item)
         yield self._part(item, "added", "")
 
     def _part(self, item: _Item, what: str, text: str) -> JsonObject:
-        place: JsonObject = {"item_id": item.item_id, "output_index": item.index}
+        position: JsonObject = {"item_id": item.item_id, "output_index": item.index}
         part = self._content(item, text)
         if item.kind == "reasoning":
-            return self._event(f"response.reasoning_summary_part.{what}", **place, summary_index=0, part=part)
-        return self._event(f"response.content_part.{what}", **place, content_index=0, part=part)
+            return self._event(f"response.reasoning_summary_part.{what}", **position, summary_index=0, part=part)
+        return self._event(f"response.content_part.{what}", **position, content_index=0, part=part)
 
     def _delta(self, kind: str, text: str, **fields: Json) -> JsonObject:
         item = self.items[-1]
         item.said.append(text)
         return self._event(kind, item_id=item.item_id, output_index=item.index, **fields, delta=text)
 
-    def _quiet(self) -> Iterator[JsonObject]:
-        """Ends the item that speaks."""
-        item, self.speaking = self.speaking, None
+    def _end_current(self) -> Iterator[JsonObject]:
+        """Ends the current item."""
+        item, self.current = self.current, None
         if item is None:
             return
-        place: JsonObject = {"item_id": item.item_id, "output_index": item.index}
+        position: JsonObject = {"item_id": item.item_id, "output_index": item.index}
         if item.kind == "reasoning":
-            yield self._event("response.reasoning_summary_text.done", **place, summary_index=0, text=item.text)
+            yield self._event("response.reasoning_summary_text.done", **position, summary_index=0, text=item.text)
         elif item.part == "refusal":
-            yield self._event("response.refusal.done", **place, content_index=0, refusal=item.text)
+            yield self._event("response.refusal.done", **position, content_index=0, refusal=item.text)
         else:
             logprobs = self._logprobs(item.said)
-            yield self._event("response.output_text.done", **place, content_index=0, text=item.text, logprobs=logprobs)
+            yield self._event(
+                "response.output_text.done", **position, content_index=0, text=item.text, logprobs=logprobs
+            )
         yield self._part(item, "done", item.text)
         yield self._done(item)
 
@@ -196,11 +198,11 @@ class _Events:
 
     def _close(self) -> Iterator[JsonObject]:
         if not self.items:
-            yield from self._say("message", "output_text")
-        yield from self._quiet()
+            yield from self._begin("message", "output_text")
+        yield from self._end_current()
         for item in self.calls.values():
-            place: JsonObject = {"item_id": item.item_id, "output_index": item.index}
-            yield self._event("response.function_call_arguments.done", **place, name=item.name, arguments=item.text)
+            position: JsonObject = {"item_id": item.item_id, "output_index": item.index}
+            yield self._event("response.function_call_arguments.done", **position, name=item.name, arguments=item.text)
             yield self._done(item)
         yield self._event(f"response.{self.ending}", response=self.response(self.ending))
 
@@ -279,10 +281,10 @@ def _token(token: str, top: int) -> JsonObject:
 
 def whole(request: Request, scenario: Scenario) -> JsonObject:
     """The response object."""
-    scenario_of = _Events(request, scenario)
-    for _ in scenario_of.events():
+    rendered = _Events(request, scenario)
+    for _ in rendered.events():
         pass
-    return scenario_of.response(scenario_of.ending if scenario.finish is not None else "in_progress")
+    return rendered.response(rendered.ending if scenario.finish is not None else "in_progress")
 
 
 def stream(request: Request, scenario: Scenario) -> Iterator[Wire]:
@@ -301,4 +303,4 @@ def stream(request: Request, scenario: Scenario) -> Iterator[Wire]:
                 raise TypeError(f"a step that became no event: {item}")
 
 
-FORM: Final = ApiFormat("responses", ("authorization", "api-key"), read, stream, whole, error, headers)
+FORMAT: Final = ApiFormat("responses", ("authorization", "api-key"), read, stream, whole, error, headers)

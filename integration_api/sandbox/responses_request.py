@@ -135,7 +135,7 @@ def _items(items: Iterable[Fields]) -> Iterable[Turn]:
             case "function_call_output":
                 yield _output(item, waiting)
             case "reasoning":
-                _sealed(item)
+                _check_signature(item)
                 reasoning = item
             case _:
                 raise item.bad("type", f"'{kind}' is no item that the sandbox knows.")
@@ -156,7 +156,7 @@ def _output(item: Fields, waiting: set[str]) -> Turn:
     return Turn(output if isinstance(output, str) else _parts(item, "output"), result=True)
 
 
-def _sealed(item: Fields) -> None:
+def _check_signature(item: Fields) -> None:
     item.objects("summary")
     content = item.text("encrypted_content")
     if content and not is_signed(content):

@@ -1,4 +1,4 @@
-"""What an answer says, before any API gives it a form: steps, their end, and other ways a request can turn out.
+"""What an answer says, before an API format renders it: steps, their end, and other ways a request can turn out.
 
 Rule: frozen values and pure functions; knows no API and no network.
 """
@@ -126,7 +126,7 @@ class HttpError:
 Step: TypeAlias = (
     Open | Text | Refusal | Reasoning | CallStart | CallFragment | Pause | KeepAlive | Garbage | Cut | HttpError
 )
-# What a form's renderer gives to the network: bytes to write, time to wait, or the end of the connection.
+# What a format's `stream` gives to the network: bytes to write, time to wait, or the end of the connection.
 Wire: TypeAlias = bytes | Pause | Cut
 
 

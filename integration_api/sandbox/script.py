@@ -1,4 +1,4 @@
-"""The grammar of model names: a model's name is the script that the sandbox plays.
+"""The grammar of model names: a model's name is the script that the sandbox runs.
 
     name
     name:key=value,key=value
@@ -198,7 +198,7 @@ _ROWS: Final = (
         "keepalive",
         "comments or pings only, then an echo",
         "keepalive:for=30s,gap=1s",
-        (_FOR, Option("gap", Kind.DURATION, "1s", "time between two signs of life")),
+        (_FOR, Option("gap", Kind.DURATION, "1s", "time between two of them")),
     ),
     Entry(
         "key",

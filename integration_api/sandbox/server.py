@@ -1,6 +1,6 @@
 """The sandbox on the network: an aiohttp.web application that records what it is asked and notices who hangs up.
 
-Rule: routes, keys and connections. What is answered is decided in `builders` and written by the forms.
+Rule: routes, keys and connections. What is answered is decided in `builders` and rendered by the API formats.
 """
 
 import asyncio
@@ -110,20 +110,20 @@ class Sandbox:
 
     async def wait_for_request(self, timeout: float = 5.0) -> Recorded:  # noqa: ASYNC109 -- see Feed
         """The next request that nobody waited for yet, in the order of arrival. Raises TimeoutError."""
-        return await self._arrivals.take(timeout)
+        return await self._arrivals.next(timeout)
 
     async def wait_for_hangup(self, timeout: float = 5.0) -> float:  # noqa: ASYNC109 -- see Feed
         """When (event loop's time) a client closed its connection before its answer ended: the next such moment that
         nobody waited for yet. Raises TimeoutError.
         """
-        return await self._hangups.take(timeout)
+        return await self._hangups.next(timeout)
 
     def _routes(self) -> list[web.RouteDef]:
         root = self._fault.prefix
         return [
-            web.post(f"{root}/v1/chat/completions", self._posted(chat.FORM)),
-            web.post(f"{root}/v1/responses", self._posted(responses.FORM)),
-            web.post(f"{root}/v1/messages", self._posted(messages.FORM)),
+            web.post(f"{root}/v1/chat/completions", self._posted(chat.FORMAT)),
+            web.post(f"{root}/v1/responses", self._posted(responses.FORMAT)),
+            web.post(f"{root}/v1/messages", self._posted(messages.FORMAT)),
             web.post(root + "/v1beta/models/{target:.+}", self._generate),
             web.post(root + "/v1/models/{target:.+}", self._generate),  # Gemini's stable version; newer SDKs call it
             *self._lists(root),
@@ -143,7 +143,7 @@ class Sandbox:
 
     @web.middleware
     async def _around(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
-        """Records the request, counts it as open, notices a hang-up, and gives errors of routing the API's form."""
+        """Records the request, counts it as open, notices a hang-up, and gives errors of routing the API's format."""
         loop = asyncio.get_running_loop()
         started, task = loop.time(), asyncio.current_task()
         if task is not None:
@@ -200,7 +200,7 @@ class Sandbox:
         model, _, method = request.match_info["target"].rpartition(":")
         if not model or method not in _METHODS:
             raise web.HTTPNotFound
-        return await self._answer(gemini.FORM, request, model, stream=method == "streamGenerateContent")
+        return await self._answer(gemini.FORMAT, request, model, stream=method == "streamGenerateContent")
 
     async def _answer(
         self, api_format: ApiFormat, request: web.Request, model: str = "", *, stream: bool = False
@@ -235,9 +235,9 @@ class Sandbox:
 
     def _count(self, key: str, model: str) -> int:
         """How many requests came before with this key for this model. Bounded: the longest unused are forgotten."""
-        place = (hashlib.sha256(_bytes(key)).hexdigest(), model)
-        earlier = self._counts.pop(place, 0)
-        self._counts[place] = earlier + 1
+        counted = (hashlib.sha256(_bytes(key)).hexdigest(), model)
+        earlier = self._counts.pop(counted, 0)
+        self._counts[counted] = earlier + 1
         if len(self._counts) > _MOST_COUNTED:
             self._counts.popitem(last=False)
         return earlier
@@ -270,10 +270,10 @@ class Sandbox:
         path = request.path.removeprefix(self._fault.prefix)
         gemini_call = path.startswith("/v1/models/") and request.method == "POST"
         if path.startswith("/v1beta") or gemini_call or "x-goog-api-key" in request.headers:
-            return gemini.FORM
+            return gemini.FORMAT
         if path.startswith("/v1/messages") or "anthropic-version" in request.headers:
-            return messages.FORM
-        return chat.FORM
+            return messages.FORMAT
+        return chat.FORMAT
 
     async def _health(self, _: web.Request) -> web.StreamResponse:
         return json_response({"status": "ok"})

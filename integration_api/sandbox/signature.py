@@ -1,6 +1,6 @@
 """Opaque state that must come back byte for byte: a payload and its checksum in base64.
 
-Rule: any altered, cut or invented seal is noticed. It is no secret and no cryptography.
+Rule: any altered, cut or invented signature is noticed. It is no secret and no cryptography.
 """
 
 import base64

@@ -81,7 +81,7 @@ def fields_of(report: CallReport) -> dict[str, object]:
 
 
 def labels_of(report: CallReport) -> dict[str, str]:
-    """The client's own, as far as they are shown."""
+    """The client's own, as far as a line has them."""
     labels = list(report.labels.items())[:_MOST_LABELS]
     return {clipped(name, _MAX_LABEL): clipped(value, _MAX_LABEL) for name, value in labels}
 

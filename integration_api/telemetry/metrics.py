@@ -82,7 +82,7 @@ class _Families:
 
         self.calls = Counter(
             "integration_api_calls",
-            "Calls that ended, by the status and the reason that the client is told.",
+            "Calls that ended, by the status and the reason that the client gets.",
             ("service", "method", "status", "reason", *of_target),
             registry=registry,
         )
@@ -121,7 +121,7 @@ class _Families:
 
 
 class Metrics(Observer):
-    """Counts calls. Make it inside the running event loop. `version` is the program's, `readings` are shown beside its
+    """Counts calls. Make it inside the running event loop. `version` is the program's, `readings` stand beside its
     own numbers."""
 
     def __init__(self, version: str, readings: Sequence[Reading] = ()) -> None:

@@ -21,7 +21,7 @@ class Observers:
     """The observers of one server. `open` them before the first call, `close` them behind the last."""
 
     def __init__(self, settings: Settings, readings: Sequence[Reading]) -> None:
-        """Make them inside the running event loop. `readings` are shown beside what the metrics count.
+        """Make them inside the running event loop. `readings` stand beside what the metrics count.
 
         Raises:
             ValueError: what the settings or the OTEL_* variables ask for is not there.
@@ -29,7 +29,7 @@ class Observers:
         self._traces = _traces(settings)
         self._audit = AuditFile(settings.audit_file, settings.audit_content) if settings.audit_file else None
         self.metrics = Metrics(__version__, (*readings, _lost_lines(self._audit))) if settings.admin_port else None
-        """None where there is no admin port to show them at."""
+        """None where there is no admin port that serves them."""
         found = (LogLines(), self._traces, self.metrics, self._audit)
         self.all: tuple[Observer, ...] = tuple(each for each in found if each is not None)
 

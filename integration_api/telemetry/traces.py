@@ -1,6 +1,6 @@
 """Traces of calls: a server span, whose parent is the client's, and below it a client span for every HTTP request.
 
-No secret and nothing of what was said: an error is told by its reason. Finished spans are made at the end of a call,
+No secret and nothing of what was said: an error is named by its reason. Finished spans are made at the end of a call,
 all at once, and given to the batch processor: OpenTelemetry's own spans, which can be changed and read from anywhere
 while they run, cost twice as much. What a span says before, its ids and whether it is sampled, is decided at its start.
 """
@@ -104,7 +104,7 @@ class Traces(Observer):
     """Makes spans and the GenAI metrics of calls, and sends them."""
 
     def __init__(self, version: str, *, propagate: bool) -> None:
-        """`version` is the program's; `propagate`: endpoints are told of the trace.
+        """`version` is the program's; `propagate`: endpoints get the trace in a header.
 
         Raises:
             ValueError: what the variables ask for cannot be had.

@@ -45,7 +45,7 @@ class NoWorkerError(Exception):
 
 @dataclass(eq=False)
 class _Worker:
-    """One place among the workers: its process, as long as there is one, and how it does."""
+    """One of the workers: its process, as long as there is one, and its state."""
 
     number: int
     process: asyncio.subprocess.Process | None = None
@@ -56,7 +56,7 @@ class _Worker:
     asking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def ask(self, *, metrics: bool) -> None:
-        """Ask how it does, and what it counted.
+        """Ask for its state, and what it counted.
 
         Raises:
             TimeoutError, EOFError, OSError, ValueError: it does not answer, or nonsense.

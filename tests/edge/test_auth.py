@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from integration_api.auth.access import clear_text, exposed, fault_of
+from integration_api.auth.access import clear_text, exposed, problem_of
 from integration_api.auth.authenticator import is_authenticated_setup
 from integration_api.auth.jwt_check import parse_key
 from integration_api.auth.tokens import MAX_TOKENS, parse_tokens
@@ -77,7 +77,7 @@ async def test_without_a_token_the_answer_says_what_to_send(guarded: ChatService
     failure = await Asker(guarded, sandbox).refused()
     assert failure.said == UNKNOWN_CALLER
     assert "authorization: Bearer" in failure.message
-    assert failure.info.metadata["fault"] == "client"
+    assert failure.info.metadata["problem"] == "client"
     assert failure.trailers["grpc-retry-pushback-ms"] == "-1"
     assert not sandbox.requests
 
@@ -404,15 +404,15 @@ async def test_tokens_and_jwts_at_once(tokens_file: Path, key_file: Path, sandbo
 def test_files_that_make_no_sense_stop_the_start(
     tmp_path: Path, setting: str, content: bytes | None, words: str
 ) -> None:
-    """The start fails with the setting's name and the fault, never with the content."""
+    """The start fails with the setting's name and the problem, never with the content."""
     path = tmp_path / "file"
     if content is not None:
         path.write_bytes(content)
     given: dict[str, Any] = {setting: str(path)}
-    fault = fault_of(Settings(**given))
-    assert setting in fault
-    assert words in fault
-    assert "CANARY" not in fault
+    problem = problem_of(Settings(**given))
+    assert setting in problem
+    assert words in problem
+    assert "CANARY" not in problem
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from integration_api.commands.banner import banner
-from integration_api.commands.serve import sandbox_fault
+from integration_api.commands.serve import sandbox_problem
 from integration_api.settings import Settings
 from tests.edge.processes import ROOT, SECONDS, environment, started
 
@@ -73,6 +73,6 @@ def test_machines_get_no_banner() -> None:
 
 def test_a_sandbox_that_could_not_be_called_is_refused() -> None:
     """Before anything listens."""
-    fault = sandbox_fault(Settings(egress_policy="public-only"))
-    assert "--sandbox listens on loopback" in fault
-    assert not sandbox_fault(Settings())
+    problem = sandbox_problem(Settings(egress_policy="public-only"))
+    assert "--sandbox listens on loopback" in problem
+    assert not sandbox_problem(Settings())

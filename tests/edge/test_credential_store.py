@@ -10,7 +10,7 @@ import pytest
 import structlog
 from google.protobuf import json_format
 
-from integration_api.auth.access import fault_of
+from integration_api.auth.access import problem_of
 from integration_api.files.credential_store import MAX_CREDENTIALS, CredentialStore
 from integration_api.files.reload import FileWatcher
 from integration_api.sandbox import Sandbox
@@ -233,7 +233,7 @@ async def test_a_broken_file_leaves_the_others(place: Path, sandbox: Sandbox, br
 
 def test_a_directory_is_needed_and_bounded(tmp_path: Path) -> None:
     """A missing directory stops the start; of too many files the first by name are used."""
-    assert "credentials_dir" in fault_of(Settings(credentials_dir=str(tmp_path / "none")))
+    assert "credentials_dir" in problem_of(Settings(credentials_dir=str(tmp_path / "none")))
     for number in range(MAX_CREDENTIALS + 1):
         (tmp_path / f"{number:05}.json").write_text('{"baseUrl": "http://x"}')
     files = FileWatcher()

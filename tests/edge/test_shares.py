@@ -10,7 +10,7 @@ def taken(shares: Shares, client: str) -> int:
     """Take for a client until it may take no more; how many it got."""
     count = 0
     while shares.allows(client) and count < 1000:
-        shares.take(client)
+        shares.acquire(client)
         count += 1
     return count
 
@@ -21,7 +21,7 @@ def test_a_client_alone_leaves_some_for_whoever_comes() -> None:
 
     assert taken(shares, "a") == 9
     assert taken(shares, "b") == 1
-    shares.give_back("a")
+    shares.release("a")
     assert not shares.allows("a")
     assert shares.allows("b")
 
@@ -29,8 +29,8 @@ def test_a_client_alone_leaves_some_for_whoever_comes() -> None:
 def test_clients_that_come_together_have_half_each() -> None:
     """Neither takes more while the other holds some."""
     shares = Shares(10, 0.5)
-    shares.take("a")
-    shares.take("b")
+    shares.acquire("a")
+    shares.acquire("b")
 
     assert (taken(shares, "a"), taken(shares, "b")) == (4, 4)
     assert shares.full
@@ -50,9 +50,9 @@ def test_what_is_larger_than_the_limit_is_held_alone() -> None:
     """One answer above the bound goes through when nothing else is held."""
     shares = Shares(10, 0.5)
     assert shares.allows("a", 50)
-    shares.take("a", 50)
+    shares.acquire("a", 50)
     assert not shares.allows("b", 1)
-    shares.give_back("a", 50)
+    shares.release("a", 50)
     assert (shares.total, dict(shares.held)) == (0, {})
 
 

@@ -13,7 +13,7 @@ import structlog
 from cryptography import x509
 
 from caller.errors import CallerUnauthenticated
-from integration_api.auth.access import fault_of
+from integration_api.auth.access import problem_of
 from integration_api.auth.peer_names import PeerNames
 from integration_api.sandbox import Sandbox
 from integration_api.server import Server
@@ -260,10 +260,10 @@ def test_settings_that_do_not_belong_together_are_refused(files: Files, tmp_path
         ({"tls_client_ca_file": clients, "auth_mtls_names": "a.*.test"}, "first label"),
     )
     for settings, words in refused:
-        fault = fault_of(Settings(**settings))
-        assert words in fault, (settings, fault)
-        assert "CANARY" not in fault
-    assert fault_of(files.settings(clients=True, auth_mtls_names="*.a.test, spiffe://td/x")) == ""
+        problem = problem_of(Settings(**settings))
+        assert words in problem, (settings, problem)
+        assert "CANARY" not in problem
+    assert problem_of(files.settings(clients=True, auth_mtls_names="*.a.test, spiffe://td/x")) == ""
 
 
 def test_names_are_read_from_their_own_kind_only() -> None:

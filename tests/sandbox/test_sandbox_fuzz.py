@@ -15,7 +15,9 @@ from integration_api.sandbox.schema import sample
 from integration_api.sandbox.wire import dump
 from tests.sandbox.sandbox_client import FORMS, hear, request
 
-FORM: dict[str, ApiFormat] = {form.name: form for form in (chat.FORM, responses.FORM, messages.FORM, gemini.FORM)}
+FORMATS: dict[str, ApiFormat] = {
+    each.name: each for each in (chat.FORMAT, responses.FORMAT, messages.FORMAT, gemini.FORMAT)
+}
 HEADERS = {"anthropic-version": "2023-06-01"}
 
 # Words that the forms look for, so that a mutation reaches deep into the checks.
@@ -56,7 +58,7 @@ def mutated(value: Any, change: Any, data: st.DataObject) -> Any:
 @settings(max_examples=200, deadline=None)
 def test_any_request_is_answered_or_refused(name: str, change: Any, data: st.DataObject, stream: bool) -> None:
     """Whatever the JSON, a request ends in an answer that can be written or in a refusal with a text."""
-    form = FORM[name]
+    form = FORMATS[name]
     _, body = request(name, "structured", stream=stream)
     body = mutated(body, change, data)
     try:
@@ -86,7 +88,7 @@ def test_any_schema_has_a_sample(schema: Any) -> None:
 @settings(max_examples=150, deadline=None)
 def test_an_echo_is_exact(name: str, prompt: str, stream: bool) -> None:
     """Every text comes back as it was, half surrogate pairs included."""
-    form = FORM[name]
+    form = FORMATS[name]
     _, body = request(name, "echo", stream=stream, prompt=prompt)
     ask = form.read(RawRequest(Fields(body), HEADERS, {"alt": "sse"}, "echo", stream))
     reply = build(Context(ask, 0, 0.5))
@@ -102,7 +104,7 @@ def test_an_echo_is_exact(name: str, prompt: str, stream: bool) -> None:
 @pytest.mark.parametrize("luck", [0.0, 0.1, 0.25, 0.4, 0.6, 0.8, 0.999])
 def test_every_script_can_be_written_in_every_form(name: str, luck: float) -> None:
     """No script meets a step that a form cannot write."""
-    form = FORM[name]
+    form = FORMATS[name]
     for script in SCRIPTS:
         for stream in (False, True):
             _, body = request(name, script, stream=stream)
