@@ -55,9 +55,9 @@ class Target:
 
     `checks` are those that are made; `note` says what was left out, and why. `expected_errors` are checks that this
     server can only answer with an error: its reason, and why. `says` are words that must be in the text of a check's
-    answer. `length_finish` is how an answer ends that was cut at a limit. `endless` asks for an answer long enough to be
-    cancelled; `busy` counts what the model is generating, and must be 0 within `release` seconds after that.
-    `steady`: the same question always gets the same answer.
+    answer. `length_finish` is how an answer ends that was cut at a limit. `endless` asks for an answer that is long
+    enough to be cancelled; `busy` counts what the model is generating, and must be 0 within `release` seconds after
+    that. `steady`: the same question always gets the same answer.
     """
 
     server: str

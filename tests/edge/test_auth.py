@@ -77,7 +77,7 @@ async def test_without_a_token_the_answer_says_what_to_send(guarded: ChatService
     failure = await Asker(guarded, sandbox).refused()
     assert failure.said == UNKNOWN_CALLER
     assert "authorization: Bearer" in failure.message
-    assert failure.info.metadata["problem"] == "client"
+    assert failure.info.metadata["fault"] == "client"
     assert failure.trailers["grpc-retry-pushback-ms"] == "-1"
     assert not sandbox.requests
 
