@@ -237,6 +237,22 @@ async def test_several_connections_share_the_calls(server: Server, sandbox: Sand
         del stream, streams
 
 
+async def test_a_name_with_several_addresses_spreads_the_calls(sandbox: Sandbox) -> None:
+    """With `round_robin`, as docs/scaling.md has it, each instance that the name stands for gets calls."""
+    in_turn = [("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}')]
+    asked = chat_request("hi", model="tokens:n=10000,gap=20ms", credential=endpoint(sandbox.url))
+    streams = []
+    async with Server(Settings(port=0)) as one, Server(Settings(port=0)) as other:
+        address = f"ipv4:127.0.0.1:{one.port},127.0.0.1:{other.port}"
+        async with Client(address, options=in_turn, timeout=within(20)) as client:
+            while len(streams) < 100 and not (one.guard.running and other.guard.running):  # until both are connected
+                streams.append(aiter(client.stream_chat(asked)))
+                await anext(streams[-1])
+            assert one.guard.running
+            assert other.guard.running
+            del streams
+
+
 async def test_a_broken_connection_does_not_draw_the_calls(server: Server, sandbox: Sandbox) -> None:
     """One of two connections is lost and cannot be made again: calls fail on it until that is known, and the others go
     over the one that is left."""

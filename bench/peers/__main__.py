@@ -3,6 +3,7 @@
     python -m bench.peers                      seven rounds, some twenty minutes
     python -m bench.peers --quick              one short round
     python -m bench.peers --only integration-api,Portkey --json FILE
+    python -m bench.peers --table FILE         the tables of an earlier run
 
 One raw endpoint answers at once, or streams at a pace; one compiled client calls it directly, and through each gateway.
 Every work is done by each in turn before the next one begins, round by round, so that what else the machine does
@@ -12,6 +13,7 @@ who was the limit.
 """
 
 import argparse
+import json
 import os
 import sys
 import tempfile
@@ -23,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.peers.gateways import GATEWAYS, Gateway
-from bench.peers.running import Running, Work, build_load, load, machine_busy, running
+from bench.peers.running import Running, Work, build_load, load, machine_busy, prefer, running
 from bench.peers.table import summary, table
 from bench.work import Program, program, write
 
@@ -76,9 +78,11 @@ def _chosen(only: str) -> list[Gateway]:
     return [each for each in wanted if each.installed]
 
 
-def main(only: str, rounds: int, scale: float, file: str) -> None:
+def main(only: str, rounds: int, scale: float, file: str, *, preferred: bool) -> None:
     """All rounds, the table, the file."""
     build_load()
+    if preferred:
+        prefer()
     works = [replace(each, seconds=each.seconds * scale, spread=each.spread * scale) for each in WORKS]
     with ExitStack() as stack:
         endpoint = stack.enter_context(program("endpoint.py"))
@@ -104,7 +108,8 @@ def main(only: str, rounds: int, scale: float, file: str) -> None:
             for each in gateways
         }
     date = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-    result: dict[str, Any] = {"date": date, "cores": os.cpu_count(), "gateways": kept, "rounds": found}
+    result: dict[str, Any] = {"date": date, "cores": os.cpu_count(), "preferred": preferred}
+    result = {**result, "gateways": kept, "rounds": found}
     result = {**result, "summary": summary(result)}
     print(f"\n{table(result)}")
     write(file, result)
@@ -116,5 +121,11 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--quick", action="store_true", help="one round, a third as long")
     parser.add_argument("--json", default="", help="a file for the result")
+    parser.add_argument("--preferred", action="store_true", help="go before what else the machine does; needs root")
+    parser.add_argument("--table", default="", help="a result, whose tables are printed; nothing is measured")
     given = parser.parse_args()
-    main(given.only, 1 if given.quick else given.rounds, 0.34 if given.quick else 1.0, given.json)
+    if given.table:
+        print(table(json.loads(Path(given.table).read_text("utf-8"))))
+        sys.exit()
+    rounds, scale = (1, 0.34) if given.quick else (given.rounds, 1.0)
+    main(given.only, rounds, scale, given.json, preferred=given.preferred)

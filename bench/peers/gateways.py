@@ -1,8 +1,8 @@
 """The gateways that are measured: how each is started in front of one endpoint, and what is asked of it.
 
-Rule: it writes commands, files and requests, and measures nothing. Every gateway is one process with one worker, and
-logs what it logs by default; LiteLLM logs errors only, as its documents advise for production. They come from package
-registries, into an environment of their own each (`make peers`).
+Rule: it writes commands, files and requests, and measures nothing. Every gateway is one process with one worker,
+without metrics, and logs no line for each call where it can be told not to. They come from package registries, into an
+environment of their own each (`make peers`).
 """
 
 import json
@@ -75,7 +75,7 @@ def _ours_version() -> str:
 
 
 def _ours(port: int, _: int, __: Path) -> Started:
-    serve = ("-m", "integration_api", "serve", "--port", str(port), "--log-format", "json")
+    serve = ("-m", "integration_api", "serve", "--port", str(port), "--log-level", "warning")
     return Started((sys.executable, *serve), {"PYTHONPATH": str(ROOT)})
 
 
@@ -127,6 +127,10 @@ def _portkey_headers(endpoint: int) -> Sequence[str]:
     return ("x-portkey-provider: openai", where, "Authorization: Bearer none")
 
 
+# They spell a level differently.
+_QUIET = {"vllm-router": ("--log-level", "warning"), "smg": ("--log-level", "warn")}
+
+
 def _router(environment: str, *command: str) -> Callable[[int, int, Path], Started]:
     """The Rust routers descend from one, and take the same options."""
 
@@ -135,7 +139,7 @@ def _router(environment: str, *command: str) -> Callable[[int, int, Path], Start
         where = ("--worker-urls", f"http://127.0.0.1:{endpoint}", "--host", "127.0.0.1", "--port", str(port))
         # Their own metrics have the next port.
         metrics = ("--prometheus-host", "127.0.0.1", "--prometheus-port", str(port + 1))
-        return Started((program, *command[1:], *where, *metrics, "--policy", "round_robin"))
+        return Started((program, *command[1:], *where, *metrics, "--policy", "round_robin", *_QUIET[environment]))
 
     return start
 
