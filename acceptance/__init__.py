@@ -1,3 +1,4 @@
 """Programs that judge a running service as its users do: attacks, chaos, drain, fuzz, proxies, clients in other
-languages, the Rapida platform's own client, a real Prometheus, real chat servers. `make acceptance` runs them all.
+languages, the Rapida platform's own client, a real Prometheus, real chat servers; and deploy/, by the tools that read
+it. `make acceptance` runs them all.
 """

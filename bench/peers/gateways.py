@@ -98,6 +98,8 @@ def _litellm(port: int, endpoint: int, folder: Path) -> Started:
     }
     config = folder / "litellm.yaml"
     config.write_text(json.dumps(settings), "utf-8")  # JSON is YAML
+    quiet = folder / "logging.json"
+    quiet.write_text(json.dumps({"version": 1, "loggers": {"uvicorn.access": {"level": "WARNING"}}}), "utf-8")
     command = (str(CACHE / "litellm/bin/litellm"), "--config", str(config), "--host", "127.0.0.1", "--port", str(port))
     environment = {
         "LITELLM_MODE": "PRODUCTION",
@@ -107,7 +109,8 @@ def _litellm(port: int, endpoint: int, folder: Path) -> Started:
         "DISABLE_ADMIN_UI": "True",
         "NO_DOCS": "True",
     }
-    return Started((*command, "--num_workers", "1", "--telemetry", "False"), environment)
+    options = ("--num_workers", "1", "--telemetry", "False", "--log_config", str(quiet))
+    return Started((*command, *options), environment)
 
 
 def _portkey_version() -> str:
