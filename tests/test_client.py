@@ -241,7 +241,7 @@ async def test_a_name_with_several_addresses_spreads_the_calls(sandbox: Sandbox)
     """With `round_robin`, as docs/scaling.md has it, each instance that the name stands for gets calls."""
     in_turn = [("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}')]
     asked = chat_request("hi", model="tokens:n=10000,gap=20ms", credential=endpoint(sandbox.url))
-    streams = []
+    streams: list[AsyncIterator[object]] = []
     async with Server(Settings(port=0)) as one, Server(Settings(port=0)) as other:
         address = f"ipv4:127.0.0.1:{one.port},127.0.0.1:{other.port}"
         async with Client(address, options=in_turn, timeout=within(20)) as client:
