@@ -1,12 +1,14 @@
 """What the voice plugins of examples/ make of a framework's messages; the plugins themselves run in `make voice`."""
 
+import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from examples.voice.voice_plugins.conversation import Turns
-from integration_api.client import VOICE_TIMEOUTS, ChatResponse, Client, chat_request, endpoint
+from integration_api.client import VOICE_TIMEOUTS, ChatResponse, Client, TextDelta, chat_request, endpoint
 from integration_api.v1 import messages_pb2 as msg
 
 Json = dict[str, Any]
@@ -101,3 +103,20 @@ async def test_what_the_contract_cannot_hold_is_said(turns: Turns, item: Json) -
     """By its name, and before anything is sent."""
     with pytest.raises(ValueError, match=r"robot|smell"):
         turns.request([item])
+
+
+@pytest.mark.parametrize("size", [1, 3, 100])
+async def test_the_page_cuts_sentences(size: int) -> None:
+    """What docs/voice.md shows gives whole sentences, however the text was cut into pieces."""
+    page = (Path(__file__).parent.parent / "docs" / "voice.md").read_text("utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code, names)  # noqa: S102 -- our own page
+    text = "Hello there. It costs 3.5 percent!  Really? Yes…"
+
+    async def pieces() -> AsyncIterator[TextDelta]:
+        for start in range(0, len(text), size):
+            yield TextDelta(text=text[start : start + size])
+
+    cut = [sentence async for sentence in names["sentences"](pieces())]
+    assert cut == ["Hello there.", "It costs 3.5 percent!", "Really?", "Yes…"]
