@@ -188,33 +188,70 @@ async def test_nothing_is_asked_again_after_output(client: Client, sandbox: Sand
     assert len(sandbox.requests) == 1
 
 
-@pytest.mark.parametrize("how", ["break", "cancel", "async with"])
+@pytest.mark.parametrize("how", ["break", "async with"])
 async def test_who_stops_reading_ends_the_call(client: Client, sandbox: Sandbox, server: Server, how: str) -> None:
-    """Leaving the loop, cancelling the task, leaving the block: the endpoint's socket closes within a second."""
+    """Leaving the loop, leaving the block: the endpoint's socket closes within a second."""
     asked = chat_request("hi", model="tokens:n=10000,gap=20ms", credential=endpoint(sandbox.url))
-    begun = asyncio.Event()
 
     async def read() -> None:
-        if how == "async with":
-            async with client.stream_chat(asked) as stream:
-                async for event in stream:
-                    if isinstance(event, TextDelta):
-                        return
-        async for event in client.stream_chat(asked):
+        if how == "break":
+            async for event in client.stream_chat(asked):
+                if isinstance(event, TextDelta):
+                    break
+            return
+        async with client.stream_chat(asked) as stream:
+            async for event in stream:
+                if isinstance(event, TextDelta):
+                    return
+
+    await read()
+    await until(lambda: sandbox.connections == 0 and server.guard.running == 0, 1.0, "the endpoint is let go")
+
+
+@pytest.mark.parametrize("how", ["the task", "cancel", "aclose"])
+async def test_another_task_ends_the_call(client: Client, sandbox: Sandbox, server: Server, how: str) -> None:
+    """A barge-in: the task that reads is cancelled, or the stream, whose loop then ends by itself. The endpoint's socket
+    closes within a second."""
+    stream = client.stream_chat(chat_request("hi", model="tokens:n=10000,gap=20ms", credential=endpoint(sandbox.url)))
+    begun = asyncio.Event()
+
+    async def read() -> str:
+        async for event in stream:
             if isinstance(event, TextDelta):
                 begun.set()
-                if how == "break":
-                    break
+        return "the loop has ended"
 
     task = asyncio.create_task(read())
-    if how == "cancel":
-        await begun.wait()
+    await begun.wait()
+    if how == "the task":
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+    elif how == "cancel":
+        stream.cancel()
+        assert await task == "the loop has ended"
     else:
-        await task
+        await stream.aclose()
+        assert await task == "the loop has ended"
     await until(lambda: sandbox.connections == 0 and server.guard.running == 0, 1.0, "the endpoint is let go")
+
+
+async def test_a_pause_before_a_retry_is_cut_short(client: Client, sandbox: Sandbox) -> None:
+    """Whoever cancels a stream does not wait for an attempt that will not be made; nor for a call that never began."""
+    stream = client.stream_chat(
+        chat_request("hi", model="http-error:status=503,retry=5", credential=endpoint(sandbox.url))
+    )
+    reading = asyncio.create_task(anext(aiter(stream), None))
+    await sandbox.wait_for_request(within(5))
+    await until(lambda: sandbox.open_requests == 0)
+    stream.cancel()
+    assert await asyncio.wait_for(reading, within(2)) is None
+    assert len(sandbox.requests) == 1
+
+    never = client.stream_chat(chat_request("hi", model="echo", credential=endpoint(sandbox.url)))
+    never.cancel()
+    assert [event async for event in never] == []
+    assert len(sandbox.requests) == 1
 
 
 async def test_a_deadline_is_seen_by_the_service(client: Client, sandbox: Sandbox) -> None:

@@ -7,7 +7,8 @@ endpoint at once.
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -95,10 +96,11 @@ class Client:
     def stream_chat(self, request: pb.ChatRequest, *, timeout: float | None = None) -> "ChatStream":
         """The answer as it comes: `async for event in client.stream_chat(request)`.
 
-        Iterating raises ServiceError when the call fails. Leaving the loop, cancelling the task or `async with` ends
-        the call, and the service closes its connection to the endpoint.
+        Iterating raises ServiceError when the call fails. Leaving the loop, cancelling the task, leaving `async with`
+        or `cancel` ends the call, and the service closes its connection to the endpoint.
         """
-        return ChatStream(self._events(request, self._deadline(timeout)))
+        stop = _Stop()
+        return ChatStream(self._events(request, self._deadline(timeout), stop), stop)
 
     async def verify_credential(
         self,
@@ -185,13 +187,15 @@ class Client:
                     raise
             await asyncio.sleep(delay)
 
-    async def _events(self, request: pb.ChatRequest, deadline: float | None) -> AsyncIterator[Event]:
+    async def _events(
+        self, request: pb.ChatRequest, deadline: float | None, stop: "_Stop"
+    ) -> AsyncGenerator[Event, None]:
         attempt = 0
         begun = False
-        while True:
+        while not stop.wanted.is_set():
             attempt += 1
             with self._line() as line:
-                call = line.stub.StreamChat(request, timeout=_left(deadline), metadata=self._metadata())
+                call = stop.call = line.stub.StreamChat(request, timeout=_left(deadline), metadata=self._metadata())
                 try:
                     async for frame in call:
                         begun = True
@@ -206,11 +210,13 @@ class Client:
                         raise failed from None
                     delay = self._again(failed, attempt, deadline)
                 except asyncio.CancelledError:
+                    if stop.wanted.is_set() and not _is_cancelled():
+                        return
                     _closed()
                     raise
                 finally:
                     call.cancel()  # does nothing to a call that is over
-            await asyncio.sleep(delay)
+            await stop.wait(delay)
 
     def _again(self, error: ServiceError, attempt: int, deadline: float | None) -> float:
         """Seconds to the next attempt; raises the error where none is invited, or would come too late."""
@@ -238,8 +244,9 @@ class Client:
 class ChatStream:
     """The events of one answer; an async iterator, and a context manager that ends the call when it is left."""
 
-    def __init__(self, events: AsyncIterator[Event]) -> None:
+    def __init__(self, events: AsyncGenerator[Event, None], stop: "_Stop") -> None:
         self._events = events
+        self._stop = stop
 
     def __aiter__(self) -> AsyncIterator[Event]:
         return self._events
@@ -252,11 +259,34 @@ class ChatStream:
     ) -> None:
         await self.aclose()
 
+    def cancel(self) -> None:
+        """End the call, if it still runs; from any task. The loop that reads ends there, without the whole answer."""
+        self._stop.want()
+
     async def aclose(self) -> None:
-        """End the call, if it still runs."""
-        close = getattr(self._events, "aclose", None)
-        if close is not None:
-            await close()
+        """As `cancel`. The call is over when it returns, unless another task is reading, whose loop ends then."""
+        self._stop.want()
+        if not self._events.ag_running:
+            await self._events.aclose()
+
+
+class _Stop:
+    """That the end of a stream is wanted, and the call that is to be cancelled then."""
+
+    def __init__(self) -> None:
+        self.wanted = asyncio.Event()
+        self.call: grpc.aio.Call | None = None
+
+    def want(self) -> None:
+        self.wanted.set()
+        if self.call is not None:
+            self.call.cancel()
+
+    async def wait(self, seconds: float) -> None:
+        """Sleep, but no longer than until the end is wanted."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.wanted.wait()
 
 
 class _Line:
@@ -293,9 +323,13 @@ def _event(frame: pb.StreamChatResponse) -> Event | None:
 
 def _closed() -> None:
     """Raise ServiceError where a CancelledError of gRPC's means the end of the channel, and not of the task."""
-    task = asyncio.current_task()
-    if task is not None and not task.cancelling():
+    if not _is_cancelled():
         raise ServiceError(grpc.StatusCode.CANCELLED, "the client was closed while the call ran") from None
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 def _is_ok(result: pb.PrewarmResult) -> bool:
