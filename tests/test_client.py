@@ -210,8 +210,8 @@ async def test_who_stops_reading_ends_the_call(client: Client, sandbox: Sandbox,
 
 @pytest.mark.parametrize("how", ["the task", "cancel", "aclose"])
 async def test_another_task_ends_the_call(client: Client, sandbox: Sandbox, server: Server, how: str) -> None:
-    """A barge-in: the task that reads is cancelled, or the stream, whose loop then ends by itself. The endpoint is let go
-    within a second."""
+    """A barge-in: the task that reads is cancelled, or the stream, whose loop ends by itself then. The endpoint is let
+    go within a second."""
     stream = client.stream_chat(chat_request("hi", model="tokens:n=10000,gap=20ms", credential=endpoint(sandbox.url)))
     begun = asyncio.Event()
 
