@@ -9,8 +9,8 @@ import asyncio
 import itertools
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
-from types import TracebackType
-from typing import Self, TypeVar
+from types import AsyncGeneratorType, TracebackType
+from typing import Self, TypeVar, cast
 
 import grpc
 
@@ -245,7 +245,7 @@ class ChatStream:
     """The events of one answer; an async iterator, and a context manager that ends the call when it is left."""
 
     def __init__(self, events: AsyncGenerator[Event, None], stop: "_Stop") -> None:
-        self._events = events
+        self._events = cast("AsyncGeneratorType[Event, None]", events)  # only that says whether it is being read
         self._stop = stop
 
     def __aiter__(self) -> AsyncIterator[Event]:
