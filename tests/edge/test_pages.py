@@ -1,6 +1,7 @@
 """What the pages show of calls can be pasted: blocks of grpcurl and of Python, against a service of ours."""
 
 import asyncio
+import json
 import os
 import re
 import sys
@@ -8,9 +9,12 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from google.protobuf.json_format import ParseDict
 
 from integration_api.sandbox import Sandbox
 from integration_api.server import Server
+from integration_api.v1 import chat_service_pb2 as pb
+from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.edge.processes import ROOT
 from tests.patience import within
 
@@ -23,6 +27,12 @@ def blocks(page: str, language: str) -> list[str]:
 
 
 SHELL = [block for page in PAGES for block in blocks(page, "sh") if block.startswith("grpcurl ")]
+REQUESTS = [
+    block
+    for page in ("contract", "providers", "reliability")
+    for block in blocks(page, "json")
+    if '"messages"' in block
+]
 PYTHON = [block for page in PAGES for block in blocks(page, "python")]
 
 
@@ -74,6 +84,27 @@ async def test_the_python_of_the_pages_runs(number: int, server: Server, sandbox
     assert printed.strip().lower() in {"hello", "say hello"}
 
 
+@pytest.mark.parametrize("number", range(len(REQUESTS)))
+def test_requests_of_the_pages_are_requests(number: int) -> None:
+    """Every field that they name is one of the contract."""
+    request = ParseDict(json.loads(REQUESTS[number]), pb.ChatRequest())
+
+    assert request.provider_id
+    assert request.messages
+
+
+async def test_the_conversation_with_a_tool_is_answered(stub: ChatServiceStub, sandbox: Sandbox) -> None:
+    """The first request of docs/contract.md ends in a call of the tool, the second in an answer."""
+    first, second = (
+        json.loads(block.replace("http://127.0.0.1:8000", sandbox.url)) for block in blocks("contract", "json")
+    )
+    called = await stub.Chat(ParseDict(first, pb.ChatRequest()))
+    answered = await stub.Chat(ParseDict(second, pb.ChatRequest()))
+
+    assert [call.name for call in called.choices[0].message.tool_calls] == ["weather"]
+    assert answered.choices[0].message.text == "The tool says: 21 °C"
+
+
 def test_the_pages_have_such_blocks() -> None:
     """The patterns above find what they look for."""
-    assert (len(SHELL), len(PYTHON)) == (2, 2)
+    assert (len(SHELL), len(PYTHON), len(REQUESTS)) == (2, 2, 4)
