@@ -34,7 +34,9 @@ MAX_TOOL_CALLS = 1024
 # Of what the endpoint sent and we have no field for: names, and members of one list that came in pieces.
 MAX_FIELDS = 1024
 MAX_JOINED = 10_000
-_LOGPROB = 16  # what a token's log probability takes of the answer's room, at least
+_LOGPROB = 16  # what a token's log probability consumes of the answer's budget, at least
+# Fields of these types are small, and their names are bounded.
+_SMALL = frozenset({bool, int, float, type(None)})
 NO_USAGE = Usage(source=UsageSource.UNAVAILABLE)
 
 
@@ -53,27 +55,29 @@ class _OpenChoice(msgspec.Struct):
     reason: FinishReason = FinishReason.UNSPECIFIED
     raw_reason: str = ""
     fields: JsonObject = msgspec.field(default_factory=dict)
+    sizes: dict[str, int] = msgspec.field(default_factory=dict)  # of fields that are not small
     state: ProviderState | None = None
 
 
 class Folder:
     """Gathers one answer. Feed it every event, then ask for the `completion`.
 
-    `max_chars` bounds the characters of text, reasoning, refusals and arguments together.
+    `max_chars` bounds the characters of text, reasoning, refusals, arguments and the endpoint's own fields together.
     """
 
-    __slots__ = ("_choices", "_fields", "_model", "_response_id", "_room", "usage")
+    __slots__ = ("_budget", "_choices", "_fields", "_model", "_response_id", "_sizes", "usage")
 
     def __init__(self, max_chars: int) -> None:
         self._response_id = ""
         self._model = ""
         self._choices: dict[int, _OpenChoice] = {}
         self._fields: JsonObject = {}
-        self._room = max_chars
+        self._sizes: dict[str, int] = {}  # of fields that are not small
+        self._budget = max_chars
         self.usage: Usage | None = None
 
     def feed(self, event: Event) -> None:
-        """Take one event.
+        """Add one event.
 
         Raises:
             ResponseTooLarge: past the bounds.
@@ -83,17 +87,17 @@ class Folder:
                 # Once per token: without calls of its own.
                 choices = self._choices
                 choice = choices[event.choice] if event.choice in choices else self._choice(event.choice)
-                self._room -= len(event.text)
-                if self._room < 0:
-                    self._charge(0)
+                self._budget -= len(event.text)
+                if self._budget < 0:
+                    self._consume(0)
                 choice.text += (event.text,)
                 if event.logprobs:
                     choice.logprobs.extend(event.logprobs)
-                    self._charge(sum(_LOGPROB * (1 + len(token.top)) for token in event.logprobs))
+                    self._consume(sum(_LOGPROB * (1 + len(token.top)) for token in event.logprobs))
             case ReasoningDelta():
-                self._take(self._choice(event.choice).reasoning, event.text)
+                self._append(self._choice(event.choice).reasoning, event.text)
             case RefusalDelta():
-                self._take(self._choice(event.choice).refusal, event.text)
+                self._append(self._choice(event.choice).refusal, event.text)
             case ToolCallDelta():
                 self._tool_call(event)
             case _:
@@ -107,8 +111,13 @@ class Folder:
             case UsageReported():
                 self.usage = merge_usage(self.usage, event.usage)
             case ProviderFields():
-                fields = self._fields if event.choice is None else self._choice(event.choice).fields
-                merge_fields(fields, event.fields)
+                fields, sizes = self._fields, self._sizes
+                if event.choice is not None:
+                    choice = self._choice(event.choice)
+                    fields, sizes = choice.fields, choice.sizes
+                self._budget -= _merge_fields(fields, sizes, event.fields)
+                if self._budget < 0:
+                    self._consume(0)
                 if len(fields) > MAX_FIELDS:
                     raise ResponseTooLarge(f"the answer has more than {MAX_FIELDS} fields that are not of its API")
             case ProviderState():
@@ -146,15 +155,15 @@ class Folder:
             call = calls[event.index] = _OpenCall()
         call.id = call.id or event.id
         call.name = call.name or event.name
-        self._take(call.arguments, event.arguments)
+        self._append(call.arguments, event.arguments)
 
-    def _take(self, into: list[str], text: str) -> None:
-        self._charge(len(text))
+    def _append(self, into: list[str], text: str) -> None:
+        self._consume(len(text))
         into.append(text)
 
-    def _charge(self, chars: int) -> None:
-        self._room -= chars
-        if self._room < 0:
+    def _consume(self, chars: int) -> None:
+        self._budget -= chars
+        if self._budget < 0:
             raise ResponseTooLarge("the answer is larger than the server's max_answer_bytes")
 
 
@@ -182,24 +191,35 @@ def _latest(earlier: int | None, later: int | None) -> int | None:
     return later or (later if earlier is None else earlier)
 
 
-def merge_fields(into: JsonObject, fields: JsonObject) -> None:
+def _merge_fields(into: JsonObject, sizes: dict[str, int], fields: JsonObject) -> int:
     """Later values replace earlier ones; lists of one key are joined, since they come in pieces. A list that begins
-    with all that is known has grown (Perplexity repeats its citations in every chunk).
+    with all that is known has grown (Perplexity repeats its citations in every chunk). Returns by how many characters
+    they have grown; `sizes` holds those of each that is not small.
 
     Raises:
         ResponseTooLarge: a joined list is longer than our bound.
     """
+    grown = 0
     for key, value in fields.items():
-        if key not in into:
-            into[key] = value
-            continue
-        known: JsonValue = into[key]
+        size = 0 if type(value) in _SMALL else _size(value)
+        known: JsonValue = None
+        if key in into:
+            known = into[key]
+        into[key] = value
         if type(known) is list and type(value) is list and value[: len(known)] != known:
             if len(known) + len(value) > MAX_JOINED:
                 raise ResponseTooLarge(("the answer's `", Said(key, 100), f"` has more than {MAX_JOINED} members"))
             into[key] = known + value
-        else:
-            into[key] = value
+            size += sizes[key]
+        if size or key in sizes:
+            grown += size - sizes.get(key, 0)
+            sizes[key] = size
+    return grown
+
+
+def _size(value: JsonValue) -> int:
+    """Of a text its characters, of a list or an object those of its JSON."""
+    return len(value) if isinstance(value, str) else len(msgspec.json.encode(value))
 
 
 def _closed(index: int, choice: _OpenChoice) -> Choice:

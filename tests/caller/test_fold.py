@@ -25,8 +25,8 @@ from caller.messages import AssistantMessage, ToolCall
 from caller.provider_state import seal, unseal
 
 
-def folded(*events: Event, room: int = 1000) -> Folder:
-    folder = Folder(room)
+def folded(*events: Event, budget: int = 1000) -> Folder:
+    folder = Folder(budget)
     for event in events:
         folder.feed(event)
     return folder
@@ -122,21 +122,42 @@ TOKENS = (TokenLogprob("", 0.0, b"", (TopLogprob("", 0.0),)),)
 
 @pytest.mark.parametrize(
     "event",
-    [TextDelta(LONG), ReasoningDelta(LONG), RefusalDelta(LONG), ToolCallDelta(0, LONG), TextDelta("", 0, TOKENS)],
+    [
+        TextDelta(LONG),
+        ReasoningDelta(LONG),
+        RefusalDelta(LONG),
+        ToolCallDelta(0, LONG),
+        TextDelta("", 0, TOKENS),
+        ProviderFields({"a": LONG}),
+        ProviderFields({"a": [LONG]}, 0),
+    ],
 )
 def test_an_answer_is_bounded(event: Event) -> None:
-    """Every kind of output takes of the same room."""
+    """Every kind of output consumes the same budget."""
     with pytest.raises(ResponseTooLarge):
-        folded(event, room=10)
+        folded(event, budget=10)
 
 
-def test_the_room_is_shared() -> None:
+def test_the_budget_is_shared() -> None:
     """Many small pieces count together."""
     pieces: list[Event] = [TextDelta("xxx"), ReasoningDelta("xxx"), ToolCallDelta(0, "xxx")]
 
-    assert folded(*pieces, room=9).completion().choices[0].message.text == "xxx"
+    assert folded(*pieces, budget=9).completion().choices[0].message.text == "xxx"
     with pytest.raises(ResponseTooLarge):
-        folded(*pieces, room=8)
+        folded(*pieces, budget=8)
+
+
+def test_fields_that_are_said_again_count_once() -> None:
+    """A list that comes in pieces grows; one that is repeated, or replaced, does not."""
+    again = [ProviderFields({"timings": {"ms": 10**9 + number}, "cited": ["a", "b"]}) for number in range(100)]
+    pieces = [ProviderFields({"cited": ["xxxxxx"]}) for _ in range(10)]
+
+    assert folded(*again, budget=40).completion().provider_fields["timings"] == {"ms": 10**9 + 99}
+    assert folded(*pieces, budget=100).completion().provider_fields["cited"] == ["xxxxxx"]
+    with pytest.raises(ResponseTooLarge):
+        folded(
+            ProviderFields({"cited": ["first"]}), *[ProviderFields({"cited": [str(n)]}) for n in range(100)], budget=100
+        )
 
 
 @pytest.mark.parametrize(
@@ -151,6 +172,6 @@ def test_the_room_is_shared() -> None:
 )
 def test_numbers_are_bounded(events: list[Event]) -> None:
     """Choices, calls, unknown fields, members of their lists: up to the bound all is well, one more is too large."""
-    assert folded(*events[:-1], room=10**6).completion().response_id == ""
+    assert folded(*events[:-1], budget=10**6).completion().response_id == ""
     with pytest.raises(ResponseTooLarge):
-        folded(*events, room=10**6)
+        folded(*events, budget=10**6)
