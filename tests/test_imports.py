@@ -78,7 +78,7 @@ ORDER = (
     _provider("http", packages=("aiohttp", "yarl", "multidict"), banned=frozenset({"importlib"})),
     _provider("apis.__init__"),
     _provider("apis.chat_completions", "apis.responses", "apis.anthropic", "apis.gemini"),
-    _provider("apis.finish_words", "apis.tool_calls", "apis.openai_models", "apis.logprobs", "apis.usage"),
+    _provider("apis.finish_words", "apis.tool_calls", "apis.openai_models", "apis.logprobs", "apis.usage", "apis.kept"),
     _provider("apis.arguments"),
     _provider("apis.shared"),
     _provider("demands"),

@@ -17,6 +17,7 @@ from functools import partial
 from caller.custom_llm.adapter import Repeat
 from caller.custom_llm.apis.anthropic.content import STATE_SHAPE
 from caller.custom_llm.apis.arguments import Arguments
+from caller.custom_llm.apis.kept import KeptBudget
 from caller.custom_llm.apis.shared import arguments_object, arguments_text, json_text
 from caller.custom_llm.apis.tool_calls import CallIds
 from caller.errors import ResponseTooLarge
@@ -24,10 +25,8 @@ from caller.events import Event, ProviderFields, ProviderState, ReasoningDelta, 
 from caller.json_types import JsonObject, JsonValue, index_of, list_of, object_of, text_of, without
 
 MAX_BLOCKS = 4096
-# Native content that reaches nobody as text and so is counted nowhere else.
-MAX_OPAQUE_CHARS = 16 * 1024 * 1024
 
-# What our own fields hold of each type of block; anything else makes a block worth showing as it is.
+# What our own fields hold of each type of block; a block with anything else is given to the client as it is.
 _FIELDS = {
     "text": frozenset({"type", "text"}),
     "thinking": frozenset({"type", "thinking", "signature"}),
@@ -90,9 +89,9 @@ class _Block:
 
 
 class ContentBlocks:
-    """Follows the blocks of one answer."""
+    """Follows the blocks of one answer. `budget` bounds what is kept and is neither text nor arguments."""
 
-    __slots__ = ("_at", "_blocks", "_calls", "_ids", "_latest", "_room")
+    __slots__ = ("_at", "_blocks", "_calls", "_ids", "_latest", "budget")
 
     def __init__(self) -> None:
         self._blocks: list[_Block] = []
@@ -100,7 +99,7 @@ class ContentBlocks:
         self._calls = 0
         self._ids = CallIds()
         self._latest = 0
-        self._room = MAX_OPAQUE_CHARS
+        self.budget = KeptBudget()
 
     @property
     def called(self) -> bool:
@@ -140,7 +139,7 @@ class ContentBlocks:
             case _:
                 pass  # nothing to tell before its fragments come
         if not wire.keys() <= _FIELDS.get(block.kind, frozenset()):
-            self.take(wire)
+            self.budget.consume(wire)
 
     def delta(self, wire_index: JsonValue, delta: JsonObject, events: list[Event]) -> None:
         """A fragment of a block."""
@@ -193,24 +192,16 @@ class ContentBlocks:
         self._decide(events)
         typed = [block for block in self._blocks if block.kind and not block.doubt]
         in_order = sorted(typed, key=lambda block: block.index)
-        shown = [block.native() for block in in_order if block.kind != "redacted_thinking" and block.is_more_than_ours]
-        if shown:
-            events.append(ProviderFields({"content_blocks": list_of(list(shown))}, 0))
+        unmapped = [
+            block.native() for block in in_order if block.kind != "redacted_thinking" and block.is_more_than_ours
+        ]
+        if unmapped:
+            events.append(ProviderFields({"content_blocks": list_of(list(unmapped))}, 0))
         unsigned = self.called and any(block.kind == "thinking" and not block.is_empty for block in in_order)
         if unsigned or any(block.must_return for block in in_order):
             kept = [block for block in in_order if block.can_return or (self.called and not block.is_empty)]
             content = [block.native() for block in kept]
             events.append(ProviderState(STATE_SHAPE, {"content": list_of(list(content))}))
-
-    def take(self, opaque: JsonValue) -> None:
-        """Count what is kept and is neither text nor arguments.
-
-        Raises:
-            ResponseTooLarge: past the bound.
-        """
-        self._room -= len(json_text(opaque))
-        if self._room < 0:
-            raise ResponseTooLarge(f"the answer holds more than {MAX_OPAQUE_CHARS} characters that are not text")
 
     def _block(self, index: int, kind: str, events: list[Event]) -> _Block:
         """The block of an index; one that never began, or without a type, is taken to be what its fragment says."""
@@ -255,7 +246,7 @@ class ContentBlocks:
             return
         if block.call is None:
             block.json.append(fragment)
-            self.take(fragment)  # the call of a tool that the endpoint runs itself
+            self.budget.consume(fragment)  # the call of a tool that the endpoint runs itself
             return
         said = block.arguments.feed(fragment)
         if said and not block.doubt:
@@ -272,13 +263,15 @@ class ContentBlocks:
         block.closed = True
 
     def _rare_delta(self, block: _Block, delta: JsonObject) -> None:
-        self.take(delta)
+        self.budget.consume(delta)
         fields = block.fields
         match delta.get("type"):
             case "signature_delta":
                 fields["signature"] = text_of(delta.get("signature")) or fields.get("signature")  # sent in one piece
             case "citations_delta":
-                fields["citations"] = [*list_of(fields.get("citations")), delta.get("citation")]
+                if not isinstance(fields.get("citations"), list):
+                    fields["citations"] = []
+                list_of(fields["citations"]).append(delta.get("citation"))
             case _:
                 _merge_unknown(fields, delta)
 

@@ -194,7 +194,7 @@ class AnthropicDecoder:
         """What we have no field for, once."""
         new = {key: value for key, value in extra.items() if self._extra.get(key) != value}
         if new:
-            self._content.take(new)
+            self._content.budget.consume(new)
             self._extra |= new
             events.append(ProviderFields(new))
 

@@ -6,7 +6,8 @@ Readable reasoning is not kept: the message has it. Its name is, where it is not
 for it.
 """
 
-from caller.json_types import JsonObject, JsonValue, list_of, object_of, objects_of, text_of, without
+from caller.custom_llm.apis.kept import KeptBudget
+from caller.json_types import JsonObject, JsonValue, object_of, objects_of, text_of, without
 
 # One shape for provider state: a conversation may move between the strict and the compatible spelling.
 STATE_SHAPE = "chat_completions"
@@ -22,17 +23,23 @@ STATE_KEYS = frozenset({"reasoning_details", "thinking_blocks", "provider_specif
 class KeptState:
     """What one choice must give back."""
 
-    __slots__ = ("_blocks", "_calls", "_details", "_fields", "name")
+    __slots__ = ("_blocks", "_budget", "_calls", "_details", "_fields", "name")
 
     def __init__(self) -> None:
         self._details: list[JsonObject] = []
-        self._blocks: list[JsonObject] = []
+        self._blocks: list[tuple[JsonObject, list[str]]] = []  # each with the pieces of its text
+        self._budget = KeptBudget()
         self._fields: JsonObject = {}
         self._calls: dict[int, JsonObject] = {}
         self.name = REASONING  # what the endpoint calls its readable reasoning
 
     def delta(self, delta: JsonObject) -> None:
-        """Keep what a delta, or a whole message, holds of `STATE_KEYS`."""
+        """Keep what a delta, or a whole message, holds of `STATE_KEYS`.
+
+        Raises:
+            ResponseTooLarge: past the bound of what may be kept.
+        """
+        self._budget.consume({key: value for key, value in delta.items() if key in STATE_KEYS})
         self._details += objects_of(delta.get("reasoning_details"))
         for block in objects_of(delta.get("thinking_blocks")):
             self._block(block)
@@ -48,6 +55,7 @@ class KeptState:
         for key in _OF_CALL:
             value = wire.get(key)
             if value and isinstance(value, dict | str):
+                self._budget.consume(value)
                 self._calls.setdefault(number, {})[key] = value
 
     def content(self) -> JsonObject:
@@ -55,9 +63,13 @@ class KeptState:
         fields: JsonObject = dict(self._fields)
         if self._details:
             fields["reasoning_details"] = _joined(self._details)
-        blocks = [block for block in self._blocks if block.get("signature") or block.get("type") != "thinking"]
+        blocks: list[JsonValue] = [
+            block | {"thinking": "".join(texts)} if "thinking" in block or any(texts) else block
+            for block, texts in self._blocks
+            if block.get("signature") or block.get("type") != "thinking"
+        ]
         if blocks:
-            fields["thinking_blocks"] = list_of(list(blocks))
+            fields["thinking_blocks"] = blocks
         content: JsonObject = {"message": fields} if fields else {}
         if self._calls:
             content["tool_calls"] = [self._calls.get(number, {}) for number in range(max(self._calls) + 1)]
@@ -67,12 +79,12 @@ class KeptState:
 
     def _block(self, block: JsonObject) -> None:
         """A stream cuts the text of a block into many; its signature comes last, and ends it."""
-        last = self._blocks[-1] if self._blocks else {}
+        last, texts = self._blocks[-1] if self._blocks else ({}, [])
         if block.get("type") == last.get("type") == "thinking" and not last.get("signature"):
-            last["thinking"] = text_of(last.get("thinking")) + text_of(block.get("thinking"))
+            texts.append(text_of(block.get("thinking")))
             last.update({key: value for key, value in block.items() if key != "thinking" and value})
         else:
-            self._blocks.append(dict(block))
+            self._blocks.append((dict(block), [text_of(block.get("thinking"))]))
 
 
 def text_of_details(delta: JsonObject) -> str:

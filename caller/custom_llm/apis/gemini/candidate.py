@@ -192,7 +192,7 @@ class Candidate:
         for piece in objects_of(call.get("partialArgs")):
             streamed.pieces = True
             streamed.args.feed(piece)
-            self._kept.take(len(text_of(piece.get("stringValue"))) + len(text_of(piece.get("jsonPath"))) + 64)
+            self._kept.budget.consume(piece)
         if part.get("thoughtSignature"):
             streamed.part["thoughtSignature"] = part["thoughtSignature"]
 

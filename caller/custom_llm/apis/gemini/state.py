@@ -4,31 +4,27 @@ Google's rule for thought signatures: a part goes back as it came, where it was;
 another. Unsigned text that came in pieces is one part again.
 """
 
-import msgspec
-
 from caller.custom_llm.apis.gemini.model import API
-from caller.errors import ResponseTooLarge
+from caller.custom_llm.apis.kept import KeptBudget
 from caller.json_types import JsonObject, JsonValue, object_of, objects_of
 from caller.messages import AssistantMessage
 from caller.provider_state import unseal
 
-# An answer's own text is bounded elsewhere; this bounds what is kept beside it (pictures, code, signatures).
-MAX_KEPT_BYTES = 32 * 1024 * 1024
 _REBUILT = frozenset({"text", "thought", "functionCall", "inlineData"})
 _REBUILT_CALL = frozenset({"name", "args"})
 
 
 class KeptParts:
-    """The parts of one candidate."""
+    """The parts of one candidate. `budget` bounds what is kept of it."""
 
-    __slots__ = ("_needed", "_parts", "_room", "_text", "_thought")
+    __slots__ = ("_needed", "_parts", "_text", "_thought", "budget")
 
     def __init__(self) -> None:
         self._parts: list[JsonObject] = []
         self._text: list[str] = []  # the latest run of unsigned text, in pieces
         self._thought = False
         self._needed = False
-        self._room = MAX_KEPT_BYTES
+        self.budget = KeptBudget()
 
     def text(self, text: str, *, thought: bool) -> None:
         """Keep unsigned text."""
@@ -37,26 +33,16 @@ class KeptParts:
             self._thought = thought
         if text:
             self._text.append(text)
-            self.take(len(text))
+            self.budget.consume_bytes(len(text))
 
     def part(self, part: JsonObject) -> None:
         """Keep any other part as it came."""
         self._close_text()
-        self.take(len(msgspec.json.encode(part)))
+        self.budget.consume(part)
         self._parts.append(part)
         call = object_of(part.get("functionCall"))
         if not (part.keys() <= _REBUILT and call.keys() <= _REBUILT_CALL):
             self._needed = True
-
-    def take(self, size: int) -> None:
-        """Note that so many bytes are held.
-
-        Raises:
-            ResponseTooLarge: past the bound.
-        """
-        self._room -= size
-        if self._room < 0:
-            raise ResponseTooLarge(f"the answer is larger than {MAX_KEPT_BYTES} bytes")
 
     def content(self) -> JsonObject | None:
         """What has to go back, or None where the message's own fields say it all."""

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from caller.custom_llm.adapter import Repeat
+from caller.custom_llm.apis.kept import KeptBudget
 from caller.custom_llm.apis.logprobs import logprobs_of
 from caller.custom_llm.apis.responses.items import CALL, MESSAGE, REASONING, Item, Items, kind_of
 from caller.custom_llm.apis.shared import arguments_text, new_call_id
@@ -72,11 +73,12 @@ _FREE: Final = ("sequence_number", "obfuscation", "item_id")
 class Output:
     """The output of one answer. What happens is appended to `events`, which its owner empties."""
 
-    __slots__ = ("_call_ids", "_calls", "_items", "_paragraph", "_thought", "events")
+    __slots__ = ("_budget", "_call_ids", "_calls", "_items", "_paragraph", "_thought", "events")
 
     def __init__(self) -> None:
         self.events: list[Event] = []
         self._items = Items()
+        self._budget = KeptBudget()
         self._calls = ToolCallTracker(0)
         self._call_ids: set[str] = set()
         self._thought: tuple[int, str, int] | None = None  # the part of reasoning that was said last
@@ -131,6 +133,7 @@ class Output:
         """A citation; told at the end, since the finished item may bring all of them again."""
         annotation = event.get("annotation")
         if annotation:
+            self._budget.consume(annotation)
             item = self._items.find(MESSAGE, event.get("output_index"), event.get("item_id"))
             item.annotations.append(annotation)
 
@@ -143,11 +146,13 @@ class Output:
         """A paragraph is complete; said at the end, where nothing else said it: raw reasoning may still come."""
         item = self._items.find(REASONING, event.get("output_index"), event.get("item_id"))
         if not item.final:
+            self._budget.consume(event.get("part"))
             item.wire = {**item.wire, "summary": [*list_of(item.wire.get("summary")), event.get("part")]}
 
     def item_added(self, event: JsonObject) -> None:
         """An item begins. A tool call's id and name are known from here on, where the server is whole."""
         wire = object_of(event.get("item"))
+        self._budget.consume(wire)
         item = self._items.announced(kind_of(wire), event.get("output_index"), wire.get("id"))
         if not item.final:
             item.wire = wire
@@ -157,6 +162,7 @@ class Output:
     def item_done(self, event: JsonObject) -> None:
         """An item is finished."""
         wire = object_of(event.get("item"))
+        self._budget.consume(wire)
         item = self._items.find(kind_of(wire), event.get("output_index"), wire.get("id"))
         item.wire, item.final = wire, True
         self._complete(item, wire)

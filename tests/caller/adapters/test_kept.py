@@ -1,0 +1,84 @@
+"""What decoders keep beside the text of an answer is bounded, in every API shape."""
+
+import json
+from typing import Any
+
+import pytest
+
+from caller.credentials import ApiCompatibility, Credential
+from caller.custom_llm.adapter import Frame, ResolvedCall
+from caller.custom_llm.apis import ADAPTERS
+from caller.custom_llm.apis.chat_completions.state import KeptState
+from caller.custom_llm.apis.kept import MAX_KEPT
+from caller.errors import ResponseTooLarge
+from caller.parameters import Parameters
+
+LARGE = "x" * (4 << 20)
+
+
+def _chat(delta: dict[str, Any]) -> dict[str, Any]:
+    return {"id": "c", "model": "m", "choices": [{"index": 0, "delta": {"content": "t", **delta}}]}
+
+
+# An event that brings a large thing to keep, by shape and kind: every one is another one.
+KEPT: dict[str, tuple[str, Any]] = {
+    "details": ("openai_compatible", lambda _: _chat({"reasoning_details": [{"type": "x.encrypted", "data": LARGE}]})),
+    "blocks": ("openai_compatible", lambda _: _chat({"thinking_blocks": [{"type": "redacted", "data": LARGE}]})),
+    "of a call": (
+        "openai_compatible",
+        lambda n: _chat(
+            {"tool_calls": [{"index": n, "id": f"c{n}", "function": {"name": "f"}, "thought_signature": LARGE}]}
+        ),
+    ),
+    "items": (
+        "openai_responses",
+        lambda n: {
+            "type": "response.output_item.done",
+            "output_index": n,
+            "item": {"type": "reasoning", "id": f"r{n}", "encrypted_content": LARGE},
+        },
+    ),
+    "annotations": (
+        "openai_responses",
+        lambda _: {"type": "response.output_text.annotation.added", "output_index": 0, "annotation": {"url": LARGE}},
+    ),
+    "signed": (
+        "anthropic_messages",
+        lambda n: {"type": "content_block_start", "index": n, "content_block": {"type": "other", "data": LARGE}},
+    ),
+    "parts": (
+        "gemini_generate_content",
+        lambda _: {"candidates": [{"content": {"parts": [{"inlineData": {"mimeType": "image/png", "data": LARGE}}]}}]},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KEPT)
+def test_what_is_kept_of_an_answer_is_bounded(kind: str) -> None:
+    """However often output comes between: nothing else counts it before the end."""
+    api, event = KEPT[kind]
+    call = ResolvedCall(Credential(ApiCompatibility(api), "http://e/v1", {}), Parameters("m"), ())
+    decoder = ADAPTERS[ApiCompatibility(api)].decoder(call)
+    fit = MAX_KEPT // len(LARGE) - 1
+
+    def feed(numbers: range) -> None:
+        for number in numbers:
+            decoder.feed(Frame("", json.dumps(event(number)).encode()))
+            if decoder.done:  # the error comes behind the output of its event
+                decoder.close()
+
+    feed(range(fit))
+    with pytest.raises(ResponseTooLarge):
+        feed(range(fit, fit + 3))
+
+
+def test_a_thinking_block_in_pieces_is_joined_once() -> None:
+    """As it came, with the signature that ends it; the pieces are not copied for each further one."""
+    state = KeptState()
+    for piece in ("I ", "think", ""):
+        state.delta({"thinking_blocks": [{"type": "thinking", "thinking": piece}]})
+    state.delta({"thinking_blocks": [{"type": "thinking", "thinking": "", "signature": "s"}]})
+
+    assert state.content() == {
+        "message": {"thinking_blocks": [{"type": "thinking", "thinking": "I think", "signature": "s"}]}
+    }
