@@ -15,7 +15,7 @@ from caller.retry import FailedAttempt, pause_before_retry
 
 
 class AttemptObserver(Protocol):
-    """Is told of every attempt."""
+    """Observes every attempt."""
 
     def attempt(self, report: CallReport, error: CallerError | None) -> None:
         """The last attempt of the record ended, well or with an error."""

@@ -78,7 +78,7 @@ class AttemptMade:
 
 
 class Trace(Protocol):
-    """The trace that a call belongs to, as far as others must know."""
+    """The trace that a call belongs to, as far as attempts must know it."""
 
     @property
     def trace_id(self) -> str:
@@ -86,8 +86,10 @@ class Trace(Protocol):
         ...
 
     def begin_attempt(self, report: "CallReport", redactor: Callable[[str], str]) -> Mapping[str, str]:
-        """A request of the call is about to be sent; the headers that tell its endpoint of the trace. `report` is the
-        record that its end comes with; `redactor` takes the credential's secrets out of the endpoint's words."""
+        """A request of the call is about to be sent; returns the headers that carry the trace to its endpoint.
+
+        `report` is the record that its end is read from; `redactor` takes the credential's secrets out of a text.
+        """
         ...
 
     def attempt_lost(self, report: "CallReport") -> None:

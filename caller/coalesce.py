@@ -6,13 +6,13 @@ from caller.events import OUTPUT, Event, ReasoningDelta, RefusalDelta, TextDelta
 
 
 def coalesced(batch: Sequence[Event]) -> Sequence[Event]:
-    """Neighbouring deltas of one kind and place as one: what came in one network read leaves as one frame."""
+    """Neighbouring deltas of one kind, choice and call as one: what came in one network read leaves as one frame."""
     if len(batch) < 2:
         return batch
     events: list[Event] = []
     run: list[Event] = []
     for event in batch:
-        if run and not _same_place(run[0], event):
+        if run and not _continues(run[0], event):
             events.append(_whole(run))
             run = []
         run.append(event)
@@ -20,7 +20,7 @@ def coalesced(batch: Sequence[Event]) -> Sequence[Event]:
     return events
 
 
-def _same_place(first: Event, event: Event) -> bool:
+def _continues(first: Event, event: Event) -> bool:
     if type(first) is not type(event) or not isinstance(first, OUTPUT) or not isinstance(event, OUTPUT):
         return False
     if isinstance(first, ToolCallDelta) and isinstance(event, ToolCallDelta) and first.index != event.index:
@@ -29,7 +29,7 @@ def _same_place(first: Event, event: Event) -> bool:
 
 
 def _whole(run: list[Event]) -> Event:
-    """One event for a run of the same kind and place."""
+    """One event for a run of deltas that continue each other."""
     first = run[0]
     if len(run) == 1:
         return first

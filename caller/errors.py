@@ -74,7 +74,7 @@ def trailer_size(text: str) -> int:
 
 def clipped(text: str, limit: int = MAX_MESSAGE_BYTES) -> str:
     """The text cut to at most `limit` of `trailer_size`: statuses share the limits for headers of all who pass them on,
-    and nginx has room for 4 KB."""
+    and nginx takes 4 KB."""
     if len(text) <= limit // 2 and text.isascii():
         return text
     raw = text.encode("utf-8", "replace")
@@ -90,24 +90,24 @@ def _weight(raw: bytes) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """Foreign words inside of an error's text, as they came: what is secret is taken out ahead of clipping. At most
-    `limit` of `trailer_size` leave, by default what the rest of the text leaves."""
+class ForeignText:
+    """What an endpoint or a client wrote, as it came, inside of an error's text: what is secret is taken out ahead of
+    clipping. At most `limit` of `trailer_size` leave, by default what the rest of the text leaves."""
 
     words: str
     limit: int | None = None
 
 
-def _composed(parts: Sequence[str | Said], hide: Callable[[str], str]) -> str:
-    """The text of an error: our own words stay whole, foreign ones are clipped."""
-    hidden = [part if isinstance(part, str) else Said(hide(part.words), part.limit) for part in parts]
+def _composed(parts: Sequence[str | ForeignText], hide: Callable[[str], str]) -> str:
+    """The text of an error: our own words stay whole, those of others are clipped."""
+    hidden = [part if isinstance(part, str) else ForeignText(hide(part.words), part.limit) for part in parts]
     texts = [
         part if isinstance(part, str) else "" if part.limit is None else clipped(part.words, part.limit)
         for part in hidden
     ]
     left = MAX_MESSAGE_BYTES - sum(map(trailer_size, texts))
     for number, part in enumerate(hidden):
-        if isinstance(part, Said) and part.limit is None:
+        if isinstance(part, ForeignText) and part.limit is None:
             texts[number] = clipped(part.words, max(left, _LEAST))
     return clipped("".join(texts))
 
@@ -119,7 +119,7 @@ def _as_it_is(text: str) -> str:
 class CallerError(Exception):
     """The root. Attributes that are empty or None do not apply.
 
-    Where the text repeats foreign words it is given in parts, see `Said`, and `conceal` takes secrets out of it.
+    Where the text repeats what others wrote it is given in parts, see `ForeignText`: `conceal` takes secrets out of it.
     `retry_after` is in seconds; `url` has no query; `usage` is what the failed answer itself reported. `after_output`:
     the client has seen a part of the answer; `final`: the endpoint itself said that a retry does not help. Whose call
     failed, where, and after how many attempts stands in its record, see `call.CallReport`.
@@ -130,7 +130,7 @@ class CallerError(Exception):
 
     def __init__(
         self,
-        message: str | Sequence[str | Said],
+        message: str | Sequence[str | ForeignText],
         *,
         violations: Sequence[Violation] = (),
         http_status: int | None = None,
@@ -140,11 +140,11 @@ class CallerError(Exception):
         url: str = "",
         usage: Usage | None = None,
     ) -> None:
-        self.parts: Sequence[str | Said] = (message,) if isinstance(message, str) else message
+        self.parts: Sequence[str | ForeignText] = (message,) if isinstance(message, str) else message
         super().__init__(clipped(message) if isinstance(message, str) else _composed(message, _as_it_is))
         self.violations = tuple(violations)
         self.http_status = http_status
-        self._said = endpoint_code, endpoint_request_id
+        self._unclipped = endpoint_code, endpoint_request_id
         self.endpoint_code = clipped(endpoint_code, _MAX_CODE)
         self.endpoint_request_id = clipped(endpoint_request_id, MAX_REQUEST_ID)
         self.retry_after = retry_after
@@ -161,11 +161,11 @@ class CallerError(Exception):
     def conceal(self, hide: Callable[[str], str]) -> None:
         """Make all texts anew, secrets taken out by `hide` ahead of clipping. What was not clipped is let go."""
         self.args = (_composed(self.parts, hide),)
-        code, request_id = self._said
+        code, request_id = self._unclipped
         self.endpoint_code = clipped(hide(code), _MAX_CODE)
         self.endpoint_request_id = clipped(hide(request_id), MAX_REQUEST_ID)
         self.parts = (self.message,)
-        self._said = self.endpoint_code, self.endpoint_request_id
+        self._unclipped = self.endpoint_code, self.endpoint_request_id
 
 
 class ClientError(CallerError):
@@ -197,7 +197,7 @@ class NotSupportedByApi(ClientError):
 
 
 class CallerUnauthenticated(ClientError):
-    """The calling service is not known to us."""
+    """The client is not known to us."""
 
 
 class CredentialNotFound(ClientError):
@@ -215,7 +215,7 @@ class EgressDenied(PolicyError):
 
 
 class CredentialForbidden(PolicyError):
-    """The named credential is not for this caller."""
+    """The named credential is not for this client."""
 
 
 class EndpointRefused(CallerError):

@@ -35,7 +35,7 @@ class UsageSource(Enum):
 
 
 class TopLogprob(msgspec.Struct, frozen=True):
-    """One of the likely tokens at a place. `bytes` is empty where the endpoint gives none."""
+    """One of the likely tokens at a position. `bytes` is empty where the endpoint gives none."""
 
     token: str
     logprob: float
@@ -144,5 +144,5 @@ Event = (
     | Finished
 )
 
-# What a client sees as the model speaking: the first of these ends "first output", and retries.
+# Output, as a client sees it: the first of these ends the time to the first output, and retries.
 OUTPUT = (TextDelta, ReasoningDelta, RefusalDelta, ToolCallDelta)

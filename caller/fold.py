@@ -8,7 +8,7 @@ from typing import assert_never
 import msgspec
 
 from caller.call import Choice, Completion
-from caller.errors import ResponseTooLarge, Said
+from caller.errors import ForeignText, ResponseTooLarge
 from caller.events import (
     Event,
     Finished,
@@ -208,7 +208,9 @@ def _merge_fields(into: JsonObject, sizes: dict[str, int], fields: JsonObject) -
         into[key] = value
         if type(known) is list and type(value) is list and value[: len(known)] != known:
             if len(known) + len(value) > MAX_JOINED:
-                raise ResponseTooLarge(("the answer's `", Said(key, 100), f"` has more than {MAX_JOINED} members"))
+                raise ResponseTooLarge(
+                    ("the answer's `", ForeignText(key, 100), f"` has more than {MAX_JOINED} members")
+                )
             into[key] = known + value
             size += sizes[key]
         if size or key in sizes:

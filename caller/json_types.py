@@ -22,7 +22,7 @@ _STRING: Final = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 def values_at_most(text: str | bytes) -> int:
     """An upper bound of the values that JSON text holds: each but the first stands behind a comma or a bracket.
 
-    It costs three passes in C and looks into no string: an honest text with many commas counts too high.
+    It costs three passes in C and reads no string: an honest text with many commas counts too high.
     """
     if isinstance(text, bytes):
         return 1 + text.count(b",") + text.count(b"[") + text.count(b"{")
@@ -30,7 +30,7 @@ def values_at_most(text: str | bytes) -> int:
 
 
 def holds_more_values(text: str, most: int) -> bool:
-    """Whether JSON text holds more than `most` values, told before it is parsed: a value of two bytes costs a hundred.
+    """Whether JSON text holds more than `most` values, found before it is parsed: a value of two bytes costs a hundred.
 
     Text that is no JSON can count as more than it holds, but for what stands inside its strings.
     """
@@ -86,10 +86,10 @@ def with_whole_numbers(value: JsonValue) -> JsonValue:
     return value
 
 
-def deeper_than(value: JsonValue, room: int) -> bool:
-    """Whether objects and lists are nested more than `room` levels deep."""
+def deeper_than(value: JsonValue, levels: int) -> bool:
+    """Whether objects and lists are nested more than so many levels deep."""
     members = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return bool(members) and (room == 0 or any(deeper_than(member, room - 1) for member in members))
+    return bool(members) and (levels == 0 or any(deeper_than(member, levels - 1) for member in members))
 
 
 def without(fields: Mapping[str, JsonValue], known: frozenset[str]) -> JsonObject:

@@ -1,4 +1,4 @@
-"""Model parameters: merged from their three places, once, and read as their documented types.
+"""Model parameters: merged from the three names that each may have, once, and read as their documented types.
 
 This module knows names and types. Where a parameter stands on the wire of an API shape is in
 `caller.custom_llm.parameter_table`.
@@ -194,7 +194,7 @@ def object_from_text(text: str) -> JsonObject | None:
 
 
 def overridden(raw: Mapping[str, JsonValue], own: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
-    """Parameters with some of their own over them: a name that `own` gives in any of the three places wins over all
+    """Parameters with some of their own over them: a name that `own` gives under any of the three wins over all
     that `raw` gives under it. Both are as they came; what is unreadable stays so."""
     if not own:
         return raw

@@ -1,7 +1,7 @@
 """The providers that are known by name. Data only: a row is at most ten lines, with the page that it was made from.
 
 What a row's `demands` say stands in `custom_llm/demand_table.py`. Where nothing is noted, an endpoint's rejections
-teach it at run time. Those on one's own machine stand at the port that they listen on unless told otherwise.
+teach it at run time. Those on one's own machine stand at the port that they listen on by default.
 """
 
 from caller.credentials import ApiCompatibility, CredentialDefaults

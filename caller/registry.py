@@ -44,9 +44,9 @@ class Registry:
         caller = self._callers.get(name) or (self._row_caller if name in self._rows() else None)
         if caller is None:
             advice = _advice(provider_id, sorted({*self._callers, *self._rows()}))
-            shown = clipped(provider_id, _MAX_CHARS) if provider_id.isprintable() else "…"
+            printable = clipped(provider_id, _MAX_CHARS) if provider_id.isprintable() else "…"
             raise UnknownProvider(
-                f"unknown provider {shown!r}; {advice}", violations=[Violation("provider_id", advice)]
+                f"unknown provider {printable!r}; {advice}", violations=[Violation("provider_id", advice)]
             )
         return caller
 

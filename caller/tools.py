@@ -1,7 +1,7 @@
 """Tools whose translations are kept from call to call. Provider-neutral; who keeps them, and for how long, is not here.
 
 The tools of a conversation are the same on every turn, and reading and translating them is most of what a turn costs.
-So they may come unread: their definitions are made when somebody looks at them, and an API shape that has a translation
+So they may come unread: their definitions are made when they are first read, and an API shape that has a translation
 of them needs none.
 """
 

@@ -20,8 +20,8 @@ from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
 # How many joined URLs are remembered; those with a query, where keys can be, are not.
 _MEMORY = 512
-# A URL that can be shown as it is.
-_SHOWN = re.compile(r"https?://[a-z0-9.:-]+/[A-Za-z0-9._~/:-]*")
+# A URL without a query or a user: it can be repeated as it is.
+_WITHOUT_SECRETS = re.compile(r"https?://[a-z0-9.:-]+/[A-Za-z0-9._~/:-]*")
 _SLASHES = re.compile(r"/{2,}")
 # One digit and then anything: with `\d+` every way to split the digits would be tried where the rest does not match.
 _VERSION = re.compile(r"/v\d[a-z0-9]*(?=/|$)", re.IGNORECASE)
@@ -73,8 +73,8 @@ def without_fragment(base_url: str) -> str:
 
 
 def without_query(url: str) -> str:
-    """A URL as errors and logs may show it: without query and fragment, where keys can be."""
-    if _SHOWN.fullmatch(url):
+    """A URL as errors and logs may repeat it: without query and fragment, where keys can be."""
+    if _WITHOUT_SECRETS.fullmatch(url):
         return url
     parts = urlsplit(url)
     return urlunsplit(parts._replace(query="", fragment="", netloc=parts.netloc.rpartition("@")[2]))

@@ -222,8 +222,8 @@ NAMES = {
 }
 # The points of a request that can be known to be demanded in another form, by rejections or by a provider's row.
 POINTS = frozenset({*(row.point for row in TABLE), *NAMES})
-# The room that a context leaves: its size, and what the input takes of it. vLLM: "maximum context length is 2048 tokens
-# and your request has 12 input tokens (4096 > 2048 - 12)".
+# What a context leaves for the answer: its size, less what the input has of it. vLLM: "maximum context length is 2048
+# tokens and your request has 12 input tokens (4096 > 2048 - 12)".
 CONTEXT = re.compile(r"\b(?:context|model)(?: length| window| size| limit)?\b\D{0,40}(\d{1,9})\b", re.IGNORECASE)
 INPUT = re.compile(r"\b(\d{1,9}) (?:input|prompt|(?:tokens )?(?:in|from) the (?:messages|input|prompt))", re.IGNORECASE)
 DIFFERENCE = re.compile(r"> (\d{1,9}) - (\d{1,9})\b")

@@ -1,8 +1,8 @@
-"""Where each known parameter stands on the wire of each API shape: one table, shown in the README.
+"""Where each known parameter stands on the wire of each API shape: one table, which docs/parameters.md shows.
 
 A dotted name is a path into nested objects. A shape that is missing in a row lacks the parameter: given directly it is
 refused, given inside `model.parameters` it goes out as it is. Parameters that are not in the table go into the body
-under their own names. Values that need more than a place (`stop`, `tool_choice`, `response_format`, …) are translated
+under their own names. Values that need more than a path (`stop`, `tool_choice`, `response_format`, …) are translated
 by the shape's adapter and only named here.
 """
 
@@ -68,8 +68,8 @@ TABLE: Mapping[str, Mapping[ApiCompatibility, str]] = MappingProxyType(
 )
 
 
-class Placed(msgspec.Struct, frozen=True):
-    """Parameters sorted for one shape.
+class MappedParameters(msgspec.Struct, frozen=True):
+    """Parameters as one shape has them.
 
     `known` are those of the table that the shape has, by our names; `rest` goes into the body under its own names.
     """
@@ -78,8 +78,8 @@ class Placed(msgspec.Struct, frozen=True):
     rest: Mapping[str, JsonValue] = msgspec.field(default_factory=dict)
 
 
-def place(parameters: Parameters, api: ApiCompatibility) -> Placed:
-    """Sort the parameters for a shape.
+def mapped_to(parameters: Parameters, api: ApiCompatibility) -> MappedParameters:
+    """The parameters as a shape has them.
 
     Raises:
         NotSupportedByApi: a known parameter that the shape lacks was given directly.
@@ -97,7 +97,7 @@ def place(parameters: Parameters, api: ApiCompatibility) -> Placed:
             violations.append(Violation(parameters.path(name), _advice(name, api)))
     if violations:
         raise NotSupportedByApi(f"{violations[0].field}: {violations[0].description}", violations=violations)
-    return Placed(known, rest)
+    return MappedParameters(known, rest)
 
 
 def _advice(name: str, api: ApiCompatibility) -> str:
@@ -106,7 +106,7 @@ def _advice(name: str, api: ApiCompatibility) -> str:
     return f"{api.value} has no such parameter; put it into model.parameters to send it as it is"
 
 
-def put(body: JsonObject, path: str, value: JsonValue) -> None:
+def set_path(body: JsonObject, path: str, value: JsonValue) -> None:
     """Set `a.b.c` in nested objects, making those that are missing. A value in the way that is no object stays."""
     *parents, last = path.split(".")
     for parent in parents:
@@ -122,7 +122,7 @@ def merged(body: JsonObject, rest: Mapping[str, JsonValue]) -> JsonObject:
     for name, value in rest.items():
         present = body.get(name)
         if isinstance(present, dict) and isinstance(value, dict):
-            body[name] = merged(dict(present), value)  # it may be the caller's own object
+            body[name] = merged(dict(present), value)  # it may be the client's own object
         else:
             body[name] = value
     return body

@@ -1,4 +1,4 @@
-"""Opens connections to one endpoint ahead of its calls. It sends nothing: what an endpoint answers is no business here.
+"""Opens connections to one endpoint ahead of its calls. It sends nothing, and knows no answer.
 
 A connection is for the calls that have the same client, the same secrets and the same origin (see `http.partition`).
 All of that stands in the credential; what adapters add to a request keeps none apart.

@@ -51,13 +51,13 @@ class Arguments:
             return bool(self._placeholder)
         if not self.pieces[-1].rstrip().endswith("}") or self._checks > _MAX_CHECKS:
             return False
-        found = is_object(self._said())
+        found = is_object(self._emitted())
         self._checks += not found
         return found
 
     def same(self, text: str) -> bool:
         """Whether the text is all of them, perhaps written another way."""
-        return self.complete and _equal(self._said() or NONE, text)
+        return self.complete and _equal(self._emitted() or NONE, text)
 
     def feed(self, piece: str) -> str:
         """What a piece adds to what was said."""
@@ -75,7 +75,7 @@ class Arguments:
         if not self.pieces:
             return NONE
         held, self._held, self._copy = self._held, "", ""
-        said = self._said()
+        said = self._emitted()
         return self._add(held[len(said) :] if is_object(held) and not is_object(said + held) else held)
 
     def _doubtful(self, piece: str) -> str:
@@ -85,8 +85,8 @@ class Arguments:
             return self._copied(self._copy + piece)
         held, self._held = self._held, ""
         if held:
-            is_sum = piece.startswith(held) and not _may_be_json(self._said() + held + piece)
-            return self._add(piece[len(self._said()) :] if is_sum else held + piece)
+            is_sum = piece.startswith(held) and not _may_be_json(self._emitted() + held + piece)
+            return self._add(piece[len(self._emitted()) :] if is_sum else held + piece)
         if self._checks > _MAX_CHECKS:
             return self._add(piece)
         return self._repeated(piece)
@@ -110,7 +110,7 @@ class Arguments:
 
     def _repeated(self, piece: str) -> str:
         """A piece that begins an object, behind others."""
-        said = self._said()
+        said = self._emitted()
         if self.complete:
             return "" if _equal(said, piece) else self._copied(piece)
         if not piece.startswith(said):
@@ -122,7 +122,7 @@ class Arguments:
         return ""
 
     def _copied(self, copy: str) -> str:
-        said = self._said()
+        said = self._emitted()
         self._copy = copy
         if said.startswith(copy):
             if len(said) == len(copy):
@@ -137,7 +137,7 @@ class Arguments:
             self.pieces.append(text)
         return text
 
-    def _said(self) -> str:
+    def _emitted(self) -> str:
         if len(self.pieces) > 1:
             self.pieces = ["".join(self.pieces)]
         return self.pieces[0] if self.pieces else ""

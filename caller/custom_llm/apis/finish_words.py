@@ -1,4 +1,4 @@
-"""Why did the model stop? One table of the words for it, whoever's they are, for every API shape. No I/O.
+"""Finish reasons: one table of the words for why a model stopped, whoever's they are, for every API shape. No I/O.
 
 Gateways leave the words of the API behind them in place, so a word does not tell which API speaks. It is read without
 case, marks and the name of its enum: `FinishReason.MAX_TOKENS`, `max-tokens` and `maxTokens` are one word. A word that

@@ -1,6 +1,6 @@
 """What several API shapes share: reading JSON that endpoints send, and the parts of requests that mean the same.
 
-No I/O. A line of thought that two adapters need stands here, once.
+No I/O. What two adapters need stands here, once; it knows no shape.
 """
 
 import base64
@@ -31,7 +31,7 @@ MAX_DEPTH = 200
 _ALPHANUMERIC = string.ascii_letters + string.digits
 _EMPTY_SCHEMA = frozenset({"type", "properties", "required", "additionalProperties"})
 _SHORT = 9
-# How `adapted` tells what shapes do without being asked.
+# The words of `adapted` for what shapes change without being asked.
 ARGUMENTS_EMPTIED = "arguments: emptied"
 BLANK_TEXT_LEFT_OUT = "blank_text: left_out"
 EMPTY_MESSAGE_LEFT_OUT = "empty_message: left_out"
@@ -171,7 +171,7 @@ def arguments_object(arguments: str) -> JsonObject:
 
 def arguments_json(arguments: str, adapted: set[str]) -> str:
     """Tool-call arguments as JSON text of an object: as they came where they are that, else what `arguments_object`
-    makes of them, which `adapted` tells."""
+    makes of them, which `adapted` then names."""
     try:
         value: JsonValue = _decode(arguments)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
@@ -221,21 +221,21 @@ def split_data_url(url: str) -> tuple[str, str] | None:
     return (media_type, payload) if comma and encoding.endswith("base64") else None
 
 
-class Told(NamedTuple):
-    """What an adapter did by itself, see `HttpRequest`."""
+class OwnChanges(NamedTuple):
+    """What an adapter changed by itself, see `HttpRequest`."""
 
     added: frozenset[str] = frozenset()
     left_out: frozenset[str] = frozenset()
     adapted: frozenset[str] = frozenset()
 
 
-NOTHING_TOLD: Final = Told()
-# msgspec leaves room for half as much behind what it writes: large bodies are kept without it.
+NO_CHANGES: Final = OwnChanges()
+# msgspec allocates half as much again behind what it writes: large bodies are kept without it.
 _EXACT: Final = 64 * 1024
 
 
 def post_json(
-    url: str, headers: Mapping[str, str], body: JsonObject, *, stream: bool, told: Told = NOTHING_TOLD
+    url: str, headers: Mapping[str, str], body: JsonObject, *, stream: bool, changes: OwnChanges = NO_CHANGES
 ) -> HttpRequest:
     """A POST of JSON. The credential's headers win over ours, in any case of their names."""
     ours = {
@@ -245,7 +245,7 @@ def post_json(
     raw = msgspec.json.encode(body)
     if len(raw) > _EXACT:
         raw = bytes(memoryview(raw))
-    return HttpRequest("POST", url, with_headers(headers, ours), raw, *told)
+    return HttpRequest("POST", url, with_headers(headers, ours), raw, *changes)
 
 
 def with_headers(given: Mapping[str, str], ours: Mapping[str, str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Which tool call does a fragment belong to? Endpoints disagree on `index` and `id`; here they get our own numbers.
+"""The tool call that a fragment belongs to. Endpoints disagree on `index` and `id`; here calls get our own numbers.
 
 How endpoints tear calls, and what a fragment is then. Absent, null, `""` and the word `null` mean the same.
 

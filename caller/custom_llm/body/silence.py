@@ -1,6 +1,6 @@
 """What an endpoint may send without any output: comments, pings, empty events, endless unknown fields. Pure.
 
-Each costs a look, and nothing of it makes an answer: a bound on bytes and on lines is what ends a stream of nothing.
+Each has to be read, and nothing of it makes an answer: a bound on bytes and on lines is what ends a stream of nothing.
 An event that is not complete does not count: it has a bound of its own.
 """
 

@@ -1,4 +1,4 @@
-"""What kind of body is it? Bytes in, frames or a whole document out. No I/O, no JSON.
+"""The kind of a body, sniffed from its bytes: frames or a whole document come out. No I/O, no JSON.
 
 The content type is a hint only: endpoints send SSE as JSON, JSON errors as `application/octet-stream`, JSON answers
 to streaming requests, NDJSON (Ollama's native routes) and JSON arrays (Gemini without `alt=sse`). The first byte that
@@ -55,12 +55,12 @@ class BodyDecoder:
         self._limit = max_event_bytes
         self._sse = SseDecoder(max_event_bytes)
         self._begin = b""
-        self._early = False  # no event came yet: what did is kept, to be told if none comes
+        self._early = False  # no event came yet: what did is kept for the error, if none comes
         self._array = _ArrayDecoder(max_event_bytes)
         self._held = bytearray()
 
     def feed(self, chunk: bytes) -> list[Frame]:
-        """Take bytes as they came.
+        """Decode bytes as they came.
 
         Raises:
             ProtocolError: it is an HTML page, or lines of JSON.
@@ -84,7 +84,7 @@ class BodyDecoder:
                 self._held = begun[: len(_BOM)]  # blank keep-alives; a mark may be incomplete
                 return []
             if first[0] == _PAGE and len(first) < _MAX_BEGIN and _PAGE_END not in first.lower():
-                self._held = first  # a page is told by its words, which come in pieces
+                self._held = first  # a page is known by its words, which come in pieces
                 return []
             self._begin = bytes(first[:_MAX_BEGIN])
             self.kind = _kind(self._begin)

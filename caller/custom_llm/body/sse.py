@@ -59,7 +59,7 @@ class SseDecoder:
         return len(self._data)
 
     def feed(self, chunk: bytes) -> list[Frame]:
-        """Take bytes as they came; returns the frames that are complete.
+        """Decode bytes as they came; returns the frames that are complete.
 
         Raises:
             ResponseTooLarge: an event is larger than the bound.

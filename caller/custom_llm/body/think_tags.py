@@ -57,7 +57,7 @@ class ThinkTags:
         if choice.plain:
             passed.append(event)
             return
-        if event.logprobs:  # reasoning has no place for them
+        if event.logprobs:  # reasoning has no field for them
             passed.append(TextDelta("", event.choice, event.logprobs))
         passed += choice.feed(event.text)
 

@@ -26,7 +26,7 @@ class TurnBudget:
         self.given = 0
 
     def worked(self, seconds: float) -> None:
-        """Tell how long the last piece took: the next one is larger or smaller for it."""
+        """The last piece took so many seconds: the next one is larger or smaller for it."""
         fitting = int(self.given * _LONGEST / seconds) if seconds > 0 else MOST
         self.size = max(LEAST, min(fitting, 2 * self.size, MOST))
 

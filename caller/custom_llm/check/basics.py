@@ -32,7 +32,7 @@ from caller.events import FinishReason
 from caller.providers import KEY_HEADERS
 from caller.remedies import remedy_of
 
-_SHOWN_MODELS = 5
+_MAX_NAMED = 5
 # Never a key: long enough to look like one, and telling in the endpoint's log what it was.
 WRONG_KEY: Final = "integration-api-check-with-a-wrong-key"
 _PLACEHOLDERS: Final = ("your_api_key", "your-api-key", "<key>", "<your", "…", "changeme", "api_key_here", "sk-xxx")
@@ -125,8 +125,8 @@ async def _listing(session: Session, listed: Listed) -> Finding:
     names = [model.id for model in listed.models]
     if not names:
         return warned("the endpoint lists no models", "load a model, or ignore this")
-    more = f", … ({len(names)} in all)" if len(names) > _SHOWN_MODELS else ""
-    said = ", ".join(names[:_SHOWN_MODELS]) + more
+    more = f", … ({len(names)} in all)" if len(names) > _MAX_NAMED else ""
+    said = ", ".join(names[:_MAX_NAMED]) + more
     if "model" not in session.asked:
         odd = _unlisted(await session.model(), listed.models)
         if odd is not None:

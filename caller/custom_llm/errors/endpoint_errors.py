@@ -3,7 +3,7 @@
 Which error it is, is decided in `error_codes`; what the body says, in `error_body`. Here both meet, and the text is
 made: what happened, the endpoint's own words, and what to do about it. The text holds no query string and nothing
 that looks like a key; what the caller knows to be secret is taken out later (see `redaction.Redactor`), so foreign
-words are kept whole until then (see `caller.errors.Said`).
+words are kept whole until then (see `caller.errors.ForeignText`).
 """
 
 import re
@@ -32,12 +32,12 @@ from caller.errors import (
     EndpointRateLimited,
     EndpointRejected,
     EndpointUnauthenticated,
+    ForeignText,
     ModelNotFound,
     ProtocolError,
     QuotaExhausted,
     RequestTooLarge,
     Retry,
-    Said,
     StreamInterrupted,
     clipped,
 )
@@ -143,7 +143,7 @@ def endpoint_error(status: int, headers: Mapping[str, str], body: bytes, *, url:
         http_status=status,
         endpoint_code=sanitized(said.code),
         endpoint_request_id=request_id_of(headers) or one_line(said.request_id),
-        url=_shown(url),
+        url=_bare_url(url),
     )
     if kind.retry is not Retry.NEVER:
         error.retry_after = retry_after_of(headers, said.value)
@@ -189,16 +189,16 @@ def foreign_answer(error: ProtocolError, api: ApiCompatibility, *, event: str = 
     """The error that plain text means where JSON belongs. `event` is the SSE name under which it came."""
     text = plain_text(error.received or b"")
     if not text or text.startswith(("{", "[")):  # broken JSON: what the model said may be in it
-        return ProtocolError(f"{error.message}. {PROTOCOL_REMEDIES[api]}", url=_shown(url))
+        return ProtocolError(f"{error.message}. {PROTOCOL_REMEDIES[api]}", url=_bare_url(url))
     page = (error.received or b"").lstrip().startswith(b"<")  # says many things, and none about our request
     if event == "error" or (not page and kind_of(None, (), text) is not EndpointError):
         return failure(text, url=url)
-    return _with_words(ProtocolError(f"{error.message}. {PROTOCOL_REMEDIES[api]}", url=_shown(url)), text)
+    return _with_words(ProtocolError(f"{error.message}. {PROTOCOL_REMEDIES[api]}", url=_bare_url(url)), text)
 
 
 def _with_words(error: CallerError, words: str) -> CallerError:
     """The same error, its text with what the endpoint said."""
-    said = Said(sanitized(words).removesuffix("."), _MAX_WORDS)
+    said = ForeignText(sanitized(words).removesuffix("."), _MAX_WORDS)
     kind = StreamInterrupted if isinstance(error, StreamInterrupted) else ProtocolError
     return kind(("the endpoint said: ", said, ". ", *error.parts), http_status=200, url=error.url, usage=error.usage)
 
@@ -217,15 +217,15 @@ def failure(value: JsonValue, *, url: str = "") -> CallerError:
         endpoint_code=sanitized(said.code),
         endpoint_request_id=one_line(said.request_id),
         retry_after=None if kind.retry is Retry.NEVER else retry_after_of({}, value),
-        url=_shown(url),
+        url=_bare_url(url),
     )
 
 
 def finish_reason_error(kind: Kind, raw: str, said: str = "") -> CallerError:
     """The error that a finish reason means; `said` is what the endpoint adds to it."""
     lead, remedy = _TEXTS[kind]
-    words = (": ", Said(sanitized(said).removesuffix("."), _MAX_REASON)) if said else ()
-    reason = Said(sanitized(raw), _MAX_FINISH_WORD)
+    words = (": ", ForeignText(sanitized(said).removesuffix("."), _MAX_REASON)) if said else ()
+    reason = ForeignText(sanitized(raw), _MAX_FINISH_WORD)
     text = (f'{lead}: it ended with the finish reason "', reason, '"', *words, f". {remedy}")
     return kind(text, http_status=200, endpoint_code=reason.words)
 
@@ -241,18 +241,18 @@ def _redirect(status: int, headers: Mapping[str, str], url: str) -> CallerError:
     return ProtocolError(
         (
             f"the endpoint answered with a redirect ({status}){' to ' if target else ''}",
-            Said(target, _MAX_URL_BYTES),
-            f"{never}. Called: {_shown(url)}. Put the final address into the credential's base URL.",
+            ForeignText(target, _MAX_URL_BYTES),
+            f"{never}. Called: {_bare_url(url)}. Put the final address into the credential's base URL.",
         ),
         http_status=status,
         endpoint_request_id=request_id_of(headers),
-        url=_shown(url),
+        url=_bare_url(url),
     )
 
 
-def _sign(said: ErrorBody) -> tuple[str | Said, ...]:
+def _sign(said: ErrorBody) -> tuple[str | ForeignText, ...]:
     code = sanitized(said.code)
-    return ("in a 200 answer, ", Said(code, _MAX_CODE)) if code else ("in a 200 answer",)
+    return ("in a 200 answer, ", ForeignText(code, _MAX_CODE)) if code else ("in a 200 answer",)
 
 
 def _remedy(kind: Kind, status: int, url: str) -> str:
@@ -260,13 +260,13 @@ def _remedy(kind: Kind, status: int, url: str) -> str:
     if not url or (kind is not EndpointNotFound and status != 405):
         return remedy or "Check the base URL."
     hint = one_line(url_hint(url)) or remedy or "Check the base URL and the apiCompatibility."
-    return f"Called: {_shown(url)}. {clipped(hint, 2 * _MAX_URL_BYTES)}"
+    return f"Called: {_bare_url(url)}. {clipped(hint, 2 * _MAX_URL_BYTES)}"
 
 
-def _text(kind: Kind, sign: Sequence[str | Said], message: str, remedy: str) -> tuple[str | Said, ...]:
+def _text(kind: Kind, sign: Sequence[str | ForeignText], message: str, remedy: str) -> tuple[str | ForeignText, ...]:
     """The remedy always fits: the endpoint's words are what is clipped."""
     words = (sanitized(message) or "no text").removesuffix(".")
-    return f"{_TEXTS[kind][0]} (", *sign, "): ", Said(words), f". {remedy}"
+    return f"{_TEXTS[kind][0]} (", *sign, "): ", ForeignText(words), f". {remedy}"
 
 
 def _phrase(status: int) -> str:
@@ -276,7 +276,7 @@ def _phrase(status: int) -> str:
         return "no text"
 
 
-def _shown(url: str) -> str:
+def _bare_url(url: str) -> str:
     """Without the query; `""` for what is no URL. A redirect may name a path only."""
     return clipped(_without_query(url), _MAX_URL_BYTES)
 

@@ -27,7 +27,7 @@ from caller.custom_llm.errors.code_table import (
 from caller.json_types import JsonObject, JsonValue, list_of, object_of, objects_of, text_of
 
 _MAX_TEXT = 16 * 1024
-_SHOWN_UNKNOWN = 500
+_MAX_PLAIN_TEXT = 500
 _MAX_DEPTH = 4
 _MAX_MEMBERS = 16
 
@@ -267,6 +267,6 @@ def plain_text(body: bytes) -> str:
     if _HTML.search(text):
         text = " ".join(html.unescape(_TAG.sub(" ", _NO_TEXT.sub(" ", text))).split())
     text = text.strip()
-    if len(text) <= _SHOWN_UNKNOWN:
+    if len(text) <= _MAX_PLAIN_TEXT:
         return text
-    return text[: _SHOWN_UNKNOWN + 1].rpartition(" ")[0] or text
+    return text[: _MAX_PLAIN_TEXT + 1].rpartition(" ")[0] or text

@@ -1,4 +1,4 @@
-"""Which of our errors is it? From status, codes and words to the class, by the tables of codes and of words.
+"""The class of an endpoint's error: from status, codes and words, by the tables of codes and of words.
 
 The order of trust: a code that can mean one thing only, then the HTTP status, then codes that say more than a vague
 status, then generic codes, then parts of codes. Words are read last, and only for what the table lists for the error

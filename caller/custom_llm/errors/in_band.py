@@ -1,4 +1,4 @@
-"""Is an answer with a good status an error after all? The signs, for frames of a stream and for whole answers.
+"""The signs by which an answer with a good status is an error: for frames of a stream and for whole answers.
 
 Two kinds of signs. Some are never part of a good answer. Others count only where the frame holds nothing of an answer:
 gateways write `"code": 0`, `"message": "success"`, `"error": null` or `"status": "ok"` beside good ones. It knows no

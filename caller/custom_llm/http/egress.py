@@ -1,7 +1,7 @@
 """The egress guard: the checks that let aiohttp connect only where the policy allows.
 
-Rule: it decides nothing by itself, `egress_policy` does; it asks at the places where aiohttp can be asked, and it knows
-nothing of chat. `connector` puts the checks in their places:
+Rule: it decides nothing by itself, `egress_policy` does; it is called wherever aiohttp lets a check in, and it knows
+nothing of chat. `connector` installs the checks:
 
 1. `check_request` - every request, also on a pooled connection or after a redirect: scheme, host, port.
 2. `GuardedResolver` - every name lookup: one forbidden answer spoils all, so Happy Eyeballs cannot pick another.
@@ -10,7 +10,7 @@ nothing of chat. `connector` puts the checks in their places:
 
 The socket factory is given an address and no name, but under an allowlist a name may lead where its address alone may
 not. The connector therefore leaves the host of the running attempt in a context variable, which the tasks of Happy
-Eyeballs inherit. Nothing is remembered between attempts, so no caller profits from another one's allowed name, and
+Eyeballs inherit. Nothing is remembered between attempts, so no client profits from another one's allowed name, and
 without the variable an address is judged alone.
 
 Behind a proxy sockets lead to the proxy only, and it resolves the names: there the first check is ours, the judgement

@@ -1,4 +1,4 @@
-"""What the transport and its connector tell each other about one request; aiohttp's calls have no place for it.
+"""What the transport and its connector must know of one request, and aiohttp's calls cannot carry.
 
 Rule: one context variable, set for the time of one request. The tasks that look a name up and race addresses inherit
 it, so it also names the host that a socket is for. Nothing is remembered between requests.

@@ -1,4 +1,4 @@
-"""Aiohttp's exceptions as ours: one place. Knows nothing of chat.
+"""Aiohttp's exceptions as errors of ours; nowhere else are they read. Knows nothing of chat.
 
 Texts name the URL without its query, and nothing of the exception's own text. What a proxy, or this machine, is to
 blame for is not put on the endpoint.

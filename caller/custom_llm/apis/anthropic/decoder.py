@@ -35,7 +35,18 @@ _PLAIN_ENDS = (FinishReason.STOP, FinishReason.UNSPECIFIED)
 class AnthropicDecoder:
     """Reads one answer."""
 
-    __slots__ = ("_content", "_extra", "_id", "_raw", "_reason", "_said", "_started", "_usage", "complete", "done")
+    __slots__ = (
+        "_content",
+        "_emitted_reason",
+        "_extra",
+        "_id",
+        "_raw",
+        "_reason",
+        "_started",
+        "_usage",
+        "complete",
+        "done",
+    )
 
     def __init__(self, call: ResolvedCall) -> None:
         del call
@@ -43,7 +54,7 @@ class AnthropicDecoder:
         self.complete = False  # a stop reason is told and every block is closed: only usage can come
         self._started = False
         self._raw = ""
-        self._reason = self._said = FinishReason.UNSPECIFIED
+        self._reason = self._emitted_reason = FinishReason.UNSPECIFIED
         self._id = ""
         self._extra: JsonObject = {}
         self._content = ContentBlocks()
@@ -86,7 +97,7 @@ class AnthropicDecoder:
         events: list[Event] = []
         self._content.finish(events)
         meant = self._meant()
-        if meant is not self._said or not self._raw:  # vLLM: no stop_reason for what it has no word for
+        if meant is not self._emitted_reason or not self._raw:  # vLLM: no stop_reason for what it has no word for
             events.append(Finished(meant, self._raw))
         return events
 
@@ -181,8 +192,8 @@ class AnthropicDecoder:
         if not raw:
             return
         self._reason, self._raw = finish_reason(raw), raw
-        self._said = self._meant()
-        events.append(Finished(self._said, raw))
+        self._emitted_reason = self._meant()
+        events.append(Finished(self._emitted_reason, raw))
 
     def _meant(self) -> FinishReason:
         """Whoever goes by the reason must find calls where it says so, and only there."""

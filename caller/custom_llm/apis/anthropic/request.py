@@ -1,7 +1,7 @@
-"""A call as an Anthropic Messages request. No I/O; how the conversation looks on the wire is in `anthropic_content`.
+"""A call as an Anthropic Messages request. No I/O; the conversation is `content`'s.
 
 Documented drops: `tool_choice`, and `parallel_tool_calls` which is a part of it here, without tools; the name of a
-`response_format`, which the API has no place for.
+`response_format`, for which the API has no field.
 
 Source of the wire facts: Anthropic's API reference and SDK; deviations name the server.
 """
@@ -15,7 +15,7 @@ from caller.custom_llm.apis.anthropic.content import Conversation, system_of
 from caller.custom_llm.apis.anthropic.media import API
 from caller.custom_llm.apis.shared import (
     NO_ARGUMENTS,
-    Told,
+    OwnChanges,
     ToolChoiceKind,
     hosted,
     json_schema_of,
@@ -26,7 +26,7 @@ from caller.custom_llm.apis.shared import (
     with_headers,
 )
 from caller.custom_llm.base_url import Operation, join
-from caller.custom_llm.parameter_table import TABLE, Placed, merged, place, put
+from caller.custom_llm.parameter_table import TABLE, MappedParameters, mapped_to, merged, set_path
 from caller.json_types import JsonObject, JsonValue, count_of, object_of
 from caller.messages import ToolDefinition
 from caller.parameters import Parameters
@@ -59,7 +59,7 @@ def messages_request(call: ResolvedCall, stream: bool) -> HttpRequest:
         NotSupportedByApi: something that this shape cannot carry.
         RequestInvalid: a parameter that cannot be read.
     """
-    placed = place(call.parameters, _SHAPE)
+    mapped = mapped_to(call.parameters, _SHAPE)
     conversation = Conversation(call.messages, call.demands.get("thinking", ""))
     adapted = conversation.adapted
     body: JsonObject = {"model": call.parameters.model, "max_tokens": _max_tokens(call, adapted)}
@@ -70,20 +70,20 @@ def messages_request(call: ResolvedCall, stream: bool) -> HttpRequest:
     if call.tools:
         body["tools"] = tools_json(call, "anthropic", _tools)
     _tool_choice(body, call)
-    for name, value in placed.known.items():
+    for name, value in mapped.known.items():
         if name not in _TRANSLATED:
-            put(body, TABLE[name][_SHAPE], value)
-    _effort(body, placed, adapted)
-    if "metadata" in placed.known:
-        merged(body, {"metadata": placed.known["metadata"]})
+            set_path(body, TABLE[name][_SHAPE], value)
+    _effort(body, mapped, adapted)
+    if "metadata" in mapped.known:
+        merged(body, {"metadata": mapped.known["metadata"]})
     _response_format(body, call.parameters)
-    merged(body, placed.rest)
+    merged(body, mapped.rest)
     if stream:
         body["stream"] = True
     credential = call.credential
     url = join(credential.base_url, MESSAGES, exact=credential.exact_url)
     headers = with_headers(credential.headers, VERSION_HEADER)
-    return post_json(url, headers, body, stream=stream, told=Told(adapted=frozenset(adapted)))
+    return post_json(url, headers, body, stream=stream, changes=OwnChanges(adapted=frozenset(adapted)))
 
 
 def models_request(credential: Credential, page: str) -> HttpRequest:
@@ -108,16 +108,16 @@ def _max_tokens(call: ResolvedCall, adapted: set[str]) -> JsonValue:
     return limit
 
 
-def _effort(body: JsonObject, placed: Placed, adapted: set[str]) -> None:
+def _effort(body: JsonObject, mapped: MappedParameters, adapted: set[str]) -> None:
     """The API's efforts begin with `low`, and no thinking at all is a word of another field."""
-    value = placed.known.get("reasoning_effort")
+    value = mapped.known.get("reasoning_effort")
     word = value.strip().lower() if isinstance(value, str) else ""
     if word == "none":
         body["thinking"] = {"type": "disabled"}
     elif value is not None:
         if word == "minimal":
             adapted.add("reasoning_effort: low")
-        put(body, TABLE["reasoning_effort"][_SHAPE], "low" if word == "minimal" else value)
+        set_path(body, TABLE["reasoning_effort"][_SHAPE], "low" if word == "minimal" else value)
 
 
 def _tool_choice(body: JsonObject, call: ResolvedCall) -> None:
@@ -147,9 +147,9 @@ def _response_format(body: JsonObject, parameters: Parameters) -> None:
     schema = json_schema_of(wanted, path)
     if schema is not None:
         described: JsonObject = {"description": schema.description} if schema.description else {}
-        # The API has no place for the description beside the schema; a schema's own one wins.
+        # The API has no field for the description beside the schema; a schema's own one wins.
         wire: JsonObject = schema.schema | (described if "description" not in schema.schema else {})
-        put(body, TABLE["response_format"][_SHAPE], {"type": "json_schema", "schema": wire})
+        set_path(body, TABLE["response_format"][_SHAPE], {"type": "json_schema", "schema": wire})
     elif wanted.get("type") == "json_object":
         raise unsupported(
             path, f"{API} has no JSON mode without a schema; give a json_schema, or ask for JSON in words"

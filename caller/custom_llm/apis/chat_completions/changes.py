@@ -1,7 +1,7 @@
 """What endpoints demand of a Chat Completions request, as changes to its body. No I/O.
 
-Each change is one form of one point of `demands.TABLE`. It joins, moves or renames what the client gave and leaves out
-only what says nothing. They are made in the order of `CHANGES`: while messages stand one to one, then on the list.
+Each change is one form of one point of `demand_table.TABLE`. It joins, moves or renames what the client gave and leaves
+out only what says nothing. They are made in the order of `CHANGES`: while messages stand one to one, then on the list.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,13 +22,13 @@ Change = Callable[[JsonObject, str, ResolvedCall], None]
 
 
 def changed(body: JsonObject, call: ResolvedCall) -> frozenset[str]:
-    """Make the changes that the endpoint demands, and tell those that changed anything: a point and its form."""
-    told: set[str] = set()
+    """Make the changes that the endpoint demands, and return those that changed anything: a point and its form."""
+    changes: set[str] = set()
     for point, change in CHANGES.items():
         form = call.demands.get(point)
         if form is not None and _made(change, body, form, call):
-            told.add(f"{point}: {form or 'sent'}")
-    return frozenset(told)
+            changes.add(f"{point}: {form or 'sent'}")
+    return frozenset(changes)
 
 
 def _made(change: Change, body: JsonObject, form: str, call: ResolvedCall) -> bool:

@@ -59,14 +59,14 @@ class OpenChoice:
 
     __slots__ = (
         "_calls",
+        "_emitted_reason",
         "_index",
         "_kept",
         "_legacy",
         "_raw",
         "_reason",
-        "_said",
+        "emitted",
         "finished",
-        "told",
     )
 
     def __init__(self, index: int, tools: frozenset[str] = frozenset()) -> None:
@@ -75,8 +75,8 @@ class OpenChoice:
         self._calls = ToolCallTracker(index, tools)
         self._kept = KeptState()
         self._legacy: bool | None = None
-        self.told: set[str] = set()  # what was output so far, by the key that it stands under
-        self._reason = self._said = FinishReason.UNSPECIFIED
+        self.emitted: set[str] = set()  # what was output so far, by the key that it stands under
+        self._reason = self._emitted_reason = FinishReason.UNSPECIFIED
         self._raw = ""
 
     def delta(self, delta: JsonObject, tokens: tuple[TokenLogprob, ...], events: list[Event]) -> None:
@@ -89,11 +89,11 @@ class OpenChoice:
             self._beside_text(delta, events)
         if isinstance(content, str):
             if content or tokens:
-                self.told.add("content")
+                self.emitted.add("content")
                 events.append(TextDelta(content, index, tokens))
         else:
             if content:
-                self.told.add("content")
+                self.emitted.add("content")
                 content_parts(content, index, events)
             if tokens:
                 events.append(TextDelta("", index, tokens))
@@ -102,24 +102,24 @@ class OpenChoice:
         if not delta.keys() <= _DELTA_KEYS:
             extra = without(delta, _DELTA_KEYS)
             if extra:
-                self.told.add("other")
+                self.emitted.add("other")
                 events.append(ProviderFields(extra, index))
 
     @property
-    def said_anything(self) -> bool:
+    def has_output(self) -> bool:
         """True once there was any output."""
-        return bool(self.told) or self._calls.seen
+        return bool(self.emitted) or self._calls.seen
 
     def whole(self, message: JsonObject, events: list[Event]) -> None:
         """A `message` behind deltas: it repeats them, or brings what none of them did."""
-        told = set(self.told)
-        if told & {"content", "audio"}:
-            told |= {"content", "audio"}
-        if "reasoning" in told:
-            told |= {*REASONING_KEYS, "reasoning_details"}
+        emitted = set(self.emitted)
+        if emitted & {"content", "audio"}:
+            emitted |= {"content", "audio"}
+        if "reasoning" in emitted:
+            emitted |= {*REASONING_KEYS, "reasoning_details"}
         if self._calls.seen:
-            told |= {"tool_calls", "function_call"}
-        rest = {key: value for key, value in message.items() if key in _DELTA_KEYS and key not in told}
+            emitted |= {"tool_calls", "function_call"}
+        rest = {key: value for key, value in message.items() if key in _DELTA_KEYS and key not in emitted}
         if rest.keys() - _SAYS_NOTHING:
             self.delta(rest, (), events)
 
@@ -172,15 +172,15 @@ class OpenChoice:
             CallerError: it is one that means failure.
         """
         self._reason, self._raw = finish_reason(raw), raw
-        self._said = self._meant()
+        self._emitted_reason = self._meant()
         self.finished = True
-        events.append(Finished(self._said, raw, self._index))
+        events.append(Finished(self._emitted_reason, raw, self._index))
 
     def close(self) -> list[Event]:
         """The answer is complete: calls may have come behind the finish reason, or none at all."""
         events: list[Event] = list(self._calls.close())
         meant = self._meant()
-        if meant is not self._said:
+        if meant is not self._emitted_reason:
             events.append(Finished(meant, self._raw, self._index))
         content = self._kept.content()
         if content:
@@ -200,12 +200,12 @@ class OpenChoice:
         self._reasoning(delta, events)
         refusal = delta.get("refusal")
         if refusal and isinstance(refusal, str):
-            self.told.add("refusal")
+            self.emitted.add("refusal")
             events.append(RefusalDelta(refusal, self._index))
         audio = object_of(delta.get("audio"))
         transcript = text_of(audio.get("transcript"))
-        if (transcript or audio.get("data")) and not ("content" in self.told or delta.get("content")):
-            self.told.add("audio")
+        if (transcript or audio.get("data")) and not ("content" in self.emitted or delta.get("content")):
+            self.emitted.add("audio")
             events.append(TextDelta(transcript, self._index))
 
     def _reasoning(self, delta: JsonObject, events: list[Event]) -> None:
@@ -218,7 +218,7 @@ class OpenChoice:
             if text:
                 self._kept.name = name
         if text:
-            self.told.add("reasoning")
+            self.emitted.add("reasoning")
             events.append(ReasoningDelta(text, self._index))
 
     def _tool_calls(self, delta: JsonObject, events: list[Event]) -> None:

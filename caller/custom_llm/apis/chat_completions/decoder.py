@@ -78,14 +78,14 @@ class ChatDecoder:
         """The events of one frame."""
         data = frame.data
         if data.startswith(b"[DONE]"):
-            return self._said_done()
+            return self._done_marker()
         if frame.event == "error":
             raise _error_event(data)
         try:
             chunks = parse_frame(data)
         except ProtocolError:
             if data.strip(b"[] ").lower() == b"done":
-                return self._said_done()
+                return self._done_marker()
             raise
         if len(chunks) == 1:
             plain = self._plain(chunks[0])
@@ -103,7 +103,7 @@ class ChatDecoder:
             self.done = True
         return events
 
-    def _said_done(self) -> Sequence[Event]:
+    def _done_marker(self) -> Sequence[Event]:
         self._saw_done = True
         # Without any finish_reason the transfer's own end must confirm it: llama-cpp-python sends [DONE] and
         # breaks the connection when it was interrupted.
@@ -118,7 +118,7 @@ class ChatDecoder:
         content = delta.get("content")
         if type(content) is not str or not content:
             return None
-        self._choices[index].told.add("content")
+        self._choices[index].emitted.add("content")
         return TextDelta(content, index)
 
     def _plain_delta(self, chunk: JsonObject) -> tuple[JsonObject | None, int]:
@@ -157,7 +157,7 @@ class ChatDecoder:
         if not self._saw_done and not self._all_finished():
             what = "without a finish_reason and without [DONE]" if self._saw_frame else "without any event"
             raise StreamInterrupted(f"the endpoint's stream ended {what}")
-        if not any(choice.finished or choice.said_anything for choice in self._choices.values()):
+        if not any(choice.finished or choice.has_output for choice in self._choices.values()):
             raise StreamInterrupted("the endpoint's answer holds nothing: no output and no finish_reason")
         return [event for choice in self._choices.values() for event in choice.close()]
 
@@ -236,12 +236,12 @@ class ChatDecoder:
         if not chunk.keys() <= self._seen_keys or any(chunk.get(key) != value for key, value in self._extra.items()):
             self._seen_keys = _TOP_KEYS.union(chunk)
             extra = {key: value for key, value in chunk.items() if key not in _TOP_KEYS}
-            told: JsonObject = {
+            fresh: JsonObject = {
                 key: value for key, value in extra.items() if value is not None and value != self._extra.get(key)
             }
             self._extra = extra
-            if told:
-                events.append(ProviderFields(told))
+            if fresh:
+                events.append(ProviderFields(fresh))
         groq = without(object_of(chunk.get("x_groq")), frozenset({"usage"})) if "x_groq" in chunk else {}
         if groq:
             events.append(ProviderFields({"x_groq": groq}))

@@ -13,7 +13,7 @@ from caller.custom_llm.apis.chat_completions.changes import changed
 from caller.custom_llm.apis.chat_completions.state import STATE_SHAPE
 from caller.custom_llm.apis.shared import (
     NO_ARGUMENTS,
-    Told,
+    OwnChanges,
     arguments_json,
     data_url,
     hosted,
@@ -26,7 +26,7 @@ from caller.custom_llm.apis.shared import (
     with_headers,
 )
 from caller.custom_llm.base_url import Operation, join
-from caller.custom_llm.parameter_table import TABLE, merged, place, put
+from caller.custom_llm.parameter_table import TABLE, mapped_to, merged, set_path
 from caller.json_types import JsonObject, JsonValue, object_of, objects_of
 from caller.messages import (
     AssistantMessage,
@@ -74,7 +74,7 @@ def chat_request(call: ResolvedCall, stream: bool, api: ApiCompatibility) -> Htt
         NotSupportedByApi: something that this shape cannot carry.
         RequestInvalid: a parameter that cannot be read.
     """
-    placed = place(call.parameters, api)
+    mapped = mapped_to(call.parameters, api)
     ours = _Ours(call.demands)
     body: JsonObject = {
         "model": call.parameters.model,
@@ -82,12 +82,12 @@ def chat_request(call: ResolvedCall, stream: bool, api: ApiCompatibility) -> Htt
     }
     if call.tools:
         body["tools"] = tools_json(call, "chat_completions", _tools)
-    for name, value in placed.known.items():
-        put(body, TABLE[name][api], value)
+    for name, value in mapped.known.items():
+        set_path(body, TABLE[name][api], value)
     _tool_choice(body, call)
     if "top_logprobs" in body:
         body.setdefault("logprobs", True)
-    merged(body, placed.rest)
+    merged(body, mapped.rest)
     if stream:
         body["stream"] = True
         _ask_for_usage(body, ours)
@@ -95,8 +95,8 @@ def chat_request(call: ResolvedCall, stream: bool, api: ApiCompatibility) -> Htt
         ours.adapted |= changed(body, call)
     credential = call.credential
     url = join(credential.base_url, CHAT, exact=credential.exact_url)
-    told = Told(frozenset(ours.added), frozenset(ours.left_out), frozenset(ours.adapted))
-    return post_json(url, credential.headers, body, stream=stream, told=told)
+    changes = OwnChanges(frozenset(ours.added), frozenset(ours.left_out), frozenset(ours.adapted))
+    return post_json(url, credential.headers, body, stream=stream, changes=changes)
 
 
 def models_request(credential: Credential, page: str) -> HttpRequest:

@@ -105,7 +105,7 @@ class Conversation:
         return content
 
     def rules_into_user(self) -> None:
-        """Put the rules in front of what the user said first: Gemma on Google's API has no place for them."""
+        """Put the rules in front of what the user said first: Gemma on Google's API has no field for them."""
         if not self.system:
             return
         first = next(
@@ -161,13 +161,13 @@ class Conversation:
         response["name"] = name
         response |= _response(number, message)
         self._content("user")
-        place = bisect_right(self._orders, order)
-        self._orders.insert(place, order)
-        self._parts.insert(place, merged({"functionResponse": response}, message.options))
+        at = bisect_right(self._orders, order)
+        self._orders.insert(at, order)
+        self._parts.insert(at, merged({"functionResponse": response}, message.options))
 
 
 def _rebuilt(message: AssistantMessage, adapted: set[str]) -> list[JsonObject]:
-    """From the message's fields. A refusal has no place of its own: it is what the model said."""
+    """From the message's fields. A refusal has no field of its own: it is what the model said."""
     texts = [text for text in (message.text, message.refusal) if text]
     parts: list[JsonObject] = [{"text": text} for text in texts]
     for call in message.tool_calls:

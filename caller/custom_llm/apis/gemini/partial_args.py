@@ -1,7 +1,7 @@
-"""Arguments of one function call that come in pieces, each with the place where it belongs. No I/O.
+"""Arguments of one function call that come in pieces, each with the path where it belongs. No I/O.
 
 Vertex AI's `streamFunctionCallArguments` sends `{"jsonPath": "$.a[0].b", "stringValue": "…"}`; the pieces of one string
-come one after another. What cannot be placed is kept as it came. Source: Vertex AI's reference (`PartialArg`).
+come one after another. What has no path in them is kept as it came. Source: Vertex AI's reference (`PartialArg`).
 """
 
 import re
@@ -17,28 +17,28 @@ _VALUES = ("stringValue", "numberValue", "boolValue", "nullValue")
 class PartialArgs:
     """Gathers the arguments of one call. `base` is what came whole."""
 
-    __slots__ = ("_base", "_places")
+    __slots__ = ("_base", "_pieces")
 
     def __init__(self, base: JsonObject) -> None:
         self._base = base
-        self._places: dict[str, list[JsonValue]] = {}  # the pieces of each place
+        self._pieces: dict[str, list[JsonValue]] = {}  # by path
 
     def feed(self, piece: JsonObject) -> None:
-        """Take one piece."""
+        """Add one piece."""
         path = text_of(piece.get("jsonPath"))
         kind = next((kind for kind in _VALUES if kind in piece), None)
         if kind is None:
             return  # only says that more comes, or that no more does
         value = None if kind == "nullValue" else piece[kind]
-        held = self._places.setdefault(path, [])
+        held = self._pieces.setdefault(path, [])
         if not (held and isinstance(held[-1], str) and isinstance(value, str)):
             held.clear()
         held.append(value)
 
     def value(self) -> tuple[JsonObject, list[JsonValue]]:
-        """The arguments, and the pieces that have no place in them."""
+        """The arguments, and the pieces whose path leads nowhere."""
         left: list[JsonValue] = []
-        for path, held in self._places.items():
+        for path, held in self._pieces.items():
             value: JsonValue = "".join(map(text_of, held)) if isinstance(held[-1], str) else held[-1]
             if not _set(self._base, path, value):
                 left.append({"jsonPath": path, "value": value})

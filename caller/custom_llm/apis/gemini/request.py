@@ -10,7 +10,7 @@ from caller.custom_llm.adapter import HttpRequest, ResolvedCall
 from caller.custom_llm.apis.gemini.contents import Conversation
 from caller.custom_llm.apis.gemini.model import API, before_gemini_3, chat_operation, wants_signatures
 from caller.custom_llm.apis.shared import (
-    Told,
+    OwnChanges,
     ToolChoiceKind,
     hosted,
     json_schema_of,
@@ -20,7 +20,7 @@ from caller.custom_llm.apis.shared import (
     unsupported,
 )
 from caller.custom_llm.base_url import join
-from caller.custom_llm.parameter_table import TABLE, merged, place, put
+from caller.custom_llm.parameter_table import TABLE, mapped_to, merged, set_path
 from caller.json_types import JsonObject, JsonValue, object_of
 from caller.messages import ToolDefinition
 from caller.parameters import Parameters
@@ -69,7 +69,7 @@ def gemini_request(call: ResolvedCall, stream: bool) -> HttpRequest:
     """
     model = call.parameters.model
     operation = chat_operation(model, stream=stream)
-    placed = place(call.parameters, API)
+    mapped = mapped_to(call.parameters, API)
     conversation = Conversation(call.messages, sign=wants_signatures(model))
     if "system_messages" in call.demands:
         conversation.rules_into_user()
@@ -79,16 +79,16 @@ def gemini_request(call: ResolvedCall, stream: bool) -> HttpRequest:
     if call.tools:
         body["tools"] = tools_json(call, "gemini", _tools)
     _tool_choice(body, call)
-    for name, value in placed.known.items():
+    for name, value in mapped.known.items():
         _parameter(body, name, value, call.parameters)
     config = body.get(_CONFIG)
-    if isinstance(config, dict) and "top_logprobs" in placed.known:
+    if isinstance(config, dict) and "top_logprobs" in mapped.known:
         config.setdefault("responseLogprobs", True)
-    merged(body, _sorted(placed.rest))
+    merged(body, _sorted(mapped.rest))
     credential = call.credential
     url = join(credential.base_url, operation, exact=credential.exact_url)
-    told = Told(adapted=frozenset(conversation.adapted))
-    return post_json(url, credential.headers, body, stream=stream, told=told)
+    changes = OwnChanges(adapted=frozenset(conversation.adapted))
+    return post_json(url, credential.headers, body, stream=stream, changes=changes)
 
 
 def _parameter(body: JsonObject, name: str, value: JsonValue, parameters: Parameters) -> None:
@@ -98,21 +98,21 @@ def _parameter(body: JsonObject, name: str, value: JsonValue, parameters: Parame
         case "response_format":
             _response_format(body, object_of(value), parameters.path(name))
         case "reasoning_effort":
-            put(body, f"{_CONFIG}.thinkingConfig", _thinking(str(value), parameters.model))
+            set_path(body, f"{_CONFIG}.thinkingConfig", _thinking(str(value), parameters.model))
         case _:
-            put(body, TABLE[name][API], value)
+            set_path(body, TABLE[name][API], value)
 
 
 def _response_format(body: JsonObject, wanted: JsonObject, path: str) -> None:
     """The schema's name and `strict` have no counterpart: Gemini's output always follows the schema."""
     schema = json_schema_of(wanted, path)
     plain = wanted.get("type") == "text"
-    put(body, f"{_CONFIG}.responseMimeType", "text/plain" if plain else "application/json")
+    set_path(body, f"{_CONFIG}.responseMimeType", "text/plain" if plain else "application/json")
     if schema is not None:
         described: JsonObject = dict(schema.schema)
         if schema.description:
             described.setdefault("description", schema.description)
-        put(body, f"{_CONFIG}.responseJsonSchema", described)
+        set_path(body, f"{_CONFIG}.responseJsonSchema", described)
 
 
 def _thinking(effort: str, model: str) -> JsonObject:
@@ -137,12 +137,12 @@ def _tool_choice(body: JsonObject, call: ResolvedCall) -> None:
     if choice is None or not call.tools:
         return  # documented: applied only when tools are present
     if choice.kind is ToolChoiceKind.NAMED:
-        put(body, _CALLING, {"mode": "ANY", "allowedFunctionNames": [choice.name]})
+        set_path(body, _CALLING, {"mode": "ANY", "allowedFunctionNames": [choice.name]})
     elif choice.kind is ToolChoiceKind.OTHER:
         given = object_of(choice.value)
-        put(body, _CALLING, given.get("functionCallingConfig") or given)
+        set_path(body, _CALLING, given.get("functionCallingConfig") or given)
     else:
-        put(body, _CALLING, {"mode": _MODES[choice.kind]})
+        set_path(body, _CALLING, {"mode": _MODES[choice.kind]})
 
 
 def _tools(tools: Sequence[ToolDefinition]) -> list[JsonValue]:

@@ -11,7 +11,7 @@ from caller.custom_llm.apis.responses.input import STATE_SHAPE
 from caller.custom_llm.apis.responses.items import CALL, MESSAGE, OTHER, REASONING, Item, kind_of
 from caller.custom_llm.apis.usage import other_usage
 from caller.custom_llm.errors.redaction import one_line
-from caller.errors import Said, StreamInterrupted
+from caller.errors import ForeignText, StreamInterrupted
 from caller.events import Event, FinishReason, ProviderFields, ProviderState
 from caller.json_types import JsonObject, JsonValue, object_of, without
 
@@ -46,7 +46,7 @@ def finish_reason(status: str, response: JsonObject, *, calls: bool) -> FinishRe
     raise StreamInterrupted(
         (
             "the endpoint's answer is not finished: it ends with the status \"",
-            Said(one_line(status), 100),
+            ForeignText(one_line(status), 100),
             '" and without a reason. Ask for an answer that is given at once (no `background`), and try again.',
         )
     )

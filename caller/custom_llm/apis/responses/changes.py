@@ -14,14 +14,14 @@ _RULES = ("system", "developer")
 
 
 def changed(body: JsonObject, call: ResolvedCall) -> set[str]:
-    """Make the changes that the endpoint demands, and tell those that changed anything: a point and its form."""
+    """Make the changes that the endpoint demands, and return those that changed anything: a point and its form."""
     return {
         f"{point}: {call.demands[point]}" for point, change in CHANGES.items() if point in call.demands and change(body)
     }
 
 
 def _rules_as_instructions(body: JsonObject) -> bool:
-    """System messages where the API has its own place for rules; behind what the client put there itself."""
+    """System messages where the API has a field for rules; behind what the client put there itself."""
     items = objects_of(body.get("input"))
     roles = ("system",) if any(item.get("role") == "system" for item in items) else _RULES
     rules = [text_of(item.get("content")) for item in items if item.get("role") in roles]

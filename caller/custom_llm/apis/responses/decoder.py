@@ -1,7 +1,7 @@
-"""Responses answers, streamed and whole, as events. No I/O; what the output items say is `responses_output`'s.
+"""Responses answers, streamed and whole, as events. No I/O; what the output items say is `output`'s.
 
 A whole answer is read by the code that fills the gaps at the end of a stream: its output is all gap. Per token this is
-one parse, a few look-ups and one small event; everything rare stands behind a look into a table.
+one parse, a few look-ups and one small event; everything rare stands behind a look-up in a table.
 
 The terminal sign is a response that completed, is incomplete or failed. `[DONE]`, which some gateways add, is none:
 LiteLLM sends it after a broken answer too.

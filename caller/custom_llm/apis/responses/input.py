@@ -129,7 +129,7 @@ def _tool_result(number: int, message: ToolMessage, custom: set[str]) -> JsonObj
 
 
 def _content(number: int, role: str, content: tuple[ContentPart, ...]) -> JsonValue:
-    """One string when all is text: partial servers read a string everywhere, lists only in places."""
+    """One string when all is text: partial servers read a string everywhere, lists only in some."""
     plain = [part.text for part in content if isinstance(part, TextPart) and not part.options]
     if len(plain) == len(content):
         return "".join(plain)

@@ -41,7 +41,7 @@ class Channel:
         self._logged: set[int] = set()  # the parts whose log probabilities came
 
     def add(self, position: int, text: str, *, logged: bool = False) -> None:
-        """A piece has been said."""
+        """A piece was emitted."""
         part = self._parts.get(position)
         if part is None:
             part = self._parts[position] = []
@@ -53,8 +53,8 @@ class Channel:
         """True when log probabilities came: of the part, or of any."""
         return bool(self._logged) if position is None else position in self._logged
 
-    def said(self) -> str:
-        """All that was said."""
+    def emitted(self) -> str:
+        """All the text that was emitted."""
         return "".join(["".join(part) for part in self._parts.values()])
 
     def rest(self, position: int, final: str) -> str:
@@ -65,14 +65,14 @@ class Channel:
         """
         part = self._parts.get(position)
         if part is None:
-            return "" if self.said().endswith(final) else final
+            return "" if self.emitted().endswith(final) else final
         sent = "".join(part)
         return final[len(sent) :] if final.startswith(sent) else ""
 
     def missing(self, finals: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:
         """The same for all parts of an item: the positions with the text they lack. Positions of the events need not
         be those of the final item."""
-        sent = self.said()
+        sent = self.emitted()
         if not "".join([text for _, text in finals]).startswith(sent):
             return []
         skip = len(sent)
@@ -124,7 +124,7 @@ class Item:
         return channel
 
 
-class _Shelf:
+class _OfKind:
     """The items of one kind."""
 
     __slots__ = ("by_id", "by_index", "latest")
@@ -138,37 +138,37 @@ class _Shelf:
 class Items:
     """All output items of an answer."""
 
-    __slots__ = ("_all", "_shelves")
+    __slots__ = ("_all", "_by_kind")
 
     def __init__(self) -> None:
         self._all: list[Item] = []
-        self._shelves = {kind: _Shelf() for kind in (MESSAGE, REASONING, CALL, OTHER)}
+        self._by_kind = {kind: _OfKind() for kind in (MESSAGE, REASONING, CALL, OTHER)}
 
     def find(self, kind: str, wire_index: JsonValue, wire_id: JsonValue) -> Item:
         """The item that an event means; a new one where there is none."""
-        shelf = self._shelves[kind]
+        known = self._by_kind[kind]
         index = wire_index if type(wire_index) is int else count_of(wire_index)
         if index is not None:
-            item = shelf.by_index.get(index)
+            item = known.by_index.get(index)
             if item is not None:
                 return item
         item_id = text_of(wire_id)
-        item = shelf.by_id.get(item_id)
+        item = known.by_id.get(item_id)
         if item is not None and (index is None or item.index is None):
             if index is not None:
                 item.index = index
-                shelf.by_index[index] = item
+                known.by_index[index] = item
             return item
-        if index is None and shelf.latest is not None:
-            return shelf.latest
+        if index is None and known.latest is not None:
+            return known.latest
         return self._new(kind, index, item_id)
 
     def announced(self, kind: str, wire_index: JsonValue, wire_id: JsonValue) -> Item:
         """The item that `output_item.added` opens. One that was announced under the same index before and has
         another id is another item: some servers count every item as 0."""
-        shelf = self._shelves[kind]
+        known = self._by_kind[kind]
         index, item_id = count_of(wire_index), text_of(wire_id)
-        item = shelf.by_index.get(index) if index is not None else shelf.by_id.get(item_id)
+        item = known.by_index.get(index) if index is not None else known.by_id.get(item_id)
         if item is None or (item.announced and not (item_id and item.id == item_id)):
             item = self._new(kind, index, item_id)
         item.announced = True
@@ -204,12 +204,12 @@ class Items:
             raise ResponseTooLarge(f"the answer has more than {MAX_ITEMS} output items")
         item = Item(kind, len(self._all), index, item_id)
         self._all.append(item)
-        shelf = self._shelves[kind]
-        shelf.latest = item
+        known = self._by_kind[kind]
+        known.latest = item
         if index is not None:
-            shelf.by_index[index] = item
+            known.by_index[index] = item
         if item_id:
-            shelf.by_id[item_id] = item
+            known.by_id[item_id] = item
         return item
 
 

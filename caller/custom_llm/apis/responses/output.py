@@ -73,7 +73,7 @@ _FREE: Final = ("sequence_number", "obfuscation", "item_id")
 class Output:
     """The output of one answer. What happens is appended to `events`, which its owner empties."""
 
-    __slots__ = ("_budget", "_call_ids", "_calls", "_items", "_paragraph", "_thought", "events")
+    __slots__ = ("_budget", "_call_ids", "_calls", "_items", "_last_thought", "_paragraph", "events")
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -81,7 +81,7 @@ class Output:
         self._budget = KeptBudget()
         self._calls = ToolCallTracker(0)
         self._call_ids: set[str] = set()
-        self._thought: tuple[int, str, int] | None = None  # the part of reasoning that was said last
+        self._last_thought: tuple[int, str, int] | None = None  # the part of reasoning that was said last
         self._paragraph = False  # a new part of a summary was announced
 
     @property
@@ -191,9 +191,9 @@ class Output:
         elif channel == _REFUSAL:
             self.events.append(RefusalDelta(text))
         else:
-            place = (item.seq, channel, position)
-            begins = self._thought is not None and (self._paragraph or self._thought != place)
-            self._thought, self._paragraph = place, False
+            part = (item.seq, channel, position)
+            begins = self._last_thought is not None and (self._paragraph or self._last_thought != part)
+            self._last_thought, self._paragraph = part, False
             self.events.append(ReasoningDelta(f"\n\n{text}" if begins else text))
 
     def _part_done(self, route: Route, part: JsonObject, event: JsonObject) -> None:
@@ -215,9 +215,9 @@ class Output:
             self._fill(item, _ARGUMENTS, [(0, arguments_text(wire.get("input") if given is None else given))])
         elif item.kind == REASONING:
             summary, raw = _texts(wire.get("summary")), _texts(wire.get("content"))
-            told = [text for _, text in raw] or [item.channel(_RAW).said()]
+            told = [text for _, text in raw] or [item.channel(_RAW).emitted()]
             if [text for _, text in summary] == told:  # a gateway says it under both names
-                summary = [] if item.channel(_RAW).said() else summary
+                summary = [] if item.channel(_RAW).emitted() else summary
                 raw = [] if summary else raw
             self._fill(item, _SUMMARY, summary)
             self._fill(item, _RAW, raw)
@@ -253,7 +253,7 @@ class Output:
         item.opened = True
         item.call_id = call_id
         self._call_ids.add(call_id)
-        arguments = item.channel(_ARGUMENTS).said()
+        arguments = item.channel(_ARGUMENTS).emitted()
         self.events += self._calls.feed(item.seq, call_id, text_of(wire.get("name")), arguments)
 
 

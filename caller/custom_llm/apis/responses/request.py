@@ -19,7 +19,7 @@ from caller.custom_llm.apis.responses.changes import changed
 from caller.custom_llm.apis.responses.input import input_items, replays_encrypted
 from caller.custom_llm.apis.shared import (
     NO_ARGUMENTS,
-    Told,
+    OwnChanges,
     ToolChoiceKind,
     hosted,
     json_schema_of,
@@ -29,7 +29,7 @@ from caller.custom_llm.apis.shared import (
     with_headers,
 )
 from caller.custom_llm.base_url import Operation, join
-from caller.custom_llm.parameter_table import TABLE, Placed, merged, place, put
+from caller.custom_llm.parameter_table import TABLE, MappedParameters, mapped_to, merged, set_path
 from caller.json_types import JsonObject, JsonValue, list_of, object_of
 from caller.messages import ToolDefinition
 from caller.parameters import Parameters
@@ -52,29 +52,31 @@ def responses_request(call: ResolvedCall, stream: bool) -> HttpRequest:
         NotSupportedByApi: something that this shape cannot carry.
         RequestInvalid: a parameter that cannot be read.
     """
-    placed = place(call.parameters, API)
+    mapped = mapped_to(call.parameters, API)
     adapted: set[str] = set()
     items = input_items(call.messages, adapted, without_reasoning="encrypted_reasoning" in call.demands)
     body: JsonObject = {"model": call.parameters.model, "input": [*items]}
     if call.tools:
         body["tools"] = tools_json(call, "responses", _tools)
-    _parameters(body, call, placed)
-    merged(body, placed.rest)
+    _parameters(body, call, mapped)
+    merged(body, mapped.rest)
     ours: set[str] = set()  # what nobody asked for
     if "store" not in body:
         ours.add("store")
         if "store" not in call.demands:
             body["store"] = False
     reasons = bool(body.get("reasoning")) or replays_encrypted(items)
-    if _include(body, call, placed, encrypted=call.returns_state and reasons):
+    if _include(body, call, mapped, encrypted=call.returns_state and reasons):
         ours.add("include")
     if stream:
         body["stream"] = True
     adapted |= changed(body, call)
     credential = call.credential
     url = join(credential.base_url, RESPONSES, exact=credential.exact_url)
-    told = Told(frozenset(ours - call.demands.keys()), frozenset(ours & call.demands.keys()), frozenset(adapted))
-    return post_json(url, credential.headers, body, stream=stream, told=told)
+    changes = OwnChanges(
+        frozenset(ours - call.demands.keys()), frozenset(ours & call.demands.keys()), frozenset(adapted)
+    )
+    return post_json(url, credential.headers, body, stream=stream, changes=changes)
 
 
 def models_request(credential: Credential, page: str) -> HttpRequest:
@@ -85,16 +87,16 @@ def models_request(credential: Credential, page: str) -> HttpRequest:
     )
 
 
-def _parameters(body: JsonObject, call: ResolvedCall, placed: Placed) -> None:
-    known = placed.known
+def _parameters(body: JsonObject, call: ResolvedCall, mapped: MappedParameters) -> None:
+    known = mapped.known
     for name, value in known.items():
         if name not in _TRANSLATED:
-            put(body, TABLE[name][API], value)
+            set_path(body, TABLE[name][API], value)
     for name in _LIMITS:
         if name in known:
             body["max_output_tokens"] = known[name]
     if "response_format" in known:
-        put(body, "text.format", _format(object_of(known["response_format"]), call.parameters))
+        set_path(body, "text.format", _format(object_of(known["response_format"]), call.parameters))
     choice = _tool_choice(call.parameters)
     if call.tools and choice is not None:  # documented: applied only when tools are present
         body["tool_choice"] = choice
@@ -123,10 +125,10 @@ def _tool_choice(parameters: Parameters) -> JsonValue:
     return choice.value if choice.kind is ToolChoiceKind.OTHER else choice.kind.value
 
 
-def _include(body: JsonObject, call: ResolvedCall, placed: Placed, *, encrypted: bool) -> bool:
+def _include(body: JsonObject, call: ResolvedCall, mapped: MappedParameters, *, encrypted: bool) -> bool:
     """True where reasoning is, or would be, asked for that nobody asked for."""
     wanted: list[JsonValue] = []
-    if "top_logprobs" in placed.known or placed.known.get("logprobs") is True:
+    if "top_logprobs" in mapped.known or mapped.known.get("logprobs") is True:
         wanted.append(_LOGPROBS)
     given = body.get("include")
     ours = encrypted and body.get("store") is not True and (given is None or isinstance(given, list))
