@@ -1,9 +1,9 @@
 """Demands: what an endpoint's rejections taught about the form in which it takes a request.
 
 Servers that speak one API differ in what they accept: optional fields, where rules stand, what must come back. Where a
-rejection names such a thing, the request is changed in that one point and made again. A change that succeeded is kept,
-so that later calls leave changed. `demand_table` says which words of a rejection mean which change; what the change does
-to a request is the shape's business (`apis/*/changes.py`).
+rejection names such a thing, the request is changed in that one point and made again. A change that succeeded is kept:
+later calls leave changed. `demand_table` says which words of a rejection mean which change; what the change does to a
+request is the shape's business (`apis/*/changes.py`).
 
 Bounded: an hour, and so many entries; the one used longest ago goes first. An entry is for one endpoint, model and
 credential, of which only a digest is kept: nobody's calls are steered by what another's endpoint said.
