@@ -4,8 +4,9 @@ What a row's `demands` say stands in `custom_llm/demand_table.py`. Where nothing
 teach it at run time. Those on one's own machine stand at the port that they listen on by default.
 """
 
+from caller.api_facts import FACTS
 from caller.credentials import ApiCompatibility, CredentialDefaults
-from caller.providers import KEY_HEADERS, Provider, Providers, by_id
+from caller.providers import Provider, Providers, by_id
 
 _CHAT = ApiCompatibility.OPENAI_CHAT_COMPLETIONS
 _COMPATIBLE = ApiCompatibility.OPENAI_COMPATIBLE
@@ -17,7 +18,7 @@ def _row(
     provider_id: str, api: ApiCompatibility, base_url: str, documentation_url: str, key_header: str = "", **demands: str
 ) -> Provider:
     """`key_header`: where the key goes as it is; empty: where the API's own provider has it."""
-    header = (key_header, "") if key_header else KEY_HEADERS[api]
+    header = (key_header, "") if key_header else FACTS[api].key_header
     return Provider(provider_id, CredentialDefaults(api, base_url, *header), documentation_url, demands)
 
 

@@ -11,16 +11,6 @@ from types import MappingProxyType
 from caller.credentials import ApiCompatibility, CredentialDefaults
 
 CUSTOM = "custom-llm"
-# Into which header a key goes where an API is spoken as its own provider does, and the word before it.
-KEY_HEADERS: Mapping[ApiCompatibility, tuple[str, str]] = MappingProxyType(
-    {
-        ApiCompatibility.OPENAI_CHAT_COMPLETIONS: ("Authorization", "Bearer"),
-        ApiCompatibility.OPENAI_COMPATIBLE: ("Authorization", "Bearer"),
-        ApiCompatibility.OPENAI_RESPONSES: ("Authorization", "Bearer"),
-        ApiCompatibility.ANTHROPIC_MESSAGES: ("x-api-key", ""),
-        ApiCompatibility.GEMINI_GENERATE_CONTENT: ("x-goog-api-key", ""),
-    }
-)
 NO_DEMANDS: Mapping[str, str] = MappingProxyType({})
 
 

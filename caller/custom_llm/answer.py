@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import chain
 
+from caller.api_facts import FACTS
 from caller.custom_llm.adapter import Adapter, AnswerDecoder, Frame, HttpRequest, ResolvedCall
 from caller.custom_llm.body.repeats import Repeats
 from caller.custom_llm.body.silence import DEFAULT_SILENCE, Silence, SilenceLimits
@@ -22,7 +23,6 @@ from caller.custom_llm.body.sniff import BodyDecoder, BodyKind
 from caller.custom_llm.body.think_tags import ThinkTags
 from caller.custom_llm.body.turn import LEAST
 from caller.custom_llm.errors.endpoint_errors import (
-    PROTOCOL_REMEDIES,
     foreign_answer,
     in_band_body_error,
     instead_of_answer,
@@ -203,7 +203,7 @@ class AnswerReader:
             if self._body.kind is BodyKind.JSON:
                 events += self._whole(self._body.document)
             elif self._body.kind is BodyKind.UNKNOWN and not self._stream:
-                raise ProtocolError(f"the endpoint's answer is empty. {PROTOCOL_REMEDIES[self._api]}")
+                raise ProtocolError(f"the endpoint's answer is empty. {FACTS[self._api].remedy}")
             else:
                 events += self._decoder.close()
         except CallerError as error:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import click
 
+from caller.api_facts import FACTS
 from caller.call import CallReport
 from caller.credentials import ApiCompatibility, parse_credential
 from caller.custom_llm.apis import ADAPTERS
@@ -18,7 +19,6 @@ from caller.custom_llm.check.detect import Detection, Found, Tried
 from caller.custom_llm.check.exchange import Exchanges
 from caller.custom_llm.http.transport import Transport, TransportSettings
 from caller.json_types import JsonObject, object_of
-from caller.providers import KEY_HEADERS
 from caller.target import Timeouts
 from integration_api.commands.program import program
 from integration_api.commands.values import KEY_VARIABLE
@@ -118,8 +118,8 @@ def _next(found: Found, use: JsonObject) -> str:
     options = []
     for name, value in object_of(use.get("headers")).items():
         usual = (name, str(value)) == (
-            KEY_HEADERS[found.api][0],
-            f"{KEY_HEADERS[found.api][1]} ${KEY_VARIABLE}".strip(),
+            FACTS[found.api].key_header[0],
+            f"{FACTS[found.api].key_header[1]} ${KEY_VARIABLE}".strip(),
         )
         options.append(f"--key env:{KEY_VARIABLE}" if usual else f"--header '{name}={str(value).replace('$', 'env:')}'")
     key = "".join(f" \\\n      {option}" for option in options)

@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from caller.api_facts import FACTS
 from caller.credentials import ApiCompatibility
 from caller.json_types import JsonObject
-from caller.providers import CUSTOM, KEY_HEADERS
+from caller.providers import CUSTOM
 from integration_api.commands.values import HEADER, KEY, KEY_VARIABLE
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
@@ -99,7 +100,7 @@ def credential_value(
     api = compatibility or (DEFAULT_API.value if custom else "")
     sent = dict(headers)
     if key and custom:
-        name, scheme = KEY_HEADERS[ApiCompatibility(api)]
+        name, scheme = FACTS[ApiCompatibility(api)].key_header
         twice = name.lower() in {header.lower() for header in sent}
         if twice and key_is_typed():
             raise click.UsageError(f"--key and --header both give {name}: leave one out")

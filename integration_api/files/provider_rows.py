@@ -16,11 +16,12 @@ from pathlib import Path
 
 import msgspec
 
+from caller.api_facts import FACTS
 from caller.credentials import DEFAULT_API, ApiCompatibility, CredentialDefaults, parse_credential
 from caller.custom_llm.demand_table import POINTS
 from caller.errors import CredentialInvalid
 from caller.provider_table import PROVIDERS
-from caller.providers import CUSTOM, KEY_HEADERS, Provider, Providers, by_id
+from caller.providers import CUSTOM, Provider, Providers, by_id
 from integration_api.files.reload import FileWatcher, Found, Watched, readable
 
 MAX_ROWS = 1000
@@ -90,7 +91,7 @@ def _provider(provider_id: str, row: _Row) -> Provider:
         raise ValueError(
             f"{provider_id}: nothing is known of demands.{unknown[0][:64]}; known: {', '.join(sorted(POINTS))}"
         )
-    header = (row.key_header, row.key_scheme) if row.key_header else KEY_HEADERS[row.api_compatibility]
+    header = (row.key_header, row.key_scheme) if row.key_header else FACTS[row.api_compatibility].key_header
     defaults = CredentialDefaults(row.api_compatibility, row.base_url, *header)
     try:  # as a client's credential would be read
         parse_credential({"key": "k", "baseUrl": row.base_url or "http://localhost"}, defaults)

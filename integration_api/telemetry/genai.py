@@ -5,6 +5,7 @@ call. No name of ours is among them; tests hold them against the package of the 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from caller.api_facts import FACTS
 from caller.call import Completion
 from caller.errors import clipped
 from caller.events import Usage
@@ -28,14 +29,8 @@ RPC_METHOD: Final = "rpc.method"
 RPC_STATUS: Final = "rpc.response.status_code"
 
 CHAT: Final = "chat"
-# What we call as the conventions do; a provider of another name is called by it.
-_PROVIDERS: Final[Mapping[str, str]] = {
-    "openai_chat_completions": "openai",
-    "openai_compatible": "openai",
-    "openai_responses": "openai",
-    "anthropic_messages": "anthropic",
-    "gemini_generate_content": "gcp.gemini",
-}
+# A provider of another name is called by it.
+_VENDORS: Final[Mapping[str, str]] = {api.value: facts.vendor for api, facts in FACTS.items()}
 # How much of an endpoint's id and name for its answer is kept.
 _MAX_WORD: Final = 128
 # gRPC's statuses that are an error of the server that answers with them.
@@ -46,7 +41,7 @@ SERVER_ERRORS: Final = frozenset(
 
 def provider_name(provider: str, api: str) -> str:
     """Who is asked: the provider's own name, or that of its API shape where it has none."""
-    return _PROVIDERS.get(api, api) if provider == CUSTOM else provider
+    return _VENDORS.get(api, api) if provider == CUSTOM else provider
 
 
 def request_attributes(provider: str, api: str, endpoint: str, model: str) -> dict[str, str | int | float | bool]:

@@ -3,9 +3,9 @@
 import pytest
 
 from caller import errors as e
+from caller.api_facts import FACTS
 from caller.credentials import ApiCompatibility
 from caller.custom_llm.errors.endpoint_errors import (
-    PROTOCOL_REMEDIES,
     foreign_answer,
     in_band_error,
     instead_of_answer,
@@ -67,6 +67,8 @@ GOOD: list[JsonObject] = [
     {"x_groq": {"id": "r"}, "choices": []},
 ]
 
+REMEDIES = {api: facts.remedy for api, facts in FACTS.items()}
+
 
 @pytest.mark.parametrize(("frame", "kind", "words"), ERRORS, ids=range(len(ERRORS)))
 def test_every_spelling_of_an_error_is_one(frame: JsonObject, kind: type[e.CallerError], words: str) -> None:
@@ -105,7 +107,7 @@ def test_what_came_instead_of_an_answer_is_told() -> None:
 
 def test_text_in_place_of_json_is_told_in_the_shapes_own_words() -> None:
     """Plain text and pages say why; broken JSON may hold what the model said, and is not repeated."""
-    for api, remedy in PROTOCOL_REMEDIES.items():
+    for api, remedy in REMEDIES.items():
         for text in (b"oops", b'{"choices": [{"delta": {"content": "rate limit exceeded'):
             error = foreign_answer(e.ProtocolError.not_json("an event is not JSON", text), api)
             assert type(error) is e.ProtocolError
@@ -125,6 +127,6 @@ def test_text_in_place_of_json_is_told_in_the_shapes_own_words() -> None:
 
 def test_a_shapes_advice_names_its_own_fields_only() -> None:
     """Nobody who speaks Messages is sent to look for `choices`."""
-    for api, remedy in PROTOCOL_REMEDIES.items():
+    for api, remedy in REMEDIES.items():
         assert ("choices" in remedy) == ("chat" in api.value or "compatible" in api.value)
-    assert set(PROTOCOL_REMEDIES) == set(ApiCompatibility)
+    assert set(REMEDIES) == set(ApiCompatibility)

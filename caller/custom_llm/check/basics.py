@@ -7,6 +7,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 from typing import Final
 
+from caller.api_facts import FACTS
 from caller.call import Model
 from caller.custom_llm.check import probes, urls
 from caller.custom_llm.check.exchange import Answer
@@ -29,7 +30,6 @@ from caller.errors import (
     TotalTimeout,
 )
 from caller.events import FinishReason
-from caller.providers import KEY_HEADERS
 from caller.remedies import remedy_of
 
 _MAX_NAMED = 5
@@ -225,7 +225,7 @@ def _has_key(session: Session) -> bool:
 
 
 def _auth_remedy(session: Session, *, given: bool) -> str:
-    name, scheme = KEY_HEADERS[session.api]
+    name, scheme = FACTS[session.api].key_header
     wanted = f"`{name}: {f'{scheme} KEY'.strip()}`"
     if not given:
         return f"give the key: this API takes it as {wanted}"

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
+from caller.api_facts import FACTS
 from caller.credentials import ApiCompatibility, Credential
 from caller.custom_llm.adapter import ResolvedCall
 from caller.custom_llm.apis import ADAPTERS
@@ -22,7 +23,6 @@ from caller.custom_llm.check.urls import other_roots
 from caller.errors import CallerError, EndpointRefused
 from caller.json_types import JsonObject, object_of, objects_of, text_of
 from caller.parameters import merge_parameters
-from caller.providers import KEY_HEADERS
 
 MAX_REQUESTS: Final = 10
 _MOST_LISTS: Final = 5
@@ -35,16 +35,6 @@ _ANTHROPIC: Final = ApiCompatibility.ANTHROPIC_MESSAGES
 _GEMINI: Final = ApiCompatibility.GEMINI_GENERATE_CONTENT
 # A model that is asked where none is known: the answer tells the shape all the same.
 _ANY_MODEL: Final = "default"
-# The whole operation at the end of what was called, by shape; what is left is the base URL.
-_OPERATIONS: Final[Mapping[ApiCompatibility, str]] = MappingProxyType(
-    {
-        _OPENAI: "/chat/completions",
-        _COMPATIBLE: "/chat/completions",
-        _RESPONSES: "/responses",
-        _ANTHROPIC: "/messages",
-        _GEMINI: "/models/",
-    }
-)
 _PUBLIC_IN_QUERY: Final = frozenset({"api-version", "version"})
 # Statuses with which a server says that there is no such operation here.
 _NO_OPERATION: Final = frozenset({404, 405, 410, 501})
@@ -207,7 +197,7 @@ def _is_azure(host: str) -> bool:
 
 def _header(api: ApiCompatibility, base: str) -> tuple[str, str]:
     """Where the key goes, and what stands before it."""
-    return ("api-key", "") if _is_azure(urlsplit(base).hostname or "") else KEY_HEADERS[api]
+    return ("api-key", "") if _is_azure(urlsplit(base).hostname or "") else FACTS[api].key_header
 
 
 def _knows_operation(answer: Answer) -> bool:
@@ -233,7 +223,7 @@ def _observed(answer: Answer) -> str:
 
 def _root(url: str, api: ApiCompatibility, base: str) -> str:
     """The base URL of what was called. Of its query only what says which API is meant is kept."""
-    root = url.partition(_OPERATIONS[api])[0]
+    root = url.partition(FACTS[api].operation)[0]
     query = urlsplit(base).query
     if query and all(name in _PUBLIC_IN_QUERY for name, _ in parse_qsl(query, keep_blank_values=True)):
         return urlunsplit(urlsplit(root)._replace(query=query))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from caller.api_facts import FACTS
 from caller.credentials import ApiCompatibility
 from caller.json_types import JsonObject, JsonValue
 from caller.messages import ImagePart, Message, TextPart, ToolDefinition, ToolMessage, UserMessage
@@ -83,9 +84,8 @@ _OTHER_MODELS: Final = (
 
 
 def limit_name(api: ApiCompatibility) -> str:
-    """The parameter that limits an answer. OpenAI's own API refuses the older name for its newer models."""
-    openai = api is ApiCompatibility.OPENAI_CHAT_COMPLETIONS
-    return "model.max_completion_tokens" if openai else "model.max_tokens"
+    """The parameter that limits an answer."""
+    return f"model.{FACTS[api].limit}"
 
 
 def chats(name: str) -> bool:

@@ -6,7 +6,7 @@ Decoders are lenient: they make the best of what comes. These readers say what a
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
+from typing import Final, assert_never
 
 from caller.credentials import ApiCompatibility
 from caller.custom_llm.check.finding import Finding, failed, passed, warned
@@ -110,17 +110,18 @@ def _with_messages(model: str) -> JsonObject:
     return {"model": model, "max_tokens": 1, "messages": messages}
 
 
-_OPENAI: Final = Shape(_chat, "[DONE]", _with_messages)
-SHAPES: Final[Mapping[ApiCompatibility, Shape]] = MappingProxyType(
-    {
-        ApiCompatibility.OPENAI_CHAT_COMPLETIONS: _OPENAI,
-        ApiCompatibility.OPENAI_COMPATIBLE: _OPENAI,
-        ApiCompatibility.OPENAI_RESPONSES: Shape(
-            _responses,
-            "response.completed",
-            lambda model: {"model": model, "input": 7},
-        ),
-        ApiCompatibility.ANTHROPIC_MESSAGES: Shape(_messages, "message_stop", _with_messages),
-        ApiCompatibility.GEMINI_GENERATE_CONTENT: Shape(_gemini, "finishReason", lambda _: {"contents": "no list"}),
-    }
-)
+def _shape(api: ApiCompatibility) -> Shape:
+    match api:
+        case ApiCompatibility.OPENAI_CHAT_COMPLETIONS | ApiCompatibility.OPENAI_COMPATIBLE:
+            return Shape(_chat, "[DONE]", _with_messages)
+        case ApiCompatibility.OPENAI_RESPONSES:
+            return Shape(_responses, "response.completed", lambda model: {"model": model, "input": 7})
+        case ApiCompatibility.ANTHROPIC_MESSAGES:
+            return Shape(_messages, "message_stop", _with_messages)
+        case ApiCompatibility.GEMINI_GENERATE_CONTENT:
+            return Shape(_gemini, "finishReason", lambda _: {"contents": "no list"})
+        case _:
+            assert_never(api)
+
+
+SHAPES: Final[Mapping[ApiCompatibility, Shape]] = MappingProxyType({api: _shape(api) for api in ApiCompatibility})

@@ -7,13 +7,11 @@ import re
 from typing import Final
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
+from caller.api_facts import FACTS
 from caller.credentials import ApiCompatibility, Credential
 from caller.custom_llm.check.session import Session, listed
 from caller.errors import EndpointForbidden, EndpointUnauthenticated
 
-# Roots of APIs, the common ones first: vLLM and most, OpenRouter, Azure and Groq.
-_ROOTS: Final = ("/v1", "/api/v1", "/openai/v1")
-_GEMINI_ROOTS: Final = ("/v1beta", "/api/v1beta", "/v1")
 _ENDING: Final = re.compile(r"/(?:v\d[a-z0-9]*(?:/openai)?|api|openai)(?:/.*)?$", re.IGNORECASE)
 _MOST: Final = 6
 
@@ -23,7 +21,7 @@ def other_roots(base_url: str, api: ApiCompatibility) -> tuple[str, ...]:
     parts = urlsplit(base_url.strip())
     path = parts.path.rstrip("/")
     before = _ENDING.sub("", path)
-    roots = _GEMINI_ROOTS if api is ApiCompatibility.GEMINI_GENERATE_CONTENT else _ROOTS
+    roots = FACTS[api].roots
     paths = [path + roots[0], *(each for root in roots for each in (before + root, root))]
     return tuple(dict.fromkeys(_with(parts, each) for each in paths if each != path))[:_MOST]
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Final
 
+from caller.api_facts import FACTS
 from caller.credentials import ApiCompatibility
 from caller.custom_llm.base_url import without_query
 from caller.custom_llm.errors.code_table import Kind
@@ -43,27 +44,6 @@ from caller.errors import (
 )
 from caller.json_types import JsonObject, JsonValue, object_of
 
-# For every error that says an answer is not of its API: what the endpoint has to do, in the words of that API.
-PROTOCOL_REMEDY: Final = (
-    "The endpoint has to answer as the chosen API does: a chat completion needs `choices` with"
-    " `choices[0].message.content`. If the server speaks another API, choose that apiCompatibility or put a"
-    " compatibility layer such as LiteLLM in front of it."
-)
-PROTOCOL_REMEDIES: Final[Mapping[ApiCompatibility, str]] = {
-    ApiCompatibility.OPENAI_CHAT_COMPLETIONS: PROTOCOL_REMEDY,
-    ApiCompatibility.OPENAI_COMPATIBLE: PROTOCOL_REMEDY,
-    ApiCompatibility.OPENAI_RESPONSES: (
-        "The endpoint has to answer as the Responses API does, with `output` items; if the server speaks another API,"
-        " choose that apiCompatibility."
-    ),
-    ApiCompatibility.ANTHROPIC_MESSAGES: (
-        "If the server does not speak the Anthropic Messages API, choose the apiCompatibility that it speaks."
-    ),
-    ApiCompatibility.GEMINI_GENERATE_CONTENT: (
-        "A generateContent answer needs `candidates[0].content.parts`. If the server speaks another API, choose that"
-        " apiCompatibility."
-    ),
-}
 _KEY_REMEDY: Final = (
     "Put the key into the credential's headers as the endpoint wants it, usually `Authorization: Bearer <key>`;"
     " a server of your own has to be set up to accept that header."
@@ -189,11 +169,11 @@ def foreign_answer(error: ProtocolError, api: ApiCompatibility, *, event: str = 
     """The error that plain text means where JSON belongs. `event` is the SSE name under which it came."""
     text = plain_text(error.received or b"")
     if not text or text.startswith(("{", "[")):  # broken JSON: what the model said may be in it
-        return ProtocolError(f"{error.message}. {PROTOCOL_REMEDIES[api]}", url=_bare_url(url))
+        return ProtocolError(f"{error.message}. {FACTS[api].remedy}", url=_bare_url(url))
     page = (error.received or b"").lstrip().startswith(b"<")  # says many things, and none about our request
     if event == "error" or (not page and kind_of(None, (), text) is not EndpointError):
         return failure(text, url=url)
-    return _with_words(ProtocolError(f"{error.message}. {PROTOCOL_REMEDIES[api]}", url=_bare_url(url)), text)
+    return _with_words(ProtocolError(f"{error.message}. {FACTS[api].remedy}", url=_bare_url(url)), text)
 
 
 def _with_words(error: CallerError, words: str) -> CallerError:

@@ -8,18 +8,19 @@ Source of the wire facts: Anthropic's API reference and SDK; deviations name the
 
 from collections.abc import Sequence
 
+from caller.api_facts import FACTS
 from caller.credentials import ApiCompatibility
 from caller.custom_llm.adapter import Frame, Repeat, ResolvedCall
 from caller.custom_llm.apis.anthropic.blocks import ContentBlocks
 from caller.custom_llm.apis.anthropic.usage import UsageTracker
 from caller.custom_llm.apis.finish_words import finish_reason, finish_word
 from caller.custom_llm.apis.shared import parse_document, parse_frame
-from caller.custom_llm.errors.endpoint_errors import PROTOCOL_REMEDIES, in_band_error
+from caller.custom_llm.errors.endpoint_errors import in_band_error
 from caller.errors import CallerError, ProtocolError, StreamInterrupted
 from caller.events import Event, Finished, FinishReason, ProviderFields, Started, Usage
 from caller.json_types import JsonObject, list_of, object_of, text_of, without
 
-_REMEDY = PROTOCOL_REMEDIES[ApiCompatibility.ANTHROPIC_MESSAGES]
+_REMEDY = FACTS[ApiCompatibility.ANTHROPIC_MESSAGES].remedy
 _STOP_KEYS = frozenset({"stop_reason", "stop_sequence", "stop_details"})
 _MESSAGE_KEYS = frozenset({"id", "type", "role", "model", "content", "usage", "error"}) | _STOP_KEYS
 _EVENT_KEYS = frozenset({"type", "delta", "usage", "message", "error"})

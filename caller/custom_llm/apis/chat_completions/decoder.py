@@ -8,6 +8,8 @@ Source of the wire facts: OpenAI's API reference; deviations name the server.
 
 from collections.abc import KeysView, Sequence
 
+from caller.api_facts import FACTS
+from caller.credentials import ApiCompatibility
 from caller.custom_llm.adapter import Frame, Repeat, ResolvedCall
 from caller.custom_llm.apis.chat_completions.choice import PLAIN_DELTA, OpenChoice
 from caller.custom_llm.apis.chat_completions.plain import plain_answer
@@ -15,12 +17,13 @@ from caller.custom_llm.apis.finish_words import finish_word
 from caller.custom_llm.apis.logprobs import logprobs_of
 from caller.custom_llm.apis.shared import parse, parse_document, parse_frame
 from caller.custom_llm.apis.usage import other_usage, usage_of
-from caller.custom_llm.errors.endpoint_errors import PROTOCOL_REMEDY, failure, in_band_error
+from caller.custom_llm.errors.endpoint_errors import failure, in_band_error
 from caller.errors import CallerError, ProtocolError, ResponseTooLarge, StreamInterrupted
 from caller.events import OUTPUT, Event, ProviderFields, Started, TextDelta, TokenLogprob, Usage, UsageReported
 from caller.fold import MAX_CHOICES, merge_usage
 from caller.json_types import JsonObject, JsonValue, count_of, index_of, object_of, objects_of, text_of, without
 
+_REMEDY = FACTS[ApiCompatibility.OPENAI_CHAT_COMPLETIONS].remedy
 # OpenAI pads chunks with random text against traffic analysis: `obfuscation` means nothing.
 _TOP_KEYS = frozenset({"id", "object", "model", "choices", "usage", "error", "x_groq", "obfuscation"})
 _CHOICE_KEYS = frozenset({"index", "delta", "message", "text", "finish_reason", "logprobs", "usage"})
@@ -153,7 +156,7 @@ class ChatDecoder:
         if self._failure is not None:
             raise self._failure
         if self._saw_done and not self._choices:
-            raise ProtocolError(f"the endpoint's stream has no `choices`. {PROTOCOL_REMEDY}")
+            raise ProtocolError(f"the endpoint's stream has no `choices`. {_REMEDY}")
         if not self._saw_done and not self._all_finished():
             what = "without a finish_reason and without [DONE]" if self._saw_frame else "without any event"
             raise StreamInterrupted(f"the endpoint's stream ended {what}")
@@ -185,11 +188,11 @@ class ChatDecoder:
             raise error
         choices = answer.get("choices")
         if not isinstance(choices, list) or not choices:
-            raise ProtocolError(f"the endpoint's answer has no `choices`. {PROTOCOL_REMEDY}")
+            raise ProtocolError(f"the endpoint's answer has no `choices`. {_REMEDY}")
         for number, choice in enumerate(choices):
             # A gateway that was asked for a stream may answer with one chunk.
             if not isinstance(choice, dict) or not isinstance(choice.get("message", choice.get("delta")), dict):
-                raise ProtocolError(f"the endpoint's answer has no `choices[{number}].message`. {PROTOCOL_REMEDY}")
+                raise ProtocolError(f"the endpoint's answer has no `choices[{number}].message`. {_REMEDY}")
         self._single = self._single and not _are_alternatives(choices)
         try:
             self._chunk(answer, events)
@@ -311,7 +314,7 @@ def _error_event(data: bytes) -> CallerError:
         value = parse(data)
     except ValueError:
         if data.lstrip().startswith((b"{", b"[")):
-            return ProtocolError(f"an event of the endpoint's stream is not JSON. {PROTOCOL_REMEDY}")
+            return ProtocolError(f"an event of the endpoint's stream is not JSON. {_REMEDY}")
         value = data.decode("utf-8", "replace")
     error = failure(value)
     error.usage = usage_of(object_of(object_of(value).get("usage")))
@@ -324,7 +327,7 @@ def _without_delta(choice: JsonObject, index: int) -> JsonValue:
     if message is None and choice.get("text"):
         raise ProtocolError(
             f"the endpoint's stream has no `choices[{index}].delta`: it answers as the legacy Completions API. "
-            f"{PROTOCOL_REMEDY}"
+            f"{_REMEDY}"
         )
     return message
 

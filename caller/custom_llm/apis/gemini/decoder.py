@@ -8,13 +8,14 @@ Source of the wire facts: Gemini API reference; deviations name the server.
 
 from collections.abc import Sequence
 
+from caller.api_facts import FACTS
 from caller.credentials import ApiCompatibility
 from caller.custom_llm.adapter import Frame, Repeat, ResolvedCall
 from caller.custom_llm.apis.gemini.candidate import Candidate
 from caller.custom_llm.apis.gemini.spelling import PROTO_NAMES, camel_keys
 from caller.custom_llm.apis.gemini.usage import UsageCounts
 from caller.custom_llm.apis.shared import parse_document, parse_frame
-from caller.custom_llm.errors.endpoint_errors import PROTOCOL_REMEDIES, in_band_error
+from caller.custom_llm.errors.endpoint_errors import in_band_error
 from caller.errors import CallerError, ProtocolError, ResponseTooLarge, StreamInterrupted
 from caller.events import Event, ProviderFields, Started, UsageReported
 from caller.fold import MAX_CHOICES
@@ -25,7 +26,7 @@ _TOP_KEYS = frozenset({"candidates", "usageMetadata", "modelVersion", "responseI
 # Counts that are the same again are no news.
 _PLAIN_KEYS = frozenset({"candidates", "usageMetadata", "modelVersion", "responseId"})
 _NO_BLOCK = "BLOCK_REASON_UNSPECIFIED"
-_REMEDY = PROTOCOL_REMEDIES[ApiCompatibility.GEMINI_GENERATE_CONTENT]
+_REMEDY = FACTS[ApiCompatibility.GEMINI_GENERATE_CONTENT].remedy
 
 
 class GeminiDecoder:

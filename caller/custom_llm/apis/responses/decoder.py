@@ -12,13 +12,14 @@ Source of the wire facts: OpenAI's API reference; deviations name the server.
 from collections.abc import Sequence
 from typing import Final, NoReturn
 
+from caller.api_facts import FACTS
 from caller.credentials import ApiCompatibility
 from caller.custom_llm.adapter import Frame, Repeat, ResolvedCall
 from caller.custom_llm.apis.responses.answer import finish_reason, other_fields, provider_state
 from caller.custom_llm.apis.responses.output import DELTAS, DONES, HANDLERS, Output
 from caller.custom_llm.apis.shared import parse_document, parse_frame
 from caller.custom_llm.apis.usage import usage_of
-from caller.custom_llm.errors.endpoint_errors import PROTOCOL_REMEDIES, failure, in_band_error
+from caller.custom_llm.errors.endpoint_errors import failure, in_band_error
 from caller.errors import CallerError, ProtocolError, StreamInterrupted
 from caller.events import Event, Finished, Started, Usage, UsageReported
 from caller.fold import merge_usage
@@ -29,7 +30,7 @@ _DONE: Final = "response.done"  # the Realtime API's name, as some gateways have
 # What a status cannot be any more once an event ends the response.
 _UNFINISHED: Final = frozenset({"", "queued", "in_progress"})
 _EVENT: Final = "response."
-_NO_RESPONSE: Final = PROTOCOL_REMEDIES[ApiCompatibility.OPENAI_RESPONSES]
+_NO_RESPONSE: Final = FACTS[ApiCompatibility.OPENAI_RESPONSES].remedy
 
 
 class ResponsesDecoder:
