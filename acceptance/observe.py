@@ -15,7 +15,6 @@ import asyncio
 import json
 import re
 import shutil
-import socket
 import sys
 import tempfile
 import time
@@ -26,7 +25,7 @@ from typing import Any
 import aiohttp
 import grpc
 
-from bench.processes import ROOT, chat_request, started
+from bench.processes import ROOT, chat_request, free_port, started
 from integration_api.v1 import messages_pb2 as msg
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 
@@ -233,7 +232,7 @@ async def main() -> int:
 
 
 async def _measured(folder: Path, seconds: float) -> tuple[dict[str, list[tuple[str, Line]]], list[str]]:
-    admin, port = _free_port(), _free_port()
+    admin, port = free_port(), free_port()
     serve = ("serve", "--port", "0", "--log-format", "json", "--admin-port", str(admin), "--breaker-failures", "3")
     async with (
         started(folder / "sandbox.log", "integration_api", "sandbox", "--port", "0") as sandbox,
@@ -257,12 +256,6 @@ async def _measured(folder: Path, seconds: float) -> tuple[dict[str, list[tuple[
         finally:
             process.terminate()
             await process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 if __name__ == "__main__":

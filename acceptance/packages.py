@@ -28,8 +28,8 @@ from pathlib import Path
 from google.protobuf import descriptor_pb2, descriptor_pool
 from packaging.utils import canonicalize_name
 
-from acceptance.hostile.server import free_port
 from acceptance.live.children import ChildError, complete, running
+from bench.processes import free_port
 from scripts.release import CHECKSUMS, version
 
 ROOT = Path(__file__).parent.parent

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import resource
+import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -96,3 +97,10 @@ def channels(port: int, number: int) -> list[grpc.aio.Channel]:
 def reason_of(error: grpc.aio.AioRpcError) -> str:
     """The reason in the details of an error of ours; empty when there is none."""
     return service_error(error).reason
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])

@@ -7,11 +7,12 @@ import asyncio
 import fcntl
 import os
 import signal
-import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from bench.processes import free_port
 
 _TICK = os.sysconf("SC_CLK_TCK")
 _START_SECONDS = 30.0
@@ -129,13 +130,6 @@ def _with_resolver(folder: Path, resolver: str, command: list[str]) -> list[str]
     file.write_text(f"nameserver {resolver}\noptions timeout:5 attempts:2\n", "ascii")
     script = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
     return ["unshare", "--mount", "sh", "-c", script, str(file), *command]
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 async def _listens(port: int) -> bool:

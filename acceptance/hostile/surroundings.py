@@ -12,7 +12,7 @@ from typing import cast
 from acceptance.hostile.endpoints import STREAM, STREAM_END, Connection, answer, delta, serve
 from acceptance.hostile.requests import chat
 from acceptance.hostile.rows import GREEDY, HONEST, Bounds, Row, World, bearer, outcome, told
-from acceptance.hostile.server import free_port
+from bench.processes import free_port
 
 RESOLVER = "127.77.0.53"
 GOOD_NAME = "n{number}.good.test"

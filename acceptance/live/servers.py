@@ -4,7 +4,6 @@ Rule: it knows how each is configured, started and known to be ready; what is as
 """
 
 import json
-import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -16,6 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from acceptance.live.children import Child, running
 from acceptance.live.install import Cache
+from bench.processes import free_port
 
 MODEL = "gemma-3-270m"
 LLAMA_KEY = "sk-llama"
@@ -41,7 +41,7 @@ _LITELLM_ENV = {
 @asynccontextmanager
 async def llama(cache: Cache) -> AsyncIterator[str]:
     """llama.cpp's server with the model; gives its URL, without a path."""
-    port = _free_port()
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     command: list[str | Path] = [
         *(cache.llama_server, "--model", cache.model, "--alias", MODEL, "--offline"),
@@ -58,7 +58,7 @@ async def llama(cache: Cache) -> AsyncIterator[str]:
 @asynccontextmanager
 async def litellm(cache: Cache, behind: str) -> AsyncIterator[str]:
     """LiteLLM's proxy before llama.cpp's server at `behind`; gives its URL, without a path."""
-    port = _free_port()
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     config = cache.root / "run" / "litellm.yaml"
     config.parent.mkdir(parents=True, exist_ok=True)
@@ -100,7 +100,7 @@ def _litellm_config(behind: str) -> dict[str, object]:
 @asynccontextmanager
 async def service(cache: Cache) -> AsyncIterator[tuple[Child, grpc.aio.Channel]]:
     """Our service as `integration-api serve` runs it, and a channel to it."""
-    port = _free_port()
+    port = free_port()
     command: list[str | Path] = [
         *(sys.executable, "-m", "integration_api", "serve", "--host", "127.0.0.1", "--port", str(port)),
         *("--egress-policy", "open", "--log-format", "json"),
@@ -138,9 +138,3 @@ async def busy_slots(url: str) -> int:
     headers = {"Authorization": f"Bearer {LLAMA_KEY}"}
     async with aiohttp.ClientSession(headers=headers) as session, session.get(f"{url}/slots") as response:
         return sum(bool(slot["is_processing"]) for slot in await response.json())
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,7 +22,7 @@ from pathlib import Path
 from acceptance.proxies.checks import CHECKS, World
 from acceptance.proxies.configurations import PROXIES, Proxy
 from acceptance.proxies.rollout import rollout
-from bench.processes import Process, started
+from bench.processes import Process, free_port, started
 from integration_api import log
 from integration_api.sandbox import Sandbox
 
@@ -32,13 +31,6 @@ _ROLLOUT = "SIGTERM to one of two instances"
 _SERVE = ("serve", "--port", "0", "--log-format", "json", "--drain-delay", "3", "--shutdown-grace", "10")
 # Cut whatever we set: docs/proxies.md tells of it.
 _KNOWN_LIMITS = {("caddy", "idle bidirectional stream"): 60.0}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _write(file: Path, text: str) -> None:
@@ -53,7 +45,7 @@ def _end_of(file: Path) -> str:
 @asynccontextmanager
 async def _running(proxy: Proxy, program: str, folder: Path, behind: Sequence[int]) -> AsyncIterator[str]:
     """A proxy in front of some ports; its address."""
-    port = _free_port()
+    port = free_port()
     _write(folder / proxy.file, proxy.configuration(port, behind))
     environment = {**os.environ, "HOME": str(folder), "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
     with (folder / "output.log").open("wb") as output:

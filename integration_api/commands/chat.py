@@ -13,13 +13,13 @@ from google.protobuf import json_format
 
 from caller.json_types import JsonObject, JsonValue
 from integration_api.commands.asking import ask
-from integration_api.commands.connection import Connection, connection_options
+from integration_api.commands.connection import Connection, connection_options, token_option
 from integration_api.commands.endpoint import endpoint_options
 from integration_api.commands.failures import explained
 from integration_api.commands.loop import run
 from integration_api.commands.printing import IncompleteError, Printer
 from integration_api.commands.talk import Talk
-from integration_api.commands.values import OBJECT, PARAMETER, SECRET
+from integration_api.commands.values import OBJECT, PARAMETER
 from integration_api.v1 import chat_service_pb2 as pb
 
 _EXAMPLES = """\b
@@ -53,7 +53,7 @@ Examples:
 @click.option("--system", default="", help="Rules for the whole conversation.")
 @click.option("--unary", is_flag=True, help="Ask for the whole answer at once (Chat instead of StreamChat).")
 @click.option("--timeout", type=click.FloatRange(min=0.001), help="The call's deadline, in seconds.")
-@click.option("--token", type=SECRET, default="", help="Who you are to the service: text, env:NAME or @FILE.")
+@token_option
 @click.option("--json", "raw", is_flag=True, help="Print every message of the service as one line of JSON.")
 @click.argument("message", required=False)
 def command(

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import click
 import grpc
 
+from integration_api.commands.values import SECRET
 from integration_api.settings import Settings, env_name
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
@@ -57,6 +58,11 @@ class Connection:
 def token_metadata(token: str) -> tuple[tuple[str, str], ...]:
     """Who calls, for a call's metadata; nothing without a token."""
     return (("authorization", f"Bearer {token}"),) if token else ()
+
+
+token_option = click.option(
+    "--token", type=SECRET, default="", help="Who you are to the service: text, env:NAME or @FILE."
+)
 
 
 def connection_options(function: _Command) -> _Command:

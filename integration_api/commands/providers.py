@@ -12,10 +12,9 @@ import grpc
 
 from caller.provider_table import PROVIDERS
 from caller.providers import Provider
-from integration_api.commands.connection import Connection, connection_options, token_metadata
+from integration_api.commands.connection import Connection, connection_options, token_metadata, token_option
 from integration_api.commands.failures import explained
 from integration_api.commands.loop import run
-from integration_api.commands.values import SECRET
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1 import chat_service_pb2_grpc as stubs
 
@@ -31,7 +30,7 @@ Examples:
 
 @click.command(epilog=_EXAMPLES)
 @connection_options
-@click.option("--token", type=SECRET, default="", help="Who you are to the service: text, env:NAME or @FILE.")
+@token_option
 @click.option("--json", "raw", is_flag=True, help="Print them as JSON.")
 @click.pass_context
 def command(context: click.Context, /, *, connection: Connection, token: str, raw: bool) -> None:

@@ -12,8 +12,10 @@ import click
 
 from integration_api.settings import Settings, env_name, flag
 
-# gRPC and the operating system take no larger numbers.
+# gRPC and the operating system take no larger numbers; memory is counted by ourselves.
 _MOST = 2**31 - 1
+_MOST_MEMORY = 2**53
+_MEMORY = frozenset({"memory_limit_bytes", "max_receiving_bytes", "max_unread_bytes"})
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
 
@@ -37,7 +39,8 @@ def _type_of(entry: "Field[Any]") -> click.ParamType[Any]:
     if int in kinds:
         # A bound whose default is above zero cannot be turned off by zero: it would refuse everything.
         least = 1 if entry.name.startswith("max_") and entry.default else 0
-        return click.IntRange(min=least, max=65535 if entry.name.endswith("port") else _MOST)
+        most = _MOST_MEMORY if entry.name in _MEMORY else 65535 if entry.name.endswith("port") else _MOST
+        return click.IntRange(min=least, max=most)
     # A timeout of zero would end everything at once; where zero is the default, it stands for no limit.
     above_zero = entry.name.endswith("_timeout") and bool(entry.default)
     return _Finite(min=0, min_open=above_zero) if float in kinds else click.STRING

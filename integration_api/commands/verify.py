@@ -14,11 +14,10 @@ from google.protobuf import json_format
 from caller.call import Check
 from caller.json_types import JsonObject
 from integration_api.commands.check_report import Report
-from integration_api.commands.connection import Connection, connection_options, token_metadata
+from integration_api.commands.connection import Connection, connection_options, token_metadata, token_option
 from integration_api.commands.endpoint import endpoint_options
 from integration_api.commands.failures import explained
 from integration_api.commands.loop import run
-from integration_api.commands.values import SECRET
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1 import chat_service_pb2_grpc as stubs
 
@@ -46,7 +45,7 @@ def _asking_options(function: _Command) -> _Command:
         click.option(
             "--timeout", default=60.0, show_default=True, type=click.FloatRange(min=0.001), help="In seconds."
         ),
-        click.option("--token", type=SECRET, default="", help="Who you are to the service: text, env:NAME or @FILE."),
+        token_option,
     ):
         decorated = option(decorated)
     return decorated  # type: ignore[no-any-return] # click's decorators keep the signature

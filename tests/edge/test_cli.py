@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from integration_api.commands import serve
 from integration_api.settings import Settings, env_name, flag
 from tests.edge.processes import ROOT, SECONDS, Running, asking, chat, run, sandbox, service, started
 
@@ -110,6 +111,15 @@ def test_what_is_hardly_meant_is_told_at_the_start(tmp_path: Path) -> None:
     assert "did you mean openai" in events["settings.unknown_provider"]["advice"]
     doubtful = {"open_to_all", "empty_allowlist", "upstream_for_nobody"}
     assert {"credential.broken", *(f"settings.{name}" for name in doubtful)} <= set(events)
+
+
+def test_memory_can_be_more_than_grpcs_numbers() -> None:
+    """What we count ourselves ends at no 2 GiB."""
+    eight = 8 * 1024**3
+    given = [f"--{name}={eight}" for name in ("memory-limit-bytes", "max-receiving-bytes", "max-unread-bytes")]
+    read = serve.command.make_context("serve", given).params
+
+    assert [read[name] for name in ("memory_limit_bytes", "max_receiving_bytes", "max_unread_bytes")] == [eight] * 3
 
 
 def test_help_knows_every_setting() -> None:
