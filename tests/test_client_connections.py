@@ -18,7 +18,7 @@ _HEADERS, _SETTINGS, _GOAWAY = 1, 4, 7
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_calls_end_with_an_error_when_their_client_is_closed(sandbox: Sandbox, *, stream: bool) -> None:
-    """Nobody cancelled the task that waits, so it is not told that it was."""
+    """Nobody cancelled the task that waits, so it must not end as if it were."""
     asked = chat_request("hi", model="silence", credential=endpoint(sandbox.url))
     async with Server(Settings(port=0, shutdown_grace=0.1)) as server:
         client = Client(f"127.0.0.1:{server.port}")

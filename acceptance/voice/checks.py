@@ -145,7 +145,7 @@ async def silent(framework: Framework, world: World) -> str:
 
 
 async def raced(framework: Framework, world: World) -> str:
-    """The spare is asked beside a silent target, and what it says first is what is heard."""
+    """The spare is asked beside a silent target, and its first output wins."""
     first = chat_request(
         [],
         model="silence",

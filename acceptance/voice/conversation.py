@@ -26,8 +26,8 @@ class Turn:
 
     pieces: list[str] = field(default_factory=list)
     sentences: list[str] = field(default_factory=list)
-    first: float | None = None  # seconds to the first token, as the framework measured it
-    tokens: tuple[int, int, int] | None = None  # input, of these cached, output, as the framework was told
+    first: float | None = None  # seconds to the first token, as the framework measures it
+    tokens: tuple[int, int, int] | None = None  # input, of these cached, output, in the framework's metrics
     tools: list[str] = field(default_factory=list)
 
     @property

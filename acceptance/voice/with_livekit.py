@@ -56,7 +56,7 @@ class _Session(TextOutput):
         """Nothing is held back."""
 
     def metrics_collected(self, metrics: LLMMetrics) -> None:
-        """What the framework makes of the usage that it was told."""
+        """The framework's numbers for an answer."""
         self._metrics.append(metrics)
 
     def failed(self, error: llm.LLMError) -> None:
@@ -109,13 +109,13 @@ async def conversation(address: str, first: ChatRequest) -> AsyncIterator[Conver
         session: AgentSession[None] = AgentSession(
             llm=plugin, vad=None, turn_handling={"turn_detection": None}, conn_options=options
         )
-        heard = _Session(session, agent)
-        plugin.on("metrics_collected", heard.metrics_collected)
-        plugin.on("error", heard.failed)
-        session.output.transcription = heard
+        running = _Session(session, agent)
+        plugin.on("metrics_collected", running.metrics_collected)
+        plugin.on("error", running.failed)
+        session.output.transcription = running
         await session.start(agent)
         try:
-            yield heard
+            yield running
         finally:
             await session.aclose()
 

@@ -66,7 +66,7 @@ class _Listener(FrameProcessor):
 
 
 class _Pipeline:
-    """The conversation; its worker is told when it is made."""
+    """The conversation; its worker is set when it is made."""
 
     def __init__(self) -> None:
         self.failures: list[Failure] = []

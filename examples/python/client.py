@@ -15,10 +15,10 @@ from integration_api.client import ChatRequest, ChatResponse, Client, ServiceErr
 LONG = "tokens:n=10000,gap=20ms"
 
 
-async def interrupted(client: Client, asked: ChatRequest) -> int:
+async def interrupted(client: Client, request: ChatRequest) -> int:
     """How many pieces of text came before the stream was left, which ends the call, and the endpoint's work."""
     pieces = 0
-    async with client.stream_chat(asked) as events:
+    async with client.stream_chat(request) as events:
         async for event in events:
             pieces += isinstance(event, TextDelta)
             if pieces == 3:
@@ -36,22 +36,22 @@ async def main() -> None:
     parser.add_argument("--ca", type=Path, help="the authority of the service's certificate; without it no TLS")
     given = parser.parse_args()
 
-    def asked(model: str, text: str) -> ChatRequest:
+    def request(model: str, text: str) -> ChatRequest:
         return chat_request(text, model=model, credential=endpoint(given.base_url))
 
     tls = grpc.ssl_channel_credentials(given.ca.read_bytes()) if given.ca else None
     # The deadline is each call's. Keepalive is the client's own, and so are retries, where the service invites one.
     async with Client(given.address, token=given.token, tls=tls, timeout=30) as client:
-        answer = await client.chat(asked("echo", "hello from python"))
+        answer = await client.chat(request("echo", "hello from python"))
         print("answer:", answer.choices[0].message.text)
-        async for event in client.stream_chat(asked("tokens:n=5,gap=10ms", "count")):
+        async for event in client.stream_chat(request("tokens:n=5,gap=10ms", "count")):
             if isinstance(event, TextDelta):
                 print(event.text, end="|", flush=True)
             if isinstance(event, ChatResponse):  # always the last one
                 print("\ntokens:", event.usage.output_tokens)
-        print("cancelled after", await interrupted(client, asked(LONG, "go on")), "pieces")
+        print("cancelled after", await interrupted(client, request(LONG, "go on")), "pieces")
         try:
-            await client.chat(asked(given.failing, "no"))
+            await client.chat(request(given.failing, "no"))
         except ServiceError as error:
             print("error:", error.code.name, error.reason, "fault:", error.fault)
             print("what to do:", error.remedy)

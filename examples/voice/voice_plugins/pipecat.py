@@ -68,6 +68,17 @@ _CATEGORIES = {
     "CONNECT_TIMEOUT": ErrorCategory.CONNECTIVITY,
     "ENDPOINT_UNREACHABLE": ErrorCategory.CONNECTIVITY,
 }
+# The contract's names, and the framework's, of what may change while a pipeline runs.
+_PARAMETERS = {
+    "model.name": "model",
+    "temperature": "temperature",
+    "max_tokens": "max_tokens",
+    "top_p": "top_p",
+    "top_k": "top_k",
+    "frequency_penalty": "frequency_penalty",
+    "presence_penalty": "presence_penalty",
+    "seed": "seed",
+}
 # Where the status is not the service's own, or another reason.
 _BY_CODE = {
     grpc.StatusCode.UNAVAILABLE: ErrorCategory.CONNECTIVITY,
@@ -174,31 +185,18 @@ class IntegrationLLMService(LLMService[OpenAILLMAdapter]):
             )
 
     async def _request(self, context: LLMContext, system_instruction: str | None = None) -> ChatRequest:
-        asked = await self.get_llm_adapter().get_llm_invocation_params(
+        given = await self.get_llm_adapter().get_llm_invocation_params(
             context,
             system_instruction=system_instruction or self._settings.system_instruction or None,
             convert_developer_to_user=False,
         )
         parameters: dict[str, Any] = {
-            "model.name": self._settings.model,
-            **{
-                name: getattr(self._settings, name)
-                for name in (
-                    "temperature",
-                    "max_tokens",
-                    "top_p",
-                    "top_k",
-                    "frequency_penalty",
-                    "presence_penalty",
-                    "seed",
-                )
-            },
+            name: value for name, field in _PARAMETERS.items() if (value := getattr(self._settings, field)) is not None
         }
-        tools = asked["tools"] if openai_is_given(asked["tools"]) else []
-        if tools and openai_is_given(asked["tool_choice"]):
-            parameters["tool_choice"] = asked["tool_choice"]
-        given = {name: value for name, value in parameters.items() if value is not None}
-        return self.turns.request(asked["messages"], tools, given)
+        tools = given["tools"] if openai_is_given(given["tools"]) else []
+        if tools and openai_is_given(given["tool_choice"]):
+            parameters["tool_choice"] = given["tool_choice"]
+        return self.turns.request(given["messages"], tools, parameters)
 
     async def run_inference(
         self,
