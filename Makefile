@@ -182,7 +182,7 @@ $(SITE): $(STAMP)
 	@touch $@
 
 docs: $(SITE) ## Build the documentation into build/docs/site, with llms.txt; a warning fails
-	@$(BIN)/python -m scripts.site
+	@$(BIN)/python -m scripts.documentation
 	@echo 'build/docs/site/index.html; with a search: python3 -m http.server --directory build/docs/site'
 
 # Real servers, installed once into $(CACHE)/live (LIVE_CACHE=… for another folder); see acceptance/live/README.md.

@@ -7,7 +7,7 @@ import pytest
 from caller.custom_llm.apis import ADAPTERS
 from caller.custom_llm.parameter_table import TABLE
 from integration_api import settings
-from scripts import api_reference, site
+from scripts import api_reference, documentation
 from scripts.error_sections import reasons
 from scripts.markdown import anchor, anchors, heading_of, links, links_replaced
 from scripts.readme_tables import DOCS, PAGES, REFUSED, SETTING_GROUPS, parameters, setting_rows, updated
@@ -47,11 +47,13 @@ def test_every_link_leads_somewhere() -> None:
 
 def test_every_page_is_in_the_navigation_once() -> None:
     """A page that is written can be found, and an entry has a page."""
-    pages = [page for _, _, page in site.sections(site.project()["nav"])]
+    pages = [page for _, _, page in documentation.sections(documentation.project()["nav"])]
     written = {str(page.relative_to(ROOT)) for page in DOCS.rglob("*.md")}
-    sources = [site.source(page) for page in pages]
+    sources = [documentation.source(page) for page in pages]
 
-    assert sorted(sources) == sorted({*written, *site.ELSEWHERE.values()}), "enter it into `nav` of docs/zensical.toml"
+    assert sorted(sources) == sorted({*written, *documentation.ELSEWHERE.values()}), (
+        "enter it into `nav` of docs/zensical.toml"
+    )
     assert [page for page in sources if not heading_of((ROOT / page).read_text("utf-8"))] == []
 
 

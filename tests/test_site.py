@@ -4,16 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from scripts import site
+from scripts import documentation
 from scripts.markdown import links
 
-SETTINGS = site.project()
-PAGES = [page for _, _, page in site.sections(SETTINGS["nav"])]
+SETTINGS = documentation.project()
+PAGES = [page for _, _, page in documentation.sections(SETTINGS["nav"])]
 
 
 def test_staged_pages_lead_to_each_other(tmp_path: Path) -> None:
     """Links between pages lead to pages of the site, links to other files to copies of them."""
-    staging = site.Staging(PAGES, tmp_path)
+    staging = documentation.Staging(PAGES, tmp_path)
     for page in PAGES:
         staging.stage(page)
     found = [(page, link) for page in PAGES for link in links((tmp_path / page).read_text("utf-8")) if ":" not in link]
@@ -31,15 +31,15 @@ def test_a_link_that_leads_nowhere_is_an_error(link: str, fault: str, tmp_path: 
     (tmp_path / "docs" / "a.md").write_text(f"# A\n[b]({link})\n", "utf-8")
     (tmp_path / "docs" / "c.md").write_text("# C\n", "utf-8")
     with pytest.raises(ValueError, match=f"docs/a.md links to {link}, {fault}"):
-        site.Staging(["a.md"], tmp_path / "out", tmp_path).stage("a.md")
+        documentation.Staging(["a.md"], tmp_path / "out", tmp_path).stage("a.md")
 
 
 def test_what_language_models_read_names_every_page(tmp_path: Path) -> None:
     """llms.txt has each page of the navigation with a sentence of it."""
-    staging = site.Staging(PAGES, tmp_path)
+    staging = documentation.Staging(PAGES, tmp_path)
     for page in PAGES:
         staging.stage(page)
-    lines = site.index(SETTINGS, tmp_path).splitlines()
+    lines = documentation.index(SETTINGS, tmp_path).splitlines()
     listed = [line for line in lines if line.startswith("- [")]
 
     assert lines[0] == "# integration-api"

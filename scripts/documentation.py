@@ -3,7 +3,7 @@
 Rule: writes no text. Links between pages lead to pages, links to other files of the project to copies of them in the
 site; one that leads nowhere is an error. `llms.txt` and `llms-full.txt` have the pages of the same navigation.
 
-    python -m scripts.site                build/docs/site; needs the extra `docs`
+    python -m scripts.documentation       build/docs/site; needs the extra `docs`
 """
 
 import os
