@@ -324,7 +324,4 @@ bench-observing: $(STAMP) ## Measure what log lines, metrics and traces cost per
 PARTS ?= docs hostile chaos drain fuzz interop examples voice deploy-check proxies observe live live-litellm container packages
 
 acceptance: $(STAMP) ## Run every program that judges the service: attacks, chaos, drain, proxies, real servers … (PARTS='hostile chaos')
-	@failed=; for part in $(PARTS); do \
-	  printf '\n=== %s\n' "$$part"; $(MAKE) --no-print-directory "$$part" ARGS= || failed="$$failed $$part"; \
-	done; \
-	if [ -n "$$failed" ]; then echo "failed:$$failed" >&2; exit 1; fi; echo "all of it passed: $(PARTS)"
+	@$(BIN)/python -m acceptance $(PARTS)

@@ -1,6 +1,7 @@
 """Errors as Rapida's contract tells them: inside of an answer, with a code in the manner of HTTP and words for people.
 
-The one table of kind to code and words.
+The one table of kind to code and words. The words are for people at the platform's dashboard, who know its settings and
+none of ours: what `caller.remedies` tells developers (settings, ListModels, headers) would not help them.
 """
 
 from caller import errors
