@@ -119,19 +119,15 @@ async def _good_beside(world: World) -> str:
 _TURN = Bounds(cpu=3.0, peak=64)
 ROWS = (
     Row(name="calm", fault="-", sent="nothing, for two seconds", attack=_good_beside, bounds=Bounds(peak=20)),
-    Row(
-        name="gzip-comments",
-        fault="1",
-        sent="a gzip stream of 128 MB of `:\\n`",
-        attack=_stream(_bomb(b":\n")),
-        bounds=_TURN,
-    ),
-    Row(
-        name="gzip-events",
-        fault="1",
-        sent="a gzip stream of 128 MB of `data: {}`",
-        attack=_stream(_bomb(b"data: {}\n\n")),
-        bounds=_TURN,
+    *(
+        Row(
+            name=f"gzip-{name}",
+            fault="1",
+            sent=f"a gzip stream of 128 MB of `{shown}`",
+            attack=_stream(_bomb(unit)),
+            bounds=_TURN,
+        )
+        for name, shown, unit in (("comments", ":\\n", b":\n"), ("events", "data: {}", b"data: {}\n\n"))
     ),
     Row(
         name="json-answer",
@@ -147,33 +143,21 @@ ROWS = (
         attack=_many_logprobs,
         bounds=Bounds(cpu=6, peak=250),
     ),
-    Row(
-        name="endless-100",
-        fault="6",
-        sent="endless 100 Continue for 5 s",
-        attack=_stream(_endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), seconds=_ONCE),
-        bounds=Bounds(cpu=2),
-    ),
-    Row(
-        name="endless-comments",
-        fault="6",
-        sent="endless comment lines for 5 s",
-        attack=_stream(_endless(STREAM, b":\n"), seconds=_ONCE),
-        bounds=Bounds(cpu=3),
-    ),
-    Row(
-        name="endless-events",
-        fault="6",
-        sent="endless `data: {}` for 5 s",
-        attack=_stream(_endless(STREAM, b"data: {}\n\n"), seconds=_ONCE),
-        bounds=Bounds(cpu=3),
-    ),
-    Row(
-        name="endless-arguments",
-        fault="6",
-        sent="endless tool arguments, 2 calls, 5 s",
-        attack=_stream(_endless(STREAM, _arguments("x")), calls=2, seconds=_ONCE),
-        bounds=Bounds(cpu=6),  # they are an answer that grows; what counts is that others run beside it
+    *(
+        Row(
+            name=f"endless-{name}",
+            fault="6",
+            sent=f"endless {what}",
+            attack=_stream(_endless(head, unit), calls=calls, seconds=_ONCE),
+            bounds=Bounds(cpu=cpu),
+        )
+        for name, what, head, unit, calls, cpu in (
+            ("100", "100 Continue for 5 s", b"", b"HTTP/1.1 100 Continue\r\n\r\n", 1, 2),
+            ("comments", "comment lines for 5 s", STREAM, b":\n", 1, 3),
+            ("events", "`data: {}` for 5 s", STREAM, b"data: {}\n\n", 1, 3),
+            # They are an answer that grows; what counts is that others run beside it.
+            ("arguments", "tool arguments, 2 calls, 5 s", STREAM, _arguments("x"), 2, 6),
+        )
     ),
     Row(
         name="square-of-a-name",

@@ -118,53 +118,40 @@ async def _slow_reader(world: World) -> str:
 
 _STRANGERS = Bounds(cpu=2.5, peak=160)
 ROWS = (
-    Row(
-        name="endless-messages",
-        fault="3",
-        sent=f"{_STREAMS} x 15 MB without an end or a token, to Chat",
-        attack=_endless_messages(CHAT),
-        auth=True,
-        bounds=Bounds(cpu=2.5, peak=80),
+    *(
+        Row(
+            name=f"endless-{name}",
+            fault="3",
+            sent=f"{_STREAMS} x 15 MB without an end {what}",
+            attack=_endless_messages(path),
+            auth=True,
+            bounds=bounds,
+        )
+        for name, what, path, bounds in (
+            ("messages", "or a token, to Chat", CHAT, Bounds(cpu=2.5, peak=80)),
+            ("health", "to Health", HEALTH, _STRANGERS),
+            ("reflection", "to reflection", REFLECTION, _STRANGERS),
+        )
     ),
-    Row(
-        name="endless-health",
-        fault="3",
-        sent=f"{_STREAMS} x 15 MB without an end, to Health",
-        attack=_endless_messages(HEALTH),
-        auth=True,
-        bounds=_STRANGERS,
-    ),
-    Row(
-        name="endless-reflection",
-        fault="3",
-        sent=f"{_STREAMS} x 15 MB without an end, to reflection",
-        attack=_endless_messages(REFLECTION),
-        auth=True,
-        bounds=_STRANGERS,
-    ),
-    Row(
-        name="headers-only",
-        fault="3",
-        sent=f"{_HEADERS_ONLY:,} calls of headers only, no token, to Chat",
-        attack=_headers_only(CHAT, 6.0),
-        auth=True,
-        bounds=_STRANGERS,
-    ),
-    Row(
-        name="headers-health",
-        fault="3",
-        sent=f"{_HEADERS_ONLY:,} calls of headers only, to Health",
-        attack=_headers_only(HEALTH, 6.0),
-        auth=True,
-        bounds=_STRANGERS,
-    ),
-    Row(
-        name="headers-of-a-client",
-        fault="3",
-        sent=f"{_HEADERS_ONLY:,} calls of headers only, of a client with a token",
-        attack=_headers_only(CHAT, 14.0, GREEDY),
-        auth=True,
-        bounds=Bounds(cpu=4, peak=160),
+    *(
+        Row(
+            name=name,
+            fault="3",
+            sent=f"{_HEADERS_ONLY:,} calls of headers only, {what}",
+            attack=attack,
+            auth=True,
+            bounds=bounds,
+        )
+        for name, what, attack, bounds in (
+            ("headers-only", "no token, to Chat", _headers_only(CHAT, 6.0), _STRANGERS),
+            ("headers-health", "to Health", _headers_only(HEALTH, 6.0), _STRANGERS),
+            (
+                "headers-of-a-client",
+                "of a client with a token",
+                _headers_only(CHAT, 14.0, GREEDY),
+                Bounds(cpu=4, peak=160),
+            ),
+        )
     ),
     Row(
         name="unread-answers",
