@@ -150,6 +150,7 @@ class CallReport:
         adapted: what was changed in the request for the endpoint.
         began: when it began, in `time.monotonic()`: `loop.time()` may be rounded to milliseconds.
         waits: what was waited for the endpoint and the client, so far.
+        large: what it asks or answers is so large that working on it takes turns with others, see `heavy`.
         first_overhead: `overhead` as it was when the first output had left; None for none.
         last_overhead: the same when the last output had left.
         ended: when it ended; None while it runs.
@@ -191,6 +192,7 @@ class CallReport:
     adapted: tuple[str, ...] = ()
     began: float = field(default_factory=monotonic)
     waits: Waits = field(default_factory=Waits)
+    large: bool = False
     first_overhead: float | None = None
     last_overhead: float | None = None
     ended: float | None = None
@@ -223,6 +225,7 @@ class CallReport:
         self.first_output, self.outputs, self.usage = target.first_output, target.outputs, target.usage
         self.endpoint_request_id, self.rate_limits = target.endpoint_request_id, target.rate_limits
         self.left_out, self.adapted, self.waits = target.left_out, target.adapted, target.waits
+        self.large = self.large or target.large
 
     def mark_usage_partial(self) -> None:
         """The answer will not come to its end: what was counted is not all."""

@@ -25,6 +25,7 @@ from caller.events import (
     UsageReported,
     UsageSource,
 )
+from caller.heavy import LARGE
 from caller.json_types import JsonObject, JsonValue
 from caller.messages import AssistantMessage, ToolCall
 from caller.provider_state import seal
@@ -63,9 +64,10 @@ class Folder:
     """Gathers one answer. Feed it every event, then ask for the `completion`.
 
     `max_chars` bounds the characters of text, reasoning, refusals, arguments and the endpoint's own fields together.
+    `left` are those that may still come, and below `left_of_large` of them the answer is large.
     """
 
-    __slots__ = ("_budget", "_choices", "_fields", "_model", "_response_id", "_sizes", "usage")
+    __slots__ = ("_choices", "_fields", "_model", "_response_id", "_sizes", "left", "left_of_large", "usage")
 
     def __init__(self, max_chars: int) -> None:
         self._response_id = ""
@@ -73,7 +75,8 @@ class Folder:
         self._choices: dict[int, _OpenChoice] = {}
         self._fields: JsonObject = {}
         self._sizes: dict[str, int] = {}  # of fields that are not small
-        self._budget = max_chars
+        self.left = max_chars
+        self.left_of_large = max_chars - LARGE
         self.usage: Usage | None = None
 
     def feed(self, event: Event) -> None:
@@ -87,8 +90,8 @@ class Folder:
                 # Once per token: without calls of its own.
                 choices = self._choices
                 choice = choices[event.choice] if event.choice in choices else self._choice(event.choice)
-                self._budget -= len(event.text)
-                if self._budget < 0:
+                self.left -= len(event.text)
+                if self.left < 0:
                     self._consume(0)
                 choice.text += (event.text,)
                 if event.logprobs:
@@ -115,8 +118,8 @@ class Folder:
                 if event.choice is not None:
                     choice = self._choice(event.choice)
                     fields, sizes = choice.fields, choice.sizes
-                self._budget -= _merge_fields(fields, sizes, event.fields)
-                if self._budget < 0:
+                self.left -= _merge_fields(fields, sizes, event.fields)
+                if self.left < 0:
                     self._consume(0)
                 if len(fields) > MAX_FIELDS:
                     raise ResponseTooLarge(f"the answer has more than {MAX_FIELDS} fields that are not of its API")
@@ -162,8 +165,8 @@ class Folder:
         into.append(text)
 
     def _consume(self, chars: int) -> None:
-        self._budget -= chars
-        if self._budget < 0:
+        self.left -= chars
+        if self.left < 0:
             raise ResponseTooLarge("the answer is larger than the server's max_answer_bytes")
 
 

@@ -11,6 +11,8 @@ from typing import Final, TypeAlias
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 JsonObject: TypeAlias = dict[str, JsonValue]
 
+# Characters of a long text that are looked at first.
+_BEGINNING: Final = 1024 * 1024
 # Beyond it a double no longer holds every whole number.
 _EXACT = 2**53
 
@@ -34,6 +36,8 @@ def holds_more_values(text: str, most: int) -> bool:
 
     Text that is no JSON can count as more than it holds, but for what stands inside its strings.
     """
+    if text[4 * _BEGINNING :] and holds_more_values(text[:_BEGINNING], most):
+        return True  # what is crowded shows it at once, and nobody reads on
     if values_at_most(text) <= most:
         return False
     # Keys and values: more than twice as many strings are more values than that, and need not be taken out.
@@ -88,8 +92,17 @@ def with_whole_numbers(value: JsonValue) -> JsonValue:
 
 def deeper_than(value: JsonValue, levels: int) -> bool:
     """Whether objects and lists are nested more than so many levels deep."""
-    members = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return bool(members) and (levels == 0 or any(deeper_than(member, levels - 1) for member in members))
+    level: list[JsonObject | list[JsonValue]] = [value] if isinstance(value, dict | list) else []
+    for _ in range(levels):  # one after the other: values are many, levels few, and most values are leaves
+        level = [
+            member
+            for holder in level
+            for member in (holder.values() if type(holder) is dict else holder)
+            if type(member) is dict or type(member) is list
+        ]
+        if not level:
+            return False
+    return any(level)
 
 
 def without(fields: Mapping[str, JsonValue], known: frozenset[str]) -> JsonObject:

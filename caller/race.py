@@ -21,6 +21,7 @@ from caller.attempts import AttemptObserver, attempts
 from caller.call import MAX_MODEL, MAX_PROVIDER, Caller, CallReport, Passed, Prepared, Waits
 from caller.errors import CallerError, ClientError, Fault, NotSupportedByApi, ServiceOverloaded, clipped
 from caller.events import Event
+from caller.heavy import HeavyWork
 from caller.history import TargetHistory
 from caller.leg import Candidate, Leg
 from caller.retry import most_telling, moves_on
@@ -30,12 +31,14 @@ from caller.target import Ask, Fallbacks, Target, Unusable
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What a race needs of the service: `resolve` finds the caller of a provider; `beside` counts the call for one more
-    endpoint, and returns what stands in the way, in words; `leave` takes that back."""
+    endpoint, and returns what stands in the way, in words; `leave` takes that back; `heavy` are the turns in which
+    large requests are made."""
 
     resolve: Callable[[str], Caller]
     history: TargetHistory
     beside: Callable[[str], str]
     leave: Callable[[str], None]
+    heavy: HeavyWork
 
 
 class Race:
@@ -189,10 +192,16 @@ class Race:
     async def _won(self, observer: AttemptObserver, begun: float) -> Leg:
         """Wait for the first output, asking further targets meanwhile."""
         while True:
-            if not self._running and (self._final or not self._ask_next(observer, begun)):
-                raise self._telling()
+            if not self._running:
+                if self._report.large:
+                    await self._heavy_turn()
+                if self._final or not self._ask_next(observer, begun):
+                    raise self._telling()
             if not await self._next_event():
-                self._hedge(observer, begun)
+                if self._report.large:
+                    await self._heavy_turn()
+                if not any(leg.first.done() for leg in self._running):
+                    self._hedge(observer, begun)
             winner = self._sorted_out()
             if winner is not None:
                 return winner
@@ -208,6 +217,11 @@ class Race:
             if timer is not None:
                 timer.cancel()
         return any(leg.first.done() for leg in self._running)
+
+    async def _heavy_turn(self) -> None:
+        """Wait until a large request may be made for the next target."""
+        if self._queue and self._queue[0].prepared is None:
+            await self._surroundings.heavy.turn(self._report.client)
 
     def _wake(self) -> None:
         if self._event is not None and not self._event.done():
@@ -308,6 +322,7 @@ class Race:
             asked=self._clock(),
             made=whole.made,
             began=whole.began,
+            large=whole.large,
             waits=Waits(whole.waits.seconds + monotonic() - begun),
         )
 

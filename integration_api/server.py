@@ -92,6 +92,7 @@ class Server:
             guard_limits(settings),
             identify=self._access.identify,
             overloaded=self.memory.overloaded,
+            heavy=self._transport.heavy,
             help_page=settings.error_docs_url,
         )
         self._calls = self._make_calls(observers)
@@ -123,6 +124,7 @@ class Server:
             settings.max_answer_bytes,
             history,
             client_share=settings.max_client_share,
+            heavy=self._transport.heavy,
         )
 
     async def start(self) -> None:

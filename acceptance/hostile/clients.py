@@ -202,7 +202,7 @@ async def _big_streams(world: World) -> str:
     before = world.server.resident
     async with serve(hang) as port:
         request = chat(f"http://127.0.0.1:{port}", _BIG)
-        calls = [world.chat.StreamChat(request, timeout=60) for _ in range(_STREAMS)]
+        calls = [world.chat.StreamChat(request, timeout=60, metadata=bearer(GREEDY)) for _ in range(_STREAMS)]
         waits = [asyncio.ensure_future(outcome(call.read())) for call in calls]
         await asyncio.sleep(6)
         held = (world.server.resident - before) / _STREAMS / 1000
@@ -225,7 +225,7 @@ async def _dying_endpoint(world: World) -> str:
 
     async with serve(handle) as port:
         request = chat(f"http://127.0.0.1:{port}", attempts=1)
-        calls = asyncio.ensure_future(world.streams(repeat(request, _DYING), seconds=60))
+        calls = asyncio.ensure_future(world.streams(repeat(request, _DYING), seconds=60, token=GREEDY))
         for _ in range(400):
             if next(asked) >= _DYING:
                 break
@@ -303,6 +303,7 @@ ROWS = (
         fault="17",
         sent=f"{_STREAMS} open streams of 300 KB",
         attack=_big_streams,
+        auth=True,
         bounds=Bounds(cpu=8, peak=450, after=100),
     ),
     Row(
@@ -310,6 +311,7 @@ ROWS = (
         fault="17",
         sent=f"{_DYING:,} streams whose endpoint dies at once",
         attack=_dying_endpoint,
+        auth=True,
         bounds=Bounds(cpu=12, peak=300, after=150, descriptors=50),
     ),
 )

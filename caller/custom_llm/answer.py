@@ -50,6 +50,7 @@ class AnswerReader:
         done: whether the endpoint said that nothing more comes.
         failure: the error that ended the answer, behind the events that came with it.
         output_started: whether what came last holds output that may leave.
+        silence: what came since then.
         usage: what was reported so far, with the failure's own; None for nothing.
     """
 
@@ -61,7 +62,6 @@ class AnswerReader:
         "_ours",
         "_redactor",
         "_repeats",
-        "_silence",
         "_silent",
         "_stream",
         "_tags",
@@ -70,6 +70,7 @@ class AnswerReader:
         "done",
         "failure",
         "output_started",
+        "silence",
         "usage",
     )
 
@@ -95,7 +96,7 @@ class AnswerReader:
         self._body = BodyDecoder(max_event_bytes)
         self._tags = ThinkTags() if call.parse_think_tags else None
         self._held: list[Event] | None = []  # None once something has left
-        self._silence = Silence(silence)
+        self.silence = Silence(silence)
         self._stream = stream
         self._api = adapter.api
         self._url = "" if request is None else request.url
@@ -125,7 +126,7 @@ class AnswerReader:
             return self._fed(chunk, [*events], len(texts), rest)
         self.output_started = bool(events)
         if events:
-            self._silence.bytes = self._silence.events = 0
+            self.silence.bytes = self.silence.events = 0
         else:
             self._count_silence(chunk, len(texts))
         return events
@@ -165,7 +166,7 @@ class AnswerReader:
         self.complete = decoder.complete
         released = self._released(events)
         if self.output_started:
-            self._silence.bytes = self._silence.events = 0
+            self.silence.bytes = self.silence.events = 0
         else:
             self._count_silence(chunk, count)
         return released
@@ -257,7 +258,7 @@ class AnswerReader:
         return released
 
     def _count_silence(self, chunk: bytes, frames: int) -> None:
-        silence = self._silence
+        silence = self.silence
         silence.bytes += len(chunk)
         if silence.bytes > LEAST:
             try:

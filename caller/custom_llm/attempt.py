@@ -36,6 +36,7 @@ from caller.errors import (
     clipped,
 )
 from caller.events import Event
+from caller.heavy import LARGE
 from caller.target import Timeouts
 
 # How long a complete answer waits for more, in seconds: some endpoints keep the connection open behind it.
@@ -90,7 +91,9 @@ class Attempt:
         self._total: Callable[[], CallerError] = partial(total_timeout, work.timeouts)
         self._between: Callable[[], CallerError] = partial(_between_timeout, work.timeouts)
 
-    async def batches(self) -> AsyncGenerator[Sequence[Event], None]:
+    async def batches(  # noqa: C901 -- the token path: a function more would be a call per token
+        self,
+    ) -> AsyncGenerator[Sequence[Event], None]:
         """The events, one batch per network read.
 
         Raises:
@@ -105,12 +108,15 @@ class Attempt:
                 async with await self._answered() as response:
                     # The body is sent: what is left of a request with a long conversation is small.
                     self._work = work = work.sent()
+                    response.first = not work.stream
                     late = _Late(response)
                     chunk = b""
                     while True:
                         ahead = late if reader.complete else response
                         ended = reader.done or (chunk and not work.stream and response.at_end())
                         chunk = b"" if ended else await ahead.read()
+                        if reader.silence.bytes > LARGE and (work.stream or not chunk):
+                            await self._heavy_turn()
                         begun = time.perf_counter() if response.turn.given >= LEAST else None
                         batch = reader.feed(chunk) if chunk else reader.close()
                         if begun is not None:
@@ -135,7 +141,7 @@ class Attempt:
                         timer.arm(due, on_expire)
                     response.finish()
         except CallerError as error:
-            raise self._finished(error) from error.__cause__
+            raise await self._finished(error) from error.__cause__
         finally:
             reader.failure = None  # its traceback leads back here
 
@@ -170,9 +176,16 @@ class Attempt:
         self._report.endpoint_request_id = clipped(self._redactor(named), MAX_REQUEST_ID) if named else ""
         self._report.rate_limits = rate_limit_headers(response.headers, self._redactor)
 
-    def _finished(self, error: CallerError) -> CallerError:
+    async def _heavy_turn(self) -> None:
+        """Wait until a large answer, or a large event of one, may be read."""
+        self._report.large = True
+        await self._transport.heavy.turn(self._report.client, further=not self._work.stream)
+
+    async def _finished(self, error: CallerError) -> CallerError:
         """The error as it leaves the attempt: what it means depends on whether output has left, and its text may
-        repeat what the endpoint said, so our secrets are taken out."""
+        repeat what the endpoint said, so our secrets are taken out. Thousands of calls can fail in one moment, and what
+        follows is not little: it takes turns."""
+        await self._transport.ends.turn(self._report.client)
         self._report.mark_usage_partial()
         after_output = self._report.first_output is not None
         if after_output and isinstance(error, StreamInterrupted):

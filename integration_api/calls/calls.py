@@ -19,6 +19,7 @@ from caller.coalesce import coalesced
 from caller.errors import CallerError, ClientTimeout, InternalError, clipped
 from caller.events import Event
 from caller.fold import Folder
+from caller.heavy import HeavyWork
 from caller.history import TargetHistory
 from caller.providers import Provider
 from caller.race import Race, Surroundings
@@ -80,9 +81,12 @@ class Calls:
         history: TargetHistory,
         *,
         client_share: float = 0.5,
+        heavy: HeavyWork | None = None,
     ) -> None:
         """`history`: what is known of targets from earlier calls; `client_share`: the part of the connections that are
-        being opened ahead that one client may have while others have some."""
+        being opened ahead that one client may have while others have some; `heavy`: the turns in which what is large is
+        worked on, those of the event loop's other work of this kind."""
+        self.heavy = heavy or HeavyWork()
         self._history = history
         self._registry = registry
         self._prewarming = Prewarming(registry, client_share)
@@ -90,7 +94,7 @@ class Calls:
         self._observers = tuple(observers)
         self._max_answer_chars = max_answer_chars
 
-    async def run(
+    async def run(  # noqa: C901 -- a frame between would be resumed with every token
         self,
         client: Client,
         report: CallReport,
@@ -105,6 +109,8 @@ class Calls:
         with _Observed(client, report, self._observers) as observed:
             question = read()
             del read  # and with it the request as it came
+            if report.large:
+                await self.heavy.turn(report.client, further=True)
             running = self._prepared(client, report, question, observed, stream=sink.stream)
             del question
             folder = self._folder(report)
@@ -124,6 +130,9 @@ class Calls:
                                     observed.first_output(report)
                                 outputs = report.outputs
                                 report.last_overhead = monotonic() - report.began - report.waits.seconds  # own_time()
+                    if report.large or folder.left < folder.left_of_large:
+                        report.large = True
+                        await self.heavy.turn(report.client, further=True)
                     completion = folder.completion()
                     if report.trace is not None:
                         report.trace.answered(completion)
@@ -179,6 +188,7 @@ class Calls:
             self._history,
             beside=partial(self._admission.beside, report.client),
             leave=partial(self._admission.leave, report.client),
+            heavy=self.heavy,
         )
         return Race(surroundings, ask, (target, fallbacks), report, stream=stream)
 

@@ -1,7 +1,7 @@
 """Domain values to responses of `integration_api.v1`. Pure; `frame` is on the token path."""
 
 from collections.abc import Iterable
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from caller.call import CallReport, Choice, Completion, Model, Verification
 from caller.custom_llm.base_url import without_query
@@ -28,6 +28,9 @@ from integration_api.rpc.status import attempts_made, reason_of
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1 import messages_pb2 as msg
 
+if TYPE_CHECKING:
+    from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
+
 _REASONS = {
     FinishReason.UNSPECIFIED: msg.FINISH_REASON_UNSPECIFIED,
     FinishReason.STOP: msg.FINISH_REASON_STOP,
@@ -53,7 +56,7 @@ def frame(event: Event) -> pb.StreamChatResponse | None:
             if event.choice:
                 made.text_delta.choice_index = event.choice
             if event.logprobs:
-                made.text_delta.logprobs.extend(_logprobs(event.logprobs))
+                add_logprobs(made.text_delta.logprobs, event.logprobs)
         case ReasoningDelta():
             made.reasoning_delta.text = event.text
             made.reasoning_delta.choice_index = event.choice
@@ -83,13 +86,13 @@ def started(report: CallReport, completion: Completion) -> pb.StreamChatResponse
     )
 
 
-def chat_response(completion: Completion, report: CallReport, now: float) -> pb.ChatResponse:
-    """The whole answer. `now` is the call's end in `loop.time()`."""
+def chat_response(completion: Completion, report: CallReport, now: float, *, logprobs: bool = True) -> pb.ChatResponse:
+    """The whole answer. `now` is the call's end in `loop.time()`. Without `logprobs` they are added later."""
     response = pb.ChatResponse(
         request_id=report.request_id,
         response_id=completion.response_id,
         model=completion.model,
-        choices=[_choice(choice) for choice in completion.choices],
+        choices=[_choice(choice, logprobs=logprobs) for choice in completion.choices],
         usage=usage(completion.usage),
         timing=pb.Timing(total=seconds(now - report.started), attempts=report.attempts),
         endpoint_request_id=report.endpoint_request_id,
@@ -164,7 +167,7 @@ def prewarmed(found: Iterable[Warmth]) -> pb.PrewarmResponse:
     return response
 
 
-def _choice(choice: Choice) -> msg.Choice:
+def _choice(choice: Choice, *, logprobs: bool) -> msg.Choice:
     message = choice.message
     wire = msg.Choice(
         index=choice.index,
@@ -179,20 +182,17 @@ def _choice(choice: Choice) -> msg.Choice:
         ),
         finish_reason=_REASONS[choice.finish_reason],
         raw_finish_reason=choice.raw_finish_reason,
-        logprobs=_logprobs(choice.logprobs),
     )
+    if logprobs and choice.logprobs:
+        add_logprobs(wire.logprobs, choice.logprobs)
     if choice.provider_fields:
         fill_struct(wire.provider_fields, choice.provider_fields)
     return wire
 
 
-def _logprobs(tokens: Iterable[TokenLogprob]) -> list[msg.TokenLogprob]:
-    return [
-        msg.TokenLogprob(
-            token=token.token,
-            logprob=token.logprob,
-            utf8=token.bytes,
-            top_logprobs=[msg.TopLogprob(token=top.token, logprob=top.logprob, utf8=top.bytes) for top in token.top],
-        )
-        for token in tokens
-    ]
+def add_logprobs(into: "RepeatedCompositeFieldContainer[msg.TokenLogprob]", tokens: Iterable[TokenLogprob]) -> None:
+    """Log probabilities of tokens, filled in place: half the cost of constructors."""
+    for token in tokens:
+        add = into.add(token=token.token, logprob=token.logprob, utf8=token.bytes).top_logprobs.add
+        for top in token.top:
+            add(token=top.token, logprob=top.logprob, utf8=top.bytes)

@@ -8,6 +8,7 @@ from caller.call import CallReport, Completion
 from caller.errors import CallerError
 from caller.events import OUTPUT, Event
 from caller.fold import Folder
+from caller.heavy import HeavyWork
 from caller.json_types import JsonObject
 from caller.target import Fallbacks, Target
 from integration_api.calls.calls import Calls, Question
@@ -25,6 +26,8 @@ from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1 import messages_pb2 as msg
 
 NAME = "integration_api.v1.ChatService"
+# Tokens whose log probabilities are made in one go: with twenty alternatives each a few milliseconds.
+_SLICE = 256
 
 
 class ChatService:
@@ -40,13 +43,14 @@ class ChatService:
     def chat(self, request: ChatRequest, rpc: Rpc) -> Awaitable[None]:
         """One whole answer."""
         report = rpc.new_report(request.request_id)
-        sink = _WholeAnswer(rpc, report, self._limits)
+        sink = _WholeAnswer(rpc, report, self._limits, self._calls.heavy)
         return self._calls.run(rpc, report, partial(self._read, request, rpc), sink)
 
     def stream_chat(self, request: ChatRequest, rpc: Rpc) -> Awaitable[None]:
         """The same answer, as it comes. Nothing leaves before the first output or the good end."""
         report = rpc.new_report(request.request_id)
-        return self._calls.run(rpc, report, partial(self._read, request, rpc), _Frames(rpc, report, self._limits))
+        sink = _Frames(rpc, report, self._limits, self._calls.heavy)
+        return self._calls.run(rpc, report, partial(self._read, request, rpc), sink)
 
     async def verify_credential(self, request: pb.VerifyCredentialRequest, rpc: Rpc) -> pb.VerifyCredentialResponse:
         """Whether a credential is usable."""
@@ -122,18 +126,27 @@ class _WholeAnswer:
 
     stream = False
 
-    def __init__(self, rpc: Rpc, report: CallReport, limits: CallLimits) -> None:
+    def __init__(self, rpc: Rpc, report: CallReport, limits: CallLimits, heavy: HeavyWork) -> None:
         self._rpc = rpc
         self._report = report
         self._limits = limits
+        self._heavy = heavy
 
     def events(self, events: Sequence[Event], folder: Folder) -> None:
         """Nothing: a whole answer leaves at its end."""
 
-    def completed(self, completion: Completion) -> None:
+    def completed(self, completion: Completion) -> Awaitable[None] | None:
         """The answer and its trailers."""
         self._rpc.set_trailers(self._report)
+        if self._report.large:
+            return self._give_large(completion)
         response = v1_response.chat_response(completion, self._report, asyncio.get_running_loop().time())
+        self._limits.check_answer(response.ByteSize())
+        self._rpc.give(response)
+        return None
+
+    async def _give_large(self, completion: Completion) -> None:
+        response = await _made_in_turns(completion, self._report, self._heavy)
         self._limits.check_answer(response.ByteSize())
         self._rpc.give(response)
 
@@ -143,10 +156,11 @@ class _Frames:
 
     stream = True
 
-    def __init__(self, rpc: Rpc, report: CallReport, limits: CallLimits) -> None:
+    def __init__(self, rpc: Rpc, report: CallReport, limits: CallLimits, heavy: HeavyWork) -> None:
         self._rpc = rpc
         self._report = report
         self._limits = limits
+        self._heavy = heavy
 
     def events(self, events: Sequence[Event], folder: Folder) -> Awaitable[None] | None:
         """The frames of one network read: one, nearly always."""
@@ -171,12 +185,27 @@ class _Frames:
         if not self._rpc.output_started:
             await self._start(completion)
         self._rpc.set_trailers(self._report)
-        answer = v1_response.chat_response(completion, self._report, asyncio.get_running_loop().time())
+        if self._report.large:
+            answer = await _made_in_turns(completion, self._report, self._heavy)
+        else:
+            answer = v1_response.chat_response(completion, self._report, asyncio.get_running_loop().time())
         self._limits.check_answer(answer.ByteSize())
         await self._rpc.write(pb.StreamChatResponse(completed=answer))
 
     async def _start(self, completion: Completion) -> None:
         await self._rpc.write(v1_response.started(self._report, completion))
+
+
+async def _made_in_turns(completion: Completion, report: CallReport, heavy: HeavyWork) -> pb.ChatResponse:
+    """A large answer, in slices: log probabilities are many small messages. A turn was given for the first slice, and
+    there is one for what is done with the answer."""
+    response = v1_response.chat_response(completion, report, asyncio.get_running_loop().time(), logprobs=False)
+    for choice, wire in zip(completion.choices, response.choices, strict=True):
+        for at in range(0, len(choice.logprobs), _SLICE):
+            await heavy.turn(report.client, further=True)
+            v1_response.add_logprobs(wire.logprobs, choice.logprobs[at : at + _SLICE])
+    await heavy.turn(report.client, further=True)
+    return response
 
 
 def _who(rpc: Rpc) -> tuple[str, ...]:

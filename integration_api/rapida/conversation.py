@@ -24,6 +24,7 @@ import structlog
 from caller.call import MAX_PROVIDER, CallReport, Outcome
 from caller.errors import CallerError, InternalError, RequestInvalid, ServiceOverloaded, clipped
 from caller.fold import Folder
+from caller.heavy import LARGE
 from integration_api import unified_provider_pb2 as pb
 from integration_api.rapida import response as unified_response
 from integration_api.rapida.calls import Configuration, RapidaCalls, now
@@ -133,6 +134,8 @@ class Conversation:
                 self._half_closed = True
                 return
             self._idle_due = now() + self._idle_timeout
+            if raw[LARGE : LARGE + 1]:
+                await self._calls.calls.heavy.turn(self._stream.rpc.client)
             self._handle(raw)
             await self._until_space()
 

@@ -12,6 +12,7 @@ from caller.call import CallReport, Completion
 from caller.errors import CallerError, ServiceStopped
 from caller.events import Event
 from caller.fold import Folder
+from caller.heavy import LARGE
 from integration_api import unified_provider_pb2 as pb
 from integration_api.rapida import response as unified_response
 from integration_api.rapida.calls import Configuration, RapidaCalls, now
@@ -38,6 +39,7 @@ class Turn:
             method=rpc.method,
             client=rpc.client,
             metadata=rpc.context.invocation_metadata,
+            large=size > LARGE,
         )
         self.folder: Folder | None = None  # the answer so far, once it began
         self.answered = self.discarded = False

@@ -24,6 +24,7 @@ from google.protobuf.message import Message
 
 from caller.deadline import DeadlineTimer
 from caller.errors import CallerError, ServiceDraining, ServiceOverloaded
+from caller.heavy import LARGE, HeavyWork
 from integration_api.auth.authenticator import Authenticate
 from integration_api.rpc.clients import address_key
 from integration_api.rpc.connections import Connections
@@ -36,6 +37,11 @@ from integration_api.rpc.status import HELP_PAGE
 from integration_api.rpc.streams import OpenStream, parsed
 
 _NOTHING = Empty()
+# Calls take turns to begin, clients one after the other, where more than a few are there and more than a few of them
+# came within so many seconds.
+_FEW = 3
+_BURST = 8
+_MOMENT = 0.05
 
 Request = TypeVar("Request", bound=Message)
 Handler = Callable[[Request, Rpc], Awaitable[Frame | None]]
@@ -71,7 +77,13 @@ class Guard:
         identify: Authenticate | None = None,
         overloaded: Callable[[], str] = str,
         help_page: str = HELP_PAGE,
+        heavy: HeavyWork | None = None,
     ) -> None:
+        """`heavy` are the turns in which large requests are worked on."""
+        self._heavy = heavy or HeavyWork()
+        self._starts = HeavyWork(small=True)  # the turns of calls that come by hundreds in a moment
+        self._crowded = False
+        self._moment, self._arrived = 0.0, 0  # when this moment began, and how many calls had come by then
         self._write_timeout = write_timeout
         self._identify_natively = identify
         self._overloaded = overloaded
@@ -144,6 +156,8 @@ class Guard:
             raw = await self._receiver.receive(rpc)
             if in_body is not None:
                 rpc.raw = raw
+            if self._crowded or raw[LARGE : LARGE + 1]:
+                await self._take_turn(rpc, raw)
             handling = handler(parsed(request, raw), rpc)
             del raw  # each form of the request lives only until the next is made
             answer = await handling
@@ -159,8 +173,11 @@ class Guard:
 
         async def work(rpc: Rpc, task: asyncio.Task[object]) -> Awaitable[object]:
             self._begin(rpc, task, stopping=self._draining)
+            raw = await self._receiver.receive(rpc)
+            if self._crowded or raw[LARGE : LARGE + 1]:
+                await self._take_turn(rpc, raw)
             # Not awaited here: a frame between would be resumed with every token.
-            return handler(parsed(request, await self._receiver.receive(rpc)), rpc)
+            return handler(parsed(request, raw), rpc)
 
         return grpc.stream_stream_rpc_method_handler(self._guarded(method, work))
 
@@ -175,6 +192,8 @@ class Guard:
         """A guarded stream-stream handler. An open stream is no running call; its turns are."""
 
         async def work(rpc: Rpc, _: asyncio.Task[object]) -> None:
+            if self._crowded:
+                await self._starts.turn(rpc.client)
             with self._opened(OpenStream(rpc, request, self._turn)) as stream:
                 await handler(stream)
 
@@ -193,7 +212,7 @@ class Guard:
             Guard._call, self, method=method, work=work, authenticate=authenticate, in_body=in_body, unary=unary
         )
 
-    async def _call(
+    async def _call(  # noqa: C901 -- in every call: a function more would be a call more
         self,
         _: object,
         context: grpc.aio.ServicerContext,
@@ -211,6 +230,11 @@ class Guard:
         self._calls += 1
         if self._calls == 1:
             self._idle.clear()
+        self._starts.arrived += 1
+        if rpc.started - self._moment > _MOMENT:
+            self._moment, self._arrived = rpc.started, self._starts.arrived
+        crowd = self._calls > _FEW and self._starts.arrived - self._arrived > _BURST
+        self._crowded = crowd or self._starts.waiting > 0
         task.add_done_callback(self._ended)
         try:
             try:
@@ -245,11 +269,18 @@ class Guard:
         self._failures.report(failure, rpc)
         if not rpc.raw:
             await self._receive_late(rpc)
+        elif rpc.large:
+            await self._heavy.turn(rpc.client, further=True)  # it is read once more
         try:
             rpc.give(in_body(failure, rpc.raw, rpc))
         except Exception as error:  # noqa: BLE001 -- whatever it is, its text is not for the client
             return self._failures.failure(error, rpc)
         return None
+
+    async def _take_turn(self, rpc: Rpc, raw: bytes) -> None:
+        """Wait until a large request, or one of many that came in a moment, may be worked on."""
+        rpc.large = len(raw) > LARGE
+        await (self._heavy if rpc.large else self._starts).turn(rpc.client)
 
     async def _receive_late(self, rpc: Rpc) -> None:
         """The request of a client that was refused before it was read, if it is here soon: the answer names it."""

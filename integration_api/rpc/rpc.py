@@ -59,7 +59,8 @@ class ClientGoneError(Exception):
 class Rpc:
     """One call. `identity` is who calls, empty when nobody said; `client` is the key under which it shares with other
     clients: its identity, or its address; `initial_metadata` leaves with the first frame; `timer` ends the call with an
-    error; `raw` is the request, for whoever answers failures in a body.
+    error; `raw` is the request, for whoever answers failures in a body; `large`: so large that work on it takes turns
+    with others.
 
     `answer` is the one answer of a method that is `unary`, once it is known; gRPC gets it with the status. Of a method
     that writes frames `writing` is the size of the one that was given to gRPC and has not left it, and `left_behind`
@@ -81,6 +82,7 @@ class Rpc:
         "deadline",
         "identity",
         "initial_metadata",
+        "large",
         "left_behind",
         "method",
         "output_started",
@@ -115,8 +117,7 @@ class Rpc:
         self.output_started = False
         self.cutting = False
         self.writing = self.counted = 0
-        self.left_behind = False
-        self.unary = False
+        self.left_behind = self.large = self.unary = False
         self.answer: bytes | None = None
         self.raw = b""
         self.unread = unread
@@ -154,6 +155,7 @@ class Rpc:
             client=self.client,
             began=self.began,
             waits=Waits(self.waited),
+            large=self.large,
             metadata=self.context.invocation_metadata,  # no method of self: this object has the record
         )
         return self.report

@@ -15,6 +15,8 @@ from tests.loop_watch import loop_watch
 
 TEXT = '{"x":[' + ",".join(["{}"] * 1_500_000) + "]}"
 
+_AT_ONCE = 8
+
 
 def parsing() -> float:
     """What the interpreter needs to read it all, in which nothing else runs; in seconds."""
@@ -50,3 +52,24 @@ async def test_millions_of_values_never_hold_the_loop(whose: str, stub: ChatServ
 
     assert refused.reason == {"client": "REQUEST_INVALID", "endpoint": "RESPONSE_TOO_LARGE"}[whose]
     assert watch.longest < parsing() / 2
+
+
+async def test_large_answers_that_come_at_once_take_turns(stub: ChatServiceStub) -> None:
+    """The loop is away for one piece of the work on one of them, not for all of it."""
+    here = asyncio.Barrier(_AT_ONCE)
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: int) -> None:
+        await endpoint.request(reader)
+        await here.wait()
+        writer.write(answer(whole))
+        await writer.drain()
+
+    token = {"token": "a", "logprob": -0.5, "bytes": [97]}
+    tokens = [{**token, "top_logprobs": [token] * 20}] * 512
+    choice = {"index": 0, "message": {"content": "a"}, "finish_reason": "stop", "logprobs": {"content": tokens}}
+    whole = json.dumps({"choices": [choice]})
+    async with Handmade(talk) as endpoint, loop_watch() as watch:
+        request = chat_request(endpoint.url, "m")
+        answers = await asyncio.gather(*(stub.Chat(request, timeout=60) for _ in range(_AT_ONCE)))
+    assert all(len(each.choices[0].logprobs) == 512 for each in answers)
+    assert watch.longest < 0.4 * watch.cpu

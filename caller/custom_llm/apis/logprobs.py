@@ -16,17 +16,27 @@ def logprobs_of(wire: JsonValue) -> tuple[TokenLogprob, ...]:
         return ()
     entries = objects_of(wire.get("content")) or objects_of(wire.get("refusal"))
     return tuple(
-        TokenLogprob(
-            token=text_of(entry.get("token")),
-            logprob=_logprob(entry),
-            bytes=_bytes(entry.get("bytes")),
-            top=tuple(
-                TopLogprob(text_of(top.get("token")), _logprob(top), _bytes(top.get("bytes")))
-                for top in objects_of(entry.get("top_logprobs") or entry.get("top_probs"))
-            ),
-        )
-        for entry in entries
+        [
+            TokenLogprob(
+                token=text_of(entry.get("token")),
+                logprob=_logprob(entry),
+                bytes=_bytes(entry.get("bytes")),
+                top=tuple([_top(top) for top in objects_of(entry.get("top_logprobs") or entry.get("top_probs"))]),
+            )
+            for entry in entries
+        ]
     )
+
+
+def _top(entry: JsonObject) -> TopLogprob:
+    """One alternative: they are twenty times as many as tokens, so the usual form is read without further calls."""
+    token, logprob, given = entry.get("token"), entry.get("logprob"), entry.get("bytes")
+    if type(token) is str and type(logprob) is float and type(given) is list and -_HUGE < logprob < _HUGE:
+        try:
+            return TopLogprob(token, logprob, bytes(given))  # type: ignore[arg-type] # other members raise
+        except (TypeError, ValueError):
+            pass
+    return TopLogprob(text_of(token), _logprob(entry), _bytes(given))
 
 
 def _logprob(entry: JsonObject) -> float:

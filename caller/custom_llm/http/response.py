@@ -21,6 +21,7 @@ from caller.custom_llm.http.exchange import Exchange
 from caller.custom_llm.http.faults import THEIRS, without_frames
 from caller.deadline import DeadlineTimer
 from caller.errors import ProtocolError, ResponseTooLarge, ServiceOverloaded, StreamInterrupted
+from caller.heavy import HeavyWork
 
 # How long the last bytes behind an answer's end are waited for, so that its connection can be used again.
 _DRAIN_SECONDS: Final = 0.25
@@ -61,7 +62,8 @@ class Drains:
 class Response:
     """An answer whose headers are here. An async context manager: leaving it releases the connection.
 
-    `turn` says how many bytes may be worked on before others run; who reads tells it what they took.
+    `turn` says how many bytes may be worked on before others run; who reads tells it what they took. `first`: it is
+    kept in memory until its end is there, so it is read to its end before others of the same client.
     """
 
     __slots__ = (
@@ -69,18 +71,27 @@ class Response:
         "_complete",
         "_drains",
         "_exchange",
+        "_heavy",
         "_inflater",
         "_pieces",
         "_response",
         "_waits",
+        "first",
         "turn",
     )
 
     def __init__(
-        self, response: aiohttp.ClientResponse, exchange: Exchange, drains: Drains, max_bytes: int, waits: Waits
+        self,
+        response: aiohttp.ClientResponse,
+        exchange: Exchange,
+        shared: tuple[Drains, HeavyWork],
+        max_bytes: int,
+        waits: Waits,
     ) -> None:
-        """`max_bytes` bounds the body, as it comes and inflated; `waits` counts what is waited for it."""
-        self._drains = drains
+        """`shared` are the transport's; `max_bytes` bounds the body, as it comes and inflated; `waits` counts what is
+        waited for it."""
+        self._drains, self._heavy = shared
+        self.first = False
         self._waits = waits
         self._exchange = exchange
         self._response = response
@@ -145,7 +156,8 @@ class Response:
 
     async def _piece(self, pieces: Iterator[bytes]) -> bytes:
         """The next piece of what was read already; empty when there is none left."""
-        await asyncio.sleep(0)  # what waits for no socket would run for as long as there is something
+        # What waits for no socket would run for as long as there is something.
+        await self._heavy.turn(self._exchange.client, further=self.first)
         piece = next(pieces, b"")
         if piece:
             self.turn.given = len(piece)

@@ -31,6 +31,7 @@ from caller.errors import (
     EgressDenied,
     LostReusedConnection,
 )
+from caller.heavy import HeavyWork
 from caller.warming import ConnectionTimes
 
 
@@ -84,6 +85,8 @@ class Transport:
 
     def __init__(self, settings: TransportSettings, connector: EndpointConnector | None = None) -> None:
         """`connector` stands in for the guarded one in tests with their own name lookup."""
+        self.heavy = HeavyWork()  # whoever else works on what is large in this event loop takes the same turns
+        self.ends = HeavyWork(small=True)  # the turns of requests that failed: thousands can in one moment
         self._settings = settings
         self._connector = connector or settings.connector()
         self._proxy = URL(settings.proxy) if settings.proxy else None
@@ -127,7 +130,7 @@ class Transport:
         if self._proxy is not None and response.status == PROXY_AUTHENTICATION:
             response.close()
             raise proxy_refusal(response.status, request.url)
-        return Response(response, exchange, self._drains, self._settings.max_body_bytes, waits)
+        return Response(response, exchange, (self._drains, self.heavy), self._settings.max_body_bytes, waits)
 
     async def open_ahead(
         self, like: HttpRequest, connect_timeout: float, client: str, number: int

@@ -1,0 +1,95 @@
+"""Heavy work takes turns: what is large is parsed, built and encoded in one go, and nothing else runs meanwhile.
+
+One piece at a time, clients in turn. A piece runs from the `turn` that it was given to the next point where its task
+waits. After some milliseconds of such work the event loop rests from it, for as long as the work took or nearly, so
+that whatever is small gets through between two pieces. Who works on something small does not come here.
+"""
+
+import asyncio
+from collections import OrderedDict, deque
+from time import perf_counter
+from typing import Final
+
+# Bytes, or characters, from which on a request, an answer or an event is large.
+LARGE: Final = 64 * 1024
+# Seconds: of work between two rests; the longest rest while one task waits for its turn, and while several do.
+_STRETCH: Final = 0.005
+_REST: Final = 0.005
+_REST_OF_MANY: Final = 0.1
+# Of small pieces: while further ones arrive the rest goes on, up to so many times as long.
+_PATIENCE: Final = 10
+
+
+class HeavyWork:
+    """The turns of one event loop. `small`: the pieces are small and come by hundreds; the loop rests for as long as
+    further ones arrive, of which somebody else's may be the next."""
+
+    __slots__ = ("_began", "_busy", "_loop", "_queues", "_seen", "_small", "_worked", "arrived", "waiting")
+
+    def __init__(self, *, small: bool = False) -> None:
+        self._small = small
+        self._loop = asyncio.get_running_loop()
+        self._queues: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()  # by client, whose turn it is first
+        self._busy = False  # a piece of work runs, or the loop rests from one
+        self._began = self._worked = 0.0
+        self.waiting = 0  # how many tasks wait for their turn
+        self.arrived = self._seen = 0  # what is counted by who knows of work before it comes here
+
+    async def turn(self, client: str, *, further: bool = False) -> None:
+        """Wait until a piece of heavy work of this client may run: what its task does up to where it waits next.
+        `further`: what came before it holds memory until it is done, so it comes before what the client begins."""
+        if self._busy:
+            await self._wait(client, further=further)
+        self._busy = True
+        self._began = perf_counter()
+        self._loop.call_soon(self._ended)
+
+    async def _wait(self, client: str, *, further: bool) -> None:
+        turn = self._loop.create_future()
+        queue = self._queues.setdefault(client, deque())
+        if further:
+            queue.appendleft(turn)
+        else:
+            queue.append(turn)
+        self.waiting += 1
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._next()  # it was given in the moment in which the task was cancelled
+            raise
+
+    def _ended(self) -> None:
+        """The piece is over, and everything that was ready beside it has run."""
+        self._worked += perf_counter() - self._began
+        if self._worked < _STRETCH:
+            self._next()
+            return
+        rest = min(self._worked, _REST_OF_MANY if self.waiting > 1 else _REST)
+        self._worked = 0.0
+        self._rest(rest, perf_counter() + (min(_PATIENCE * rest, _REST_OF_MANY) if self._small else 0.0))
+
+    def _rest(self, seconds: float, until: float) -> None:
+        self._seen = self.arrived
+        self._loop.call_later(seconds, self._rested, seconds, until)
+
+    def _rested(self, seconds: float, until: float) -> None:
+        if self.arrived != self._seen and perf_counter() < until:
+            self._rest(seconds, until)
+        else:
+            self._next()
+
+    def _next(self) -> None:
+        """Give the turn to the first task of the client whose turn it is."""
+        while self._queues:
+            client, queue = next(iter(self._queues.items()))
+            turn = queue.popleft()
+            self.waiting -= 1
+            if queue:
+                self._queues.move_to_end(client)
+            else:
+                del self._queues[client]
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._busy = False
