@@ -108,7 +108,14 @@ def ready() -> tuple[str, datetime]:
 
 
 def build_all(out: Path, released: str, epoch: int) -> None:
-    """Everything, into an empty folder."""
+    """Everything, into a folder that is emptied.
+
+    Raises:
+        NotReadyError: it holds something that this did not make.
+    """
+    foreign = sorted(path.name for path in out.iterdir() if not _is_ours(path)) if out.exists() else []
+    if foreign:
+        raise NotReadyError(f"{out} is not emptied: it holds {foreign[0]}, which no release made")
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     for package in PACKAGES:
@@ -124,6 +131,10 @@ def build_all(out: Path, released: str, epoch: int) -> None:
     write_sbom(next(out.glob("integration_api-*.whl")), released, out / f"integration_api-{released}.cdx.json")
     checksums = "".join(f"{_digest(path)}  {path.name}\n" for path in sorted(out.iterdir()))
     (out / CHECKSUMS).write_text(checksums, encoding="utf-8")
+
+
+def _is_ours(path: Path) -> bool:
+    return path.is_file() and (path.name == CHECKSUMS or path.name.startswith("integration_api"))
 
 
 def build(package: Path, out: Path, epoch: int) -> None:

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from integration_api import __version__
 from integration_api.cli import main
-from scripts.release import NotReadyError, archive, image_version, release_date, version
+from scripts.release import NotReadyError, archive, build_all, image_version, release_date, version
 from tests.patience import within
 
 ROOT = Path(__file__).parent.parent
@@ -64,6 +64,17 @@ def test_what_is_not_ready_is_not_released(changelog: str, released: str, why: s
     """A version without its day, or with changes above it, is refused."""
     with pytest.raises(NotReadyError, match=why):
         release_date(changelog, released)
+
+
+def test_only_a_folder_of_releases_is_emptied(tmp_path: Path) -> None:
+    """Whoever names another one keeps what is in it."""
+    kept = tmp_path / "notes.md"
+    kept.write_text("mine", "utf-8")
+    (tmp_path / "integration_api-0.9.0.tar.gz").write_bytes(b"")
+
+    with pytest.raises(NotReadyError, match=r"holds notes\.md, which no release made"):
+        build_all(tmp_path, "1.0.0", 0)
+    assert kept.read_text("utf-8") == "mine"
 
 
 def test_archives_are_the_same_bytes() -> None:
