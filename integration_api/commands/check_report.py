@@ -18,6 +18,7 @@ from typing import Final
 import click
 
 from caller.call import Check
+from integration_api.commands.printing import visible
 
 _STYLES: Final = MappingProxyType(
     {"PASS": ("✓", "green"), "WARN": ("!", "yellow"), "FAIL": ("✗", "red"), "SKIP": ("·", "bright_black")}
@@ -54,6 +55,7 @@ class Report:
         self._found.append(check)
         if self._raw:
             return
+        check = replace(check, observed=visible(check.observed), remedy=visible(check.remedy))
         if self._live:
             click.echo(_CLEAR, nl=False)
         if check.status != "SKIP" or any(each.observed != check.observed for each in self._skipped):

@@ -20,6 +20,7 @@ from caller.custom_llm.check.exchange import Exchanges
 from caller.custom_llm.http.transport import Transport, TransportSettings
 from caller.json_types import JsonObject, object_of
 from caller.target import Timeouts
+from integration_api.commands.printing import visible
 from integration_api.commands.program import program
 from integration_api.commands.values import KEY_VARIABLE
 
@@ -73,7 +74,7 @@ async def detect(wanted: Wanted, settings: TransportSettings, *, raw: bool) -> b
 
 def _show(tried: Tried) -> None:
     words = tried.observed if len(tried.observed) <= _MOST_WORDS else f"{tried.observed[:_MOST_WORDS]}…"
-    click.secho(f"  {tried.api.value:<24} {tried.url}  {words}", dim=True)
+    click.secho(f"  {tried.api.value:<24} {tried.url}  {visible(words)}", dim=True)
 
 
 def _print(search: Detection, tried: list[Tried], use: JsonObject, *, raw: bool) -> None:

@@ -1,9 +1,11 @@
 """Shows an answer at a terminal as it comes.
 
 Rule: standard output holds the answer (text, refusal, tool calls), so that it can be piped; standard error holds what
-is said about it (reasoning, dimmed; usage and times). It knows the contract's messages and no network.
+is said about it (reasoning, dimmed; usage and times). What an endpoint sent is no command to the terminal. It knows the
+contract's messages and no network.
 """
 
+import sys
 import time
 
 import click
@@ -14,6 +16,20 @@ from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1 import messages_pb2 as msg
 
 _LEAST_TO_RATE = 0.05  # seconds: what comes in one piece has no rate
+
+
+# Control characters as pictures of themselves (U+2400 and on); those of C1 have none.
+_PICTURES = {
+    **{code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"},
+    0x7F: 0x2421,
+    **dict.fromkeys(range(0x80, 0xA0), 0xFFFD),
+}
+
+
+def visible(text: str, *, err: bool = False) -> str:
+    """Text of an endpoint, as a terminal may show it: without control sequences, which could change its title, its
+    clipboard or what stands on it. Where standard output, or with `err` standard error, is no terminal it stays."""
+    return text.translate(_PICTURES) if (sys.stderr if err else sys.stdout).isatty() else text
 
 
 class IncompleteError(Exception):
@@ -103,6 +119,7 @@ class Printer:
             return
         reasoning = kind == "reasoning"
         aside = self._aside and reasoning
+        text = visible(text, err=aside)
         if self._section != (kind, choice):
             self.end()
             self._section = (kind, choice)
@@ -113,14 +130,15 @@ class Printer:
     def _tool_calls(self, choice: msg.Choice) -> None:
         for call in choice.message.tool_calls:
             self.end()
-            click.echo(f"{f'[{choice.index}] ' if choice.index else ''}{call.name}({call.arguments})", nl=False)
-            click.secho(f"  {call.id}", dim=True)
+            called = visible(f"{call.name}({call.arguments})")
+            click.echo(f"{f'[{choice.index}] ' if choice.index else ''}{called}", nl=False)
+            click.secho(f"  {visible(call.id)}", dim=True)
 
     def _json(self, message: Message) -> None:
-        click.echo(json_format.MessageToJson(message, indent=None, ensure_ascii=False))
+        click.echo(visible(json_format.MessageToJson(message, indent=None, ensure_ascii=False)))
 
     def _facts(self, answer: pb.ChatResponse) -> list[str]:
-        facts = [answer.model] if answer.model else []
+        facts = [visible(answer.model, err=self._aside)] if answer.model else []
         facts += [_finish(choice) for choice in answer.choices]
         facts.append(_usage(answer.usage))
         if self._first is not None:

@@ -23,7 +23,7 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from integration_api.commands.asking import ask
 from integration_api.commands.connection import token_metadata
 from integration_api.commands.failures import explained
-from integration_api.commands.printing import IncompleteError, Printer
+from integration_api.commands.printing import IncompleteError, Printer, visible
 from integration_api.commands.talk import Talk, TalkError
 from integration_api.v1 import chat_service_pb2_grpc as stubs
 from integration_api.v1 import messages_pb2 as msg
@@ -163,7 +163,7 @@ class Repl:
         """Let the person be the tools; False: they would rather not."""
         for call in answer.tool_calls:
             try:
-                text = await self._session.prompt_async(f"result of {call.name}: ", handle_sigint=False)
+                text = await self._session.prompt_async(f"result of {visible(call.name)}: ", handle_sigint=False)
             except (KeyboardInterrupt, EOFError):
                 return False
             self._talk.tool_result(call, text.strip() or "{}")
@@ -186,7 +186,7 @@ class Repl:
         found = await stubs.ChatServiceStub(self._channel).ListModels(
             self._talk.models_request(), timeout=self._timeout, metadata=token_metadata(self._token)
         )
-        return "\n".join(f"  {model.id}" for model in found.models) or "the endpoint lists none"
+        return "\n".join(f"  {visible(model.id)}" for model in found.models) or "the endpoint lists none"
 
     def _tools(self, rest: str) -> str:
         names = self._talk.set_tools(_path(rest))

@@ -18,6 +18,7 @@ from integration_api.commands.connection import Connection, connection_options, 
 from integration_api.commands.endpoint import endpoint_options
 from integration_api.commands.failures import explained
 from integration_api.commands.loop import run
+from integration_api.commands.printing import visible
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1 import chat_service_pb2_grpc as stubs
 
@@ -103,7 +104,7 @@ def models(
         click.echo(json.dumps({"models": found.get("models", [])}, indent=2, ensure_ascii=False))
         return
     for model in answer.models:
-        click.echo(f"{model.id}  {click.style(model.owned_by, dim=True)}".rstrip())
+        click.echo(f"{visible(model.id)}  {click.style(visible(model.owned_by), dim=True)}".rstrip())
 
 
 def _called(connection: Connection, token: str, seconds: float, call: Callable[..., Awaitable[_Answer]]) -> _Answer:

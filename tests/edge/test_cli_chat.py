@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from integration_api.cli import main
 from tests.edge.processes import Running, asking, chat, run, sandbox, service
+from tests.edge.terminal import Terminal
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +41,19 @@ def test_chat_prints_tokens_as_they_come(server: Running, endpoint: str) -> None
         assert client.stdout is not None
         assert client.stdout.read(1)
         assert client.poll() is None
+
+
+def test_an_answer_is_no_command_to_the_terminal(server: Running, endpoint: str, tmp_path: Path) -> None:
+    """Its control sequences are seen instead of obeyed; what is piped has them as they came."""
+    model = "tokens:n=1,text=%1B]0;owned%07 %C2%9B2J end"
+    asked = ("--base-url", endpoint, "--model", model, "hi")
+    with Terminal("chat", "--address", server.address, *asked, home=tmp_path) as terminal:
+        shown = terminal.until("total")
+    piped = chat(server, endpoint, "--model", model, "hi")
+
+    assert "\u241b]0;owned\u2407 \ufffd2J end" in shown
+    assert "\x1b]0;" not in shown
+    assert piped.stdout.startswith("\x1b]0;owned\x07 \x9b2J end")
 
 
 def test_chat_reads_standard_input(server: Running, endpoint: str) -> None:
