@@ -16,6 +16,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from itertools import islice
 
 import msgspec
 
@@ -32,6 +33,8 @@ MAX_LESSONS = 4
 _STATUSES = (400, 422, 200, 500)
 _TEACHING = (EndpointRejected, EndpointError, ContextLengthExceeded)
 _MAX_TEXT = 16 * 1024  # characters of a rejection that are read
+# So many changes are tried for one rejection: each makes the request again, and nothing else runs meanwhile.
+_MAX_TRIES = 4
 
 
 class Demands:
@@ -80,7 +83,7 @@ def taught(
     """The point and its form that a rejection of `request` demands, or None: it teaches nothing that would change the
     request. `rejection` is the body of the rejection.
     """
-    for point, form in _demanded(adapter.api, request, error, rejection):
+    for point, form in islice(_demanded(adapter.api, request, error, rejection), _MAX_TRIES):
         changed = adapter.request(replace(call, demands={**call.demands, point: form}), stream)
         if changed.body != request.body:
             return point, form

@@ -3,8 +3,9 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 import tests.calling
 from caller.call import CallReport, Completion
 from caller.credentials import ApiCompatibility, Credential, parse_credential
-from caller.custom_llm.adapter import ResolvedCall
+from caller.custom_llm.adapter import HttpRequest, ResolvedCall
 from caller.custom_llm.apis import ADAPTERS
 from caller.custom_llm.caller import CustomLLMCaller
 from caller.custom_llm.demands import LIFETIME, MAX_LESSONS, Demands, taught
@@ -462,3 +463,25 @@ async def test_the_lessons_of_a_call_are_bounded() -> None:
             await ask(caller, endpoint.url, attempts=10, max_tokens=5)
 
     assert len(endpoint.bodies) == 1 + MAX_LESSONS
+
+
+def test_a_rejection_that_names_everything_costs_four_requests() -> None:
+    """Each try makes the whole request, which may be large, while nothing else runs: who answers chooses the words."""
+    adapter = ADAPTERS[ApiCompatibility.OPENAI_COMPATIBLE]
+    made: list[Mapping[str, str]] = []
+
+    def counted(call: ResolvedCall, stream: bool) -> HttpRequest:
+        made.append(call.demands)
+        return adapter.request(ResolvedCall(call.credential, call.parameters, call.messages), stream)
+
+    counting = replace(adapter, request=counted)
+    call = ResolvedCall(credential(), merge_parameters({"model.name": "m"}), (HI,))
+    words = (
+        "alternate; trailing whitespace; system must be first; content is required; must have either content or;"
+        " at least one property; tool name is required; reasoning_content must be passed back; content must be null"
+    )
+
+    rejection = EndpointRejected(words, http_status=400)
+
+    assert taught(counting, call, adapter.request(call, False), rejection, b"", stream=False) is None
+    assert len(made) == 4
