@@ -11,22 +11,13 @@ import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+
+from caller.call import Destination
 
 MAX_ENTRIES = 4096
 # The most endpoints that are named; the others are counted together.
 _NAMED = 50
 _OTHERS = "other"
-
-
-class Place(Protocol):
-    """Where a target leads to: its key is asked for only where something is known."""
-
-    @property
-    def endpoint(self) -> str: ...
-
-    @property
-    def key(self) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,37 +49,37 @@ class Breaker:
         self._clock = clock
         self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
 
-    def passes(self, place: Place) -> bool:
+    def passes(self, target: Destination) -> bool:
         """Whether a target may be asked first: its breaker is closed, or it is time to find out."""
-        entry = self._entries.get(place.key) if self._entries else None
+        entry = self._entries.get(target.key) if self._entries else None
         if entry is None or entry.opened is None:
             return True
         return not entry.probing and self._clock() - entry.opened >= self._limits.open_for
 
-    def asked(self, place: Place) -> None:
+    def asked(self, target: Destination) -> None:
         """A target is asked. One whose breaker is open finds out for all others."""
-        entry = self._entries.get(place.key) if self._entries else None
+        entry = self._entries.get(target.key) if self._entries else None
         if entry is not None and entry.opened is not None:
             entry.probing = True
 
-    def answered(self, place: Place) -> None:
+    def answered(self, target: Destination) -> None:
         """A target had its first output."""
-        entry = self._entries.get(place.key) if self._entries else None
+        entry = self._entries.get(target.key) if self._entries else None
         if entry is None:
             return
         if entry.opened is None:
             self._count(entry, failed=False)
         if entry.probing or not any(failed for _, failed in entry.failed):
-            del self._entries[place.key]
+            del self._entries[target.key]
 
-    def failed(self, place: Place) -> None:
+    def failed(self, target: Destination) -> None:
         """A target failed, by its endpoint's fault."""
         if not self._limits.failures:
             return
-        key = place.key
+        key = target.key
         entry = self._entries.get(key)
         if entry is None:
-            entry = self._entries[key] = _Entry(place.endpoint)
+            entry = self._entries[key] = _Entry(target.endpoint)
             if len(self._entries) > MAX_ENTRIES:
                 self._entries.popitem(last=False)
         self._entries.move_to_end(key)
@@ -100,9 +91,9 @@ class Breaker:
         if sum(failed for _, failed in entry.failed) >= self._limits.failures:
             entry.opened = self._clock()
 
-    def given_up(self, place: Place) -> None:
+    def given_up(self, target: Destination) -> None:
         """Nobody will know whether a target that was asked would have answered."""
-        entry = self._entries.get(place.key) if self._entries else None
+        entry = self._entries.get(target.key) if self._entries else None
         if entry is not None:
             entry.probing = False
 

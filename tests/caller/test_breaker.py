@@ -1,23 +1,19 @@
 """The breaker: opens after a share of failures, finds out with one call, closes after one answer. Time is given."""
 
-from dataclasses import dataclass
-
 import pytest
 
 from caller.breaker import MAX_ENTRIES, Breaker, BreakerLimits
+from caller.call import Destination
 
 HOST = "host:443"
 
 
-@dataclass(frozen=True)
-class At:
+def at(key: bytes, endpoint: str = HOST) -> Destination:
     """Where a target leads to."""
-
-    key: bytes
-    endpoint: str = HOST
+    return Destination(endpoint, "m", lambda: key)
 
 
-KEY = At(b"key")
+KEY = at(b"key")
 
 
 class Clock:
@@ -35,7 +31,7 @@ def breaker(**limits: float) -> tuple[Breaker, Clock]:
     return Breaker(BreakerLimits(**limits), clock), clock  # type: ignore[arg-type] # names of its fields
 
 
-def fails(made: Breaker, times: int = 1, key: At = KEY) -> None:
+def fails(made: Breaker, times: int = 1, key: Destination = KEY) -> None:
     for _ in range(times):
         made.asked(key)
         made.failed(key)
@@ -120,7 +116,7 @@ def test_what_is_not_known_passes() -> None:
     """Other keys have breakers of their own; and none has one where it is turned off."""
     made, _ = breaker()
     fails(made, 5)
-    assert made.passes(At(b"other"))
+    assert made.passes(at(b"other"))
     off, _ = breaker(failures=0)
     fails(off, 100)
     assert off.passes(KEY)
@@ -142,7 +138,7 @@ def test_targets_that_clients_name_fill_no_memory() -> None:
     answers(made, 100)
     assert not made._entries
     for number in range(MAX_ENTRIES + 10):
-        fails(made, key=At(str(number).encode()))
+        fails(made, key=at(str(number).encode()))
     assert len(made._entries) == MAX_ENTRIES
     assert b"0" not in made._entries
 
@@ -151,7 +147,7 @@ def test_many_endpoints_are_counted_together() -> None:
     """The metric's labels are bounded."""
     made, _ = breaker(failures=1)
     for number in range(60):
-        made.failed(At(str(number).encode(), f"host{number}:443"))
+        made.failed(at(str(number).encode(), f"host{number}:443"))
     shown = made.open_by_endpoint()
     assert len(shown) == 51
     assert sum(shown.values()) == 60
