@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
+# Where Azure serves OpenAI's models, and others.
+_AZURE = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
 # How many joined URLs are remembered; those with a query, where keys can be, are not.
 _MEMORY = 512
 # A URL without a query or a user: it can be repeated as it is.
@@ -78,6 +80,11 @@ def without_query(url: str) -> str:
         return url
     parts = urlsplit(url)
     return urlunsplit(parts._replace(query="", fragment="", netloc=parts.netloc.rpartition("@")[2]))
+
+
+def is_azure(host: str) -> bool:
+    """Whether a host, in lower case, is one of Azure's AI services: each customer has one of their own."""
+    return host.endswith(_AZURE)
 
 
 def _root(path: str, operation: Operation) -> str:

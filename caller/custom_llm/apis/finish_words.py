@@ -80,6 +80,7 @@ _PARTS: Final[tuple[tuple[FinishReason | type[CallerError], str], ...]] = (
     (FinishReason.TOOL_CALLS, "toolcall tooluse calltool functioncall"),
     (FinishReason.STOP, "stop endof eos complet finish natural"),
 )
+_PLAIN_ENDS: Final = (FinishReason.STOP, FinishReason.UNSPECIFIED)
 _ENUM_NAMES: Final = ("finishreason", "stopreason", "reason")
 
 
@@ -111,6 +112,17 @@ def finish_word(value: JsonValue) -> str:
         value = next((value[key] for key in ("type", "reason", "name", "value") if value.get(key)), True)
     word = text_of(value) or (type(value).__name__ if value else "")
     return "" if word not in _REASONS and _key(word) in _NOTHING else word
+
+
+def beside_calls(reason: FinishReason, *, called: bool) -> FinishReason:
+    """A reason as it is meant where tools were called, or none was.
+
+    Servers say `stop` beside calls (vLLM with a named tool, Gemini, its compatible route), and `tool_calls` without
+    one: whoever goes by the reason must find calls where it says so, and only there.
+    """
+    if called:
+        return FinishReason.TOOL_CALLS if reason in _PLAIN_ENDS else reason
+    return FinishReason.STOP if reason is FinishReason.TOOL_CALLS else reason
 
 
 def finish_reason(word: str, said: str = "") -> FinishReason:

@@ -230,6 +230,7 @@ class OwnChanges(NamedTuple):
 
 
 NO_CHANGES: Final = OwnChanges()
+NO_HEADERS: Final[Mapping[str, str]] = {}
 # msgspec allocates half as much again behind what it writes: large bodies are kept without it.
 _EXACT: Final = 64 * 1024
 
@@ -246,6 +247,11 @@ def post_json(
     if len(raw) > _EXACT:
         raw = bytes(memoryview(raw))
     return HttpRequest("POST", url, with_headers(headers, ours), raw, *changes)
+
+
+def get_json(url: str, headers: Mapping[str, str], ours: Mapping[str, str] = NO_HEADERS) -> HttpRequest:
+    """A GET of JSON, with further headers of ours. The credential's headers win, in any case of their names."""
+    return HttpRequest("GET", url, with_headers(headers, {"Accept": "application/json", **ours}))
 
 
 def with_headers(given: Mapping[str, str], ours: Mapping[str, str]) -> dict[str, str]:
@@ -341,6 +347,17 @@ def invalid(field: str, description: str) -> RequestInvalid:
 def part_field(message: int, role: str, part: int) -> str:
     """The path of a content part, for violations."""
     return f"messages[{message}].{role}.content[{part}]"
+
+
+def plain_text(content: Sequence[ContentPart]) -> str | None:
+    """The text of content that is all text without options; None for any other, an empty text for none."""
+    plain = [part.text for part in content if isinstance(part, TextPart) and not part.options]
+    return "".join(plain) if len(plain) == len(content) else None
+
+
+def is_blank(part: ContentPart) -> bool:
+    """Whether it is a text of nothing but white space, which says nothing and which some APIs refuse."""
+    return isinstance(part, TextPart) and not part.text.strip()
 
 
 def text_only(message: int, role: str, content: tuple[ContentPart, ...], api: str) -> str:

@@ -12,9 +12,10 @@ from typing import Final
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from caller.api_facts import FACTS
-from caller.credentials import ApiCompatibility, Credential
+from caller.credentials import ApiCompatibility, Credential, is_public_in_query
 from caller.custom_llm.adapter import ResolvedCall
 from caller.custom_llm.apis import ADAPTERS
+from caller.custom_llm.base_url import is_azure
 from caller.custom_llm.check import probes
 from caller.custom_llm.check.exchange import Answer, Exchanges
 from caller.custom_llm.check.finding import UNREACHED, blamed
@@ -35,7 +36,6 @@ _ANTHROPIC: Final = ApiCompatibility.ANTHROPIC_MESSAGES
 _GEMINI: Final = ApiCompatibility.GEMINI_GENERATE_CONTENT
 # A model that is asked where none is known: the answer tells the shape all the same.
 _ANY_MODEL: Final = "default"
-_PUBLIC_IN_QUERY: Final = frozenset({"api-version", "version"})
 # Statuses with which a server says that there is no such operation here.
 _NO_OPERATION: Final = frozenset({404, 405, 410, 501})
 
@@ -173,7 +173,7 @@ def _likely(base_url: str) -> tuple[ApiCompatibility, ...]:
     """The shapes in the order of their likelihood, by what was typed."""
     parts = urlsplit(base_url)
     host, path = parts.hostname or "", parts.path.rstrip("/").lower()
-    chat = _OPENAI if host == "api.openai.com" or _is_azure(host) else _COMPATIBLE
+    chat = _OPENAI if host == "api.openai.com" or is_azure(host) else _COMPATIBLE
     usual = (chat, _ANTHROPIC, _RESPONSES, _GEMINI)
     for first in _hinted(host, path, chat):
         return (first, *(api for api in usual if api is not first))
@@ -191,13 +191,9 @@ def _hinted(host: str, path: str, chat: ApiCompatibility) -> Iterator[ApiCompati
         yield _GEMINI
 
 
-def _is_azure(host: str) -> bool:
-    return host.endswith((".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com"))
-
-
 def _header(api: ApiCompatibility, base: str) -> tuple[str, str]:
     """Where the key goes, and what stands before it."""
-    return ("api-key", "") if _is_azure(urlsplit(base).hostname or "") else FACTS[api].key_header
+    return ("api-key", "") if is_azure(urlsplit(base).hostname or "") else FACTS[api].key_header
 
 
 def _knows_operation(answer: Answer) -> bool:
@@ -225,6 +221,6 @@ def _root(url: str, api: ApiCompatibility, base: str) -> str:
     """The base URL of what was called. Of its query only what says which API is meant is kept."""
     root = url.partition(FACTS[api].operation)[0]
     query = urlsplit(base).query
-    if query and all(name in _PUBLIC_IN_QUERY for name, _ in parse_qsl(query, keep_blank_values=True)):
+    if query and all(is_public_in_query(name) for name, _ in parse_qsl(query, keep_blank_values=True)):
         return urlunsplit(urlsplit(root)._replace(query=query))
     return root

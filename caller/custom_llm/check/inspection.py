@@ -10,7 +10,7 @@ from caller.custom_llm.adapter import Adapter
 from caller.custom_llm.check.basics import unreached
 from caller.custom_llm.check.exchange import Exchanges
 from caller.custom_llm.check.finding import Finding, skipped
-from caller.custom_llm.check.session import Session, listed, no_model
+from caller.custom_llm.check.session import NO_LIST_URL, Session, listed, no_model
 from caller.custom_llm.check.table import ALL, BASE, IMPLIED, ROWS, WITHOUT_ANSWER, asked_for
 from caller.custom_llm.demands import Demands
 from caller.custom_llm.http.transport import Transport
@@ -62,7 +62,7 @@ class EndpointCheck:
             CallerError: the endpoint cannot be asked, or does not answer with a model list.
         """
         if self._credential.exact_url:
-            raise NotSupportedByApi("exactUrl names the chat operation only: the model list's URL is not known")
+            raise NotSupportedByApi(NO_LIST_URL)
         found = await listed(self._exchanges(self._target, report), self._adapter, self._credential)
         if found.error is not None:
             raise found.error

@@ -22,6 +22,7 @@ from caller.target import Target
 from caller.warming import ConnectionTimes
 
 GIVE_MODEL = "give a model to try one small chat"
+NO_LIST_URL = "exactUrl names the chat operation only: the model list's URL is not known"
 MAX_PAGES = 50
 MAX_MODELS = 10_000
 
@@ -166,8 +167,7 @@ class Session:
 
     async def _list(self) -> Listed:
         if self.credential.exact_url:
-            text = "exactUrl names the chat operation only: the model list's URL is not known"
-            return Listed(error=NotSupportedByApi(text))
+            return Listed(error=NotSupportedByApi(NO_LIST_URL))
         request = self.adapter.models_request(self.credential, "")
         opened = await self.exchanges.connect(request)
         if isinstance(opened, CallerError):

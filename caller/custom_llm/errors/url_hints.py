@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Final
 from urllib.parse import SplitResult, parse_qs, urlsplit, urlunsplit
 
+from caller.custom_llm.base_url import is_azure
+
 _OPERATION: Final = re.compile(r"/(chat/completions|responses|messages|models)$")
 # One digit and then anything: `\d+[a-z0-9]*` tries every way to split the digits where the rest does not match.
 _VERSION: Final = re.compile(r"/v\d[a-z0-9]*(?=/|$)", re.IGNORECASE)
@@ -19,7 +21,6 @@ _OLLAMA: Final = re.compile(r"/api/(chat|generate)(/|$)")
 _GEMINI_CALL: Final = re.compile(r":(stream)?generateContent$", re.IGNORECASE)
 _GEMINI_HOST: Final = "generativelanguage.googleapis.com"
 _OLLAMA_PORT: Final = 11434
-_AZURE: Final = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
 
 
 def url_hint(url: str) -> str:
@@ -50,7 +51,7 @@ def _gemini(parts: SplitResult) -> str:
 
 
 def _azure(parts: SplitResult) -> str:
-    if not (parts.hostname or "").endswith(_AZURE):
+    if not is_azure(parts.hostname or ""):
         return ""
     if "/openai/deployments/" in parts.path:
         if "api-version" in parse_qs(parts.query, keep_blank_values=True):

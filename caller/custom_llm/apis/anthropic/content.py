@@ -25,6 +25,7 @@ from caller.custom_llm.apis.shared import (
     EMPTY_MESSAGE_LEFT_OUT,
     PREFILL_TRIMMED,
     arguments_json,
+    is_blank,
     parse,
     part_field,
     unsupported,
@@ -37,7 +38,6 @@ from caller.messages import (
     DeveloperMessage,
     Message,
     SystemMessage,
-    TextPart,
     ToolMessage,
     UserMessage,
 )
@@ -168,14 +168,14 @@ class Conversation:
         return [merged(wire, message.options), *beside]
 
     def _parts(self, number: int, role: str, content: tuple[ContentPart, ...]) -> list[JsonObject]:
-        said = [part for part in content if not isinstance(part, TextPart) or part.text.strip()]
-        if len(said) < len(content) and (said or role == "user"):
-            self.adapted.add(BLANK_TEXT_LEFT_OUT)
-        return [
+        blocks = [
             merged(wire_part(part_field(number, role, at), part), part.options)
             for at, part in enumerate(content)
-            if not isinstance(part, TextPart) or part.text.strip()
+            if not is_blank(part)
         ]
+        if len(blocks) < len(content) and (blocks or role == "user"):
+            self.adapted.add(BLANK_TEXT_LEFT_OUT)
+        return blocks
 
     def _trim_prefill(self) -> None:
         """A last message of the assistant that ends in white space is refused."""

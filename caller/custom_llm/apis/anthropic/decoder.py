@@ -13,7 +13,7 @@ from caller.credentials import ApiCompatibility
 from caller.custom_llm.adapter import Frame, Repeat, ResolvedCall
 from caller.custom_llm.apis.anthropic.blocks import ContentBlocks
 from caller.custom_llm.apis.anthropic.usage import UsageTracker
-from caller.custom_llm.apis.finish_words import finish_reason, finish_word
+from caller.custom_llm.apis.finish_words import beside_calls, finish_reason, finish_word
 from caller.custom_llm.apis.shared import parse_document, parse_frame
 from caller.custom_llm.errors.endpoint_errors import in_band_error
 from caller.errors import CallerError, ProtocolError, StreamInterrupted
@@ -30,7 +30,6 @@ _BEDROCK = {
     "cacheReadInputTokenCount": "cache_read_input_tokens",
     "cacheWriteInputTokenCount": "cache_creation_input_tokens",
 }
-_PLAIN_ENDS = (FinishReason.STOP, FinishReason.UNSPECIFIED)
 
 
 class AnthropicDecoder:
@@ -97,7 +96,7 @@ class AnthropicDecoder:
             )
         events: list[Event] = []
         self._content.finish(events)
-        meant = self._meant()
+        meant = beside_calls(self._reason, called=self._content.called)
         if meant is not self._emitted_reason or not self._raw:  # vLLM: no stop_reason for what it has no word for
             events.append(Finished(meant, self._raw))
         return events
@@ -193,14 +192,8 @@ class AnthropicDecoder:
         if not raw:
             return
         self._reason, self._raw = finish_reason(raw), raw
-        self._emitted_reason = self._meant()
+        self._emitted_reason = beside_calls(self._reason, called=self._content.called)
         events.append(Finished(self._emitted_reason, raw))
-
-    def _meant(self) -> FinishReason:
-        """Whoever goes by the reason must find calls where it says so, and only there."""
-        if self._content.called:
-            return FinishReason.TOOL_CALLS if self._reason in _PLAIN_ENDS else self._reason
-        return FinishReason.STOP if self._reason is FinishReason.TOOL_CALLS else self._reason
 
     def _keep(self, extra: JsonObject, events: list[Event]) -> None:
         """What we have no field for, once."""

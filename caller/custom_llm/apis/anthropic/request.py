@@ -17,6 +17,7 @@ from caller.custom_llm.apis.shared import (
     NO_ARGUMENTS,
     OwnChanges,
     ToolChoiceKind,
+    get_json,
     hosted,
     json_schema_of,
     post_json,
@@ -89,8 +90,7 @@ def messages_request(call: ResolvedCall, stream: bool) -> HttpRequest:
 def models_request(credential: Credential, page: str) -> HttpRequest:
     """The request for one page of the model list; `page` is the last id of the page before."""
     query = (("limit", str(MODELS_PER_PAGE)), *((("after_id", page),) if page else ()))
-    headers = with_headers(credential.headers, {"Accept": "application/json", **VERSION_HEADER})
-    return HttpRequest("GET", join(credential.base_url, replace(MODELS, query=query)), headers)
+    return get_json(join(credential.base_url, replace(MODELS, query=query)), credential.headers, VERSION_HEADER)
 
 
 def _max_tokens(call: ResolvedCall, adapted: set[str]) -> JsonValue:

@@ -14,7 +14,7 @@ from caller.custom_llm.apis.chat_completions.state import (
     KeptState,
     text_of_details,
 )
-from caller.custom_llm.apis.finish_words import finish_reason
+from caller.custom_llm.apis.finish_words import beside_calls, finish_reason
 from caller.custom_llm.apis.shared import arguments_text
 from caller.custom_llm.apis.tool_calls import ToolCallTracker
 from caller.events import (
@@ -51,7 +51,6 @@ _SAYS_NOTHING = frozenset({"role", "index"})
 _PLAIN_CALL = frozenset({"index", "id", "type", "function"})
 _PLAIN_FUNCTION = frozenset({"name", "arguments"})
 _MAX_DIGITS = 6
-_PLAIN_ENDS = (FinishReason.STOP, FinishReason.UNSPECIFIED)
 
 
 class OpenChoice:
@@ -172,27 +171,20 @@ class OpenChoice:
             CallerError: it is one that means failure.
         """
         self._reason, self._raw = finish_reason(raw), raw
-        self._emitted_reason = self._meant()
+        self._emitted_reason = beside_calls(self._reason, called=self._calls.seen)
         self.finished = True
         events.append(Finished(self._emitted_reason, raw, self._index))
 
     def close(self) -> list[Event]:
         """The answer is complete: calls may have come behind the finish reason, or none at all."""
         events: list[Event] = list(self._calls.close())
-        meant = self._meant()
+        meant = beside_calls(self._reason, called=self._calls.seen)
         if meant is not self._emitted_reason:
             events.append(Finished(meant, self._raw, self._index))
         content = self._kept.content()
         if content:
             events.append(ProviderState(STATE_SHAPE, content, self._index))
         return events
-
-    def _meant(self) -> FinishReason:
-        """Servers say `stop` beside calls (vLLM with a named tool, Gemini's compatible route), and `tool_calls`
-        without one: whoever goes by the reason must find calls where it says so, and only there."""
-        if self._calls.seen:
-            return FinishReason.TOOL_CALLS if self._reason in _PLAIN_ENDS else self._reason
-        return FinishReason.STOP if self._reason is FinishReason.TOOL_CALLS else self._reason
 
     def _beside_text(self, delta: JsonObject, events: list[Event]) -> None:
         """Reasoning, a refusal, and a spoken answer: its transcript is the text where there is no other, and sound

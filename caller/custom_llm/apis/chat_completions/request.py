@@ -16,14 +16,15 @@ from caller.custom_llm.apis.shared import (
     OwnChanges,
     arguments_json,
     data_url,
+    get_json,
     hosted,
     part_field,
+    plain_text,
     post_json,
     text_only,
     tool_choice_of,
     tools_json,
     unsupported,
-    with_headers,
 )
 from caller.custom_llm.base_url import Operation, join
 from caller.custom_llm.parameter_table import TABLE, mapped_to, merged, set_path
@@ -102,9 +103,7 @@ def chat_request(call: ResolvedCall, stream: bool, api: ApiCompatibility) -> Htt
 def models_request(credential: Credential, page: str) -> HttpRequest:
     """The request for the model list, which has one page."""
     del page
-    return HttpRequest(
-        "GET", join(credential.base_url, MODELS), with_headers(credential.headers, {"Accept": "application/json"})
-    )
+    return get_json(join(credential.base_url, MODELS), credential.headers)
 
 
 def _ask_for_usage(body: JsonObject, ours: _Ours) -> None:
@@ -197,9 +196,9 @@ def _assistant(message: AssistantMessage, ours: _Ours) -> JsonObject:
 
 def _content(number: int, content: tuple[ContentPart, ...]) -> JsonValue:
     """One string when all is text: templates on vLLM, llama.cpp and TGI may refuse lists."""
-    plain = [part.text for part in content if isinstance(part, TextPart) and not part.options]
-    if len(plain) == len(content):
-        return "".join(plain)
+    plain = plain_text(content)
+    if plain is not None:
+        return plain
     return [merged(_part(number, at, part), part.options) for at, part in enumerate(content)]
 
 

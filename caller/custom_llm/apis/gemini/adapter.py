@@ -10,7 +10,7 @@ from caller.custom_llm.adapter import Adapter, HttpRequest, ModelPage
 from caller.custom_llm.apis.gemini.decoder import GeminiDecoder
 from caller.custom_llm.apis.gemini.model import API, models_operation
 from caller.custom_llm.apis.gemini.request import gemini_request
-from caller.custom_llm.apis.shared import parse_document, with_headers
+from caller.custom_llm.apis.shared import get_json, parse_document
 from caller.custom_llm.base_url import join
 from caller.custom_llm.errors.endpoint_errors import in_band_error
 from caller.errors import ProtocolError
@@ -22,8 +22,7 @@ _LIST_KEYS = frozenset({"models", "nextPageToken"})
 
 def models_request(credential: Credential, page: str) -> HttpRequest:
     """The request for one page of the model list."""
-    url = join(credential.base_url, models_operation(page))
-    return HttpRequest("GET", url, with_headers(credential.headers, {"Accept": "application/json"}))
+    return get_json(join(credential.base_url, models_operation(page)), credential.headers)
 
 
 def decode_models(body: bytes) -> ModelPage:

@@ -9,7 +9,7 @@ from functools import partial
 
 from caller.custom_llm.adapter import Repeat
 from caller.custom_llm.apis.arguments import whole
-from caller.custom_llm.apis.finish_words import finish_reason, finish_word
+from caller.custom_llm.apis.finish_words import beside_calls, finish_reason, finish_word
 from caller.custom_llm.apis.gemini.model import API
 from caller.custom_llm.apis.gemini.partial_args import PartialArgs
 from caller.custom_llm.apis.gemini.spelling import PROTO_NAMES, camel_keys
@@ -117,8 +117,8 @@ class Candidate:
         state."""
         events: list[Event] = []
         self._end_streamed(events)
-        if self.reason is FinishReason.STOP and self._calls:
-            self._end(FinishReason.TOOL_CALLS, self.raw, events)
+        if self.reason is not None:
+            self._end(beside_calls(self.reason, called=self._calls > 0), self.raw, events)
         content = self._kept.content()
         if content is not None:
             events.append(ProviderState(API.value, content, self._index))
@@ -222,10 +222,7 @@ class Candidate:
 
     def _finish(self, raw: str, message: str, events: list[Event]) -> None:
         self._end_streamed(events)
-        reason = finish_reason(raw, message)
-        if reason is FinishReason.STOP and self._calls:
-            reason = FinishReason.TOOL_CALLS  # Gemini says STOP for calls too
-        self._end(reason, raw, events)
+        self._end(beside_calls(finish_reason(raw, message), called=self._calls > 0), raw, events)
 
     def _end(self, reason: FinishReason, raw: str, events: list[Event]) -> None:
         if (reason, raw) != (self.reason, self.raw):  # Gemini 1 says STOP in every chunk

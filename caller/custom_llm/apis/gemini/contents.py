@@ -20,6 +20,7 @@ from caller.custom_llm.apis.shared import (
     EMPTY_MESSAGE_LEFT_OUT,
     arguments_json,
     invalid,
+    is_blank,
     names_of_calls,
     parse,
     part_field,
@@ -123,7 +124,7 @@ class Conversation:
         parts: list[JsonValue] = [
             merged(wire_part(part, part_field(number, "user", at)), part.options)
             for at, part in enumerate(message.content)
-            if not isinstance(part, TextPart) or part.text.strip()
+            if not is_blank(part)
         ]
         if len(parts) < len(message.content):
             self.adapted.add(BLANK_TEXT_LEFT_OUT if parts else EMPTY_MESSAGE_LEFT_OUT)

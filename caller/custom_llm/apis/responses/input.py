@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from caller.credentials import ApiCompatibility
-from caller.custom_llm.apis.shared import arguments_json, data_url, part_field, unsupported
+from caller.custom_llm.apis.shared import arguments_json, data_url, part_field, plain_text, unsupported
 from caller.custom_llm.parameter_table import merged
 from caller.json_types import JsonObject, JsonValue, list_of, objects_of, text_of
 from caller.messages import (
@@ -130,9 +130,9 @@ def _tool_result(number: int, message: ToolMessage, custom: set[str]) -> JsonObj
 
 def _content(number: int, role: str, content: tuple[ContentPart, ...]) -> JsonValue:
     """One string when all is text: partial servers read a string everywhere, lists only in some."""
-    plain = [part.text for part in content if isinstance(part, TextPart) and not part.options]
-    if len(plain) == len(content):
-        return "".join(plain)
+    plain = plain_text(content)
+    if plain is not None:
+        return plain
     return [merged(_part(part_field(number, role, at), part), part.options) for at, part in enumerate(content)]
 
 

@@ -21,12 +21,12 @@ from caller.custom_llm.apis.shared import (
     NO_ARGUMENTS,
     OwnChanges,
     ToolChoiceKind,
+    get_json,
     hosted,
     json_schema_of,
     post_json,
     tool_choice_of,
     tools_json,
-    with_headers,
 )
 from caller.custom_llm.base_url import Operation, join
 from caller.custom_llm.parameter_table import TABLE, MappedParameters, mapped_to, merged, set_path
@@ -82,9 +82,7 @@ def responses_request(call: ResolvedCall, stream: bool) -> HttpRequest:
 def models_request(credential: Credential, page: str) -> HttpRequest:
     """The request for the model list, which has one page."""
     del page
-    return HttpRequest(
-        "GET", join(credential.base_url, MODELS), with_headers(credential.headers, {"Accept": "application/json"})
-    )
+    return get_json(join(credential.base_url, MODELS), credential.headers)
 
 
 def _parameters(body: JsonObject, call: ResolvedCall, mapped: MappedParameters) -> None:
