@@ -6,7 +6,6 @@ from types import MappingProxyType
 from typing import Final
 
 from caller import errors
-from caller.call import CheckStatus
 from caller.errors import CallerError
 from caller.remedies import remedy_of
 
@@ -15,7 +14,7 @@ from caller.remedies import remedy_of
 class Finding:
     """How a check went. `took` in seconds; None: as long as the check itself took."""
 
-    status: CheckStatus
+    status: str
     observed: str
     remedy: str = ""
     took: float | None = None

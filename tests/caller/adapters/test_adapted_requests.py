@@ -1,6 +1,7 @@
 """What shapes change of a conversation so that the endpoint takes it: told in `adapted`, and nothing of it lost."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from caller.messages import (
     UserMessage,
 )
 from caller.parameters import merge_parameters
+from tests.patience import within
 
 CHAT, RESPONSES = "openai_compatible", "openai_responses"
 ANTHROPIC, GEMINI = "anthropic_messages", "gemini_generate_content"
@@ -351,3 +353,28 @@ def test_reasoning_without_state_is_sent_where_it_is_demanded() -> None:
 
     assert sent["content"][0] == {"type": "thinking", "thinking": "Hm."}
     assert [block["type"] for block in sent["content"]] == ["thinking", "text", "tool_use"]
+
+
+CALLS = tuple(ToolCall(f"c{number}", "f", "{}") for number in range(1000))
+# As many messages as a request may have, of which each could be compared with, or copied for, all others.
+MANY: dict[str, tuple[str, tuple[Message, ...], dict[str, str]]] = {
+    "ids that become one": (ANTHROPIC, (HI, *(ToolMessage(chr(0x4E00 + at), "f") for at in range(10_000))), {}),
+    "results of no call": (
+        GEMINI,
+        (HI, *[AssistantMessage(tool_calls=CALLS)] * 19, *(ToolMessage("other", "f") for _ in range(9_900))),
+        {},
+    ),
+    "one role": (CHAT, tuple(UserMessage((TextPart("x" * 1600),)) for _ in range(10_000)), {"same_role": "merged"}),
+    "rules": (CHAT, (*(SystemMessage("x" * 1600) for _ in range(10_000)), HI), {"system_messages": "joined"}),
+}
+
+
+@pytest.mark.parametrize("kind", MANY)
+def test_a_long_conversation_costs_its_length(kind: str) -> None:
+    """And not the square of it: nothing else runs while a request is made."""
+    api, messages, demands = MANY[kind]
+
+    begun = time.process_time()
+    request(api, *messages, demands=demands)
+
+    assert time.process_time() - begun < within(1.0)

@@ -195,13 +195,13 @@ class WireIds:
     def __init__(self, messages: Sequence[Message], native: Iterable[str]) -> None:
         self._ids = {known: known for known in native if known}
         used = set(self._ids)
+        counts: dict[str, int] = {}  # how often a form was wanted: clients choose the ids, and all may want one form
         for given in _ids_of(messages):
             if given not in self._ids:
                 wire = fit = _ILLEGAL_IN_ID.sub("_", given) or "_"
-                count = 1
                 while fit in used:
-                    count += 1
-                    fit = f"{wire}_{count}"
+                    counts[wire] = counts.get(wire, 1) + 1
+                    fit = f"{wire}_{counts[wire]}"
                 self._ids[given] = fit
                 used.add(fit)
 

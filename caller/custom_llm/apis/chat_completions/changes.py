@@ -5,6 +5,7 @@ out only what says nothing. They are made in the order of `CHANGES`: while messa
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 from types import MappingProxyType
 
 from caller.custom_llm.adapter import ResolvedCall
@@ -17,6 +18,9 @@ from caller.provider_state import unseal
 
 _RULES = ("system", "developer")
 _SAID = ("user", "assistant")
+_NOT_JOINED = frozenset({"content", "role"})
+# Of an assistant's message: texts that are joined as its content is.
+_TEXTS = frozenset({"reasoning_content", "reasoning", "reasoning_text", "thinking", "refusal"})
 
 Change = Callable[[JsonObject, str, ResolvedCall], None]
 
@@ -133,9 +137,7 @@ def _join_rules(body: JsonObject, form: str, call: ResolvedCall) -> None:
     others = [message for message in messages if message.get("role") not in _RULES]
     if not rules:
         return
-    joined = rules[0]
-    for message in rules[1:]:
-        joined = _joined(joined, message)
+    joined = _joined(rules)
     if form == "joined":
         body["messages"] = [joined, *others]
         return
@@ -144,19 +146,19 @@ def _join_rules(body: JsonObject, form: str, call: ResolvedCall) -> None:
     if first is None:
         body["messages"] = [joined, *others]
     else:
-        body["messages"] = [*others[:first], _joined(joined, others[first]), *others[first + 1 :]]
+        body["messages"] = [*others[:first], _joined((joined, others[first])), *others[first + 1 :]]
 
 
 def _merge_neighbours(body: JsonObject, form: str, call: ResolvedCall) -> None:
     del form, call
-    merged_messages: list[JsonObject] = []
+    runs: list[list[JsonObject]] = []
     for message in objects_of(body.get("messages")):
         role = message.get("role")
-        if merged_messages and role in _SAID and merged_messages[-1].get("role") == role:
-            merged_messages[-1] = _joined(merged_messages[-1], message)
+        if runs and role in _SAID and runs[-1][0].get("role") == role:
+            runs[-1].append(message)
         else:
-            merged_messages.append(message)
-    body["messages"] = [*merged_messages]
+            runs.append([message])
+    body["messages"] = [_joined(run) for run in runs]
 
 
 def _drop_empty_parameters(body: JsonObject, form: str, call: ResolvedCall) -> None:
@@ -187,31 +189,36 @@ def _each_message(body: JsonObject, change: Callable[[JsonObject], JsonObject]) 
     body["messages"] = [change(message) for message in objects_of(body.get("messages"))]
 
 
-def _joined(first: JsonObject, second: JsonObject) -> JsonObject:
-    """Two messages as one of the first's role: texts a blank line apart, lists one behind the other."""
-    whole = merged(dict(second), first)
-    whole["content"] = _joined_content(first.get("content"), second.get("content"))
-    for name in first.keys() & second.keys():
-        one, other = first[name], second[name]
-        if name not in ("content", "role") and isinstance(one, list) and isinstance(other, list):
-            whole[name] = [*one, *other]
-        elif name in ("reasoning_content", "reasoning", "reasoning_text", "thinking", "refusal"):
-            whole[name] = "\n\n".join(text for text in (text_of(one), text_of(other)) if text)
-    if whole["content"] is None and "content" not in first and "content" not in second:
-        del whole["content"]
+def _joined(messages: Sequence[JsonObject]) -> JsonObject:
+    """Messages as one of the first's role: texts a blank line apart, lists one behind the other. Each is copied once: a
+    conversation may be thousands of one role."""
+    if len(messages) == 1:
+        return messages[0]
+    whole = dict(messages[-1])
+    for message in reversed(messages[:-1]):
+        merged(whole, message)
+    for name in whole.keys() - _NOT_JOINED:
+        values = [message[name] for message in messages if name in message]
+        if all(isinstance(value, list) for value in values):
+            whole[name] = [member for value in values for member in list_of(value)]
+        elif name in _TEXTS:
+            whole[name] = "\n\n".join(text for text in map(text_of, values) if text)
+    if any("content" in message for message in messages):
+        whole["content"] = _joined_content([message.get("content") for message in messages])
     return whole
 
 
-def _joined_content(first: JsonValue, second: JsonValue) -> JsonValue:
-    if not first or not second:
-        return first or second
-    if isinstance(first, str) and isinstance(second, str):
-        return f"{first}\n\n{second}"
-    return [*_parts(first), *_parts(second)]
-
-
-def _parts(content: JsonValue) -> Sequence[JsonValue]:
-    return [{"type": "text", "text": content}] if isinstance(content, str) else list_of(content)
+def _joined_content(contents: Sequence[JsonValue]) -> JsonValue:
+    given = [content for content in contents if content]
+    if len(given) < 2:
+        return given[0] if given else contents[-1]
+    parts: list[JsonValue] = []
+    for is_text, run in groupby(given, lambda content: isinstance(content, str)):
+        if is_text:
+            parts.append({"type": "text", "text": "\n\n".join(map(text_of, run))})
+        else:
+            parts += [part for content in run for part in list_of(content)]
+    return "\n\n".join(map(text_of, given)) if all(isinstance(content, str) for content in given) else parts
 
 
 CHANGES: Mapping[str, Change] = MappingProxyType(

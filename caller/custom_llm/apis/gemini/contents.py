@@ -9,6 +9,7 @@ Gemini pairs by order and name.
 """
 
 from bisect import bisect_right
+from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import assert_never
@@ -43,14 +44,12 @@ from caller.messages import (
 FOREIGN_SIGNATURE = "skip_thought_signature_validator"
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Slot:
-    """A call of the latest model turn that waits for its result."""
+    """A call of the latest model turn: its name, and the id that the endpoint itself gave it."""
 
-    id: str
     name: str
     native_id: str
-    answered: bool = False
 
 
 class Conversation:
@@ -60,7 +59,7 @@ class Conversation:
     tells what was changed.
     """
 
-    __slots__ = ("_names", "_orders", "_parts", "_sign", "_slots", "adapted", "contents", "system")
+    __slots__ = ("_names", "_orders", "_parts", "_sign", "_slots", "_waiting", "adapted", "contents", "system")
 
     def __init__(self, messages: Sequence[Message], *, sign: bool) -> None:
         """Raises `NotSupportedByApi` for what Gemini cannot carry, `RequestInvalid` for a result of no known tool."""
@@ -71,6 +70,7 @@ class Conversation:
         self._names: Mapping[str, str] = names_of_calls(messages)
         self._parts: list[JsonValue] = []  # of the latest content
         self._slots: list[_Slot] = []
+        self._waiting: defaultdict[str, deque[int]] = defaultdict(deque)  # by id: the calls without a result, in order
         self._orders: list[int] = []  # of the results at the head of the latest user content
         for number, message in enumerate(messages):
             self._add(number, message)
@@ -101,6 +101,7 @@ class Conversation:
         self.contents.append(content)
         if role == "model":
             self._slots = []
+            self._waiting.clear()
         else:
             self._orders = []
         return content
@@ -145,15 +146,13 @@ class Conversation:
         self._parts += parts
         merged(content, message.options)
         for call, part in zip(message.tool_calls, calls, strict=False):
-            self._slots.append(_Slot(call.id, call.name, text_of(object_of(part["functionCall"]).get("id"))))
+            self._waiting[call.id].append(len(self._slots))
+            self._slots.append(_Slot(call.name, text_of(object_of(part["functionCall"]).get("id"))))
 
     def _result(self, number: int, message: ToolMessage) -> None:
-        waiting = (
-            order for order, slot in enumerate(self._slots) if slot.id == message.tool_call_id and not slot.answered
-        )
-        order = next(waiting, len(self._slots))
-        slot = self._slots[order] if order < len(self._slots) else _Slot(message.tool_call_id, "", "")
-        slot.answered = True
+        waiting = self._waiting.get(message.tool_call_id)
+        order = waiting.popleft() if waiting else len(self._slots)
+        slot = self._slots[order] if order < len(self._slots) else _Slot("", "")
         name = message.name or slot.name or self._names.get(message.tool_call_id, "")
         if not name:
             advice = "is needed: no assistant message of the conversation holds the call"
