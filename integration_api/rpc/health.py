@@ -1,7 +1,8 @@
 """The standard health service, `grpc.health.v1.Health`: who serves, and messages to watchers when that changes.
 
 grpc's own servicer writes to a watcher while it holds the lock that setting a status needs: one client that does not
-read would keep the service from saying NOT_SERVING. Here setting never waits. It knows names and statuses only.
+read would keep the service from saying NOT_SERVING. Here setting never waits. Watchers are bounded: a stream costs
+memory, and nobody asks who they are. It knows names and statuses only.
 """
 
 import asyncio
@@ -11,18 +12,23 @@ import grpc
 from grpc_health.v1 import health_pb2
 
 from integration_api.rpc.rpc import ClientGoneError, Rpc
+from integration_api.rpc.shares import Shares
 from integration_api.rpc.strangers import Strangers
 
 NAME = "grpc.health.v1.Health"
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 _UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+# Streams of watchers, some 20 KB each, and the part of them that one address may have while others have some.
+_MOST_WATCHERS = 2_000
+_SHARE = 0.25
 
 
 class Health:
     """The statuses of the services of this process; '' is the process itself. Nothing serves until it is set."""
 
-    def __init__(self, *services: str) -> None:
+    def __init__(self, *services: str, most_watchers: int = _MOST_WATCHERS) -> None:
+        self._watchers = Shares(most_watchers, _SHARE)
         self._statuses = dict.fromkeys(("", NAME, *services), NOT_SERVING)
         self._changed = asyncio.Event()
         self._closed = False
@@ -75,12 +81,21 @@ class Health:
 
     async def _watch(self, request: health_pb2.HealthCheckRequest, rpc: Rpc) -> None:
         """The status of one service now, and whenever it changes, until the shutdown is over."""
+        if not self._watchers.allows(rpc.client):
+            await rpc.context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many watchers, of this client or of all")
+        self._watchers.acquire(rpc.client)
+        try:
+            with suppress(ClientGoneError):
+                await self._write_changes(request.service, rpc)
+        finally:
+            self._watchers.release(rpc.client)
+
+    async def _write_changes(self, service: str, rpc: Rpc) -> None:
         last = None
-        with suppress(ClientGoneError):
-            while not (self._closed and last == self._statuses.get(request.service, _UNKNOWN)):
-                changed, status = self._changed, self._statuses.get(request.service, _UNKNOWN)
-                if status != last:
-                    last = status
-                    await rpc.write(health_pb2.HealthCheckResponse(status=status))
-                else:
-                    await changed.wait()
+        while not (self._closed and last == self._statuses.get(service, _UNKNOWN)):
+            changed, status = self._changed, self._statuses.get(service, _UNKNOWN)
+            if status != last:
+                last = status
+                await rpc.write(health_pb2.HealthCheckResponse(status=status))
+            else:
+                await changed.wait()

@@ -10,6 +10,8 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from integration_api.rpc.health import SERVING, Health
+from integration_api.rpc.strangers import Strangers
 from integration_api.sandbox import Sandbox
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
@@ -148,3 +150,33 @@ async def test_an_idle_connection_is_closed_and_one_with_a_call_is_not() -> None
         assert idle.lost
         frames = [frame async for frame in call]
         assert frames[-1].HasField("completed")
+
+
+async def test_watchers_of_the_health_are_bounded() -> None:
+    """One that is too many is told so; when another one goes, the next is served. Checks go on beside them."""
+    health = Health(most_watchers=8)
+    server = grpc.aio.server()
+    health.add_to(server, Strangers())
+    health.set(SERVING)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        watchers = [stub.Watch(health_pb2.HealthCheckRequest()) for _ in range(7)]  # one in eight stays free
+        for watcher in watchers:
+            assert (await watcher.read()).status == SERVING
+        assert await stub.Watch(health_pb2.HealthCheckRequest()).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert (await stub.Check(health_pb2.HealthCheckRequest())).status == SERVING
+
+        watchers[0].cancel()
+        async with asyncio.timeout(within(5)):
+            while not await _watches(stub):
+                await stub.Check(health_pb2.HealthCheckRequest())
+    await server.stop(0)
+
+
+async def _watches(stub: health_pb2_grpc.HealthStub) -> bool:
+    try:
+        return bool((await stub.Watch(health_pb2.HealthCheckRequest()).read()).status == SERVING)
+    except grpc.aio.AioRpcError:
+        return False
