@@ -2,7 +2,8 @@
 
 Rule: a call has one deadline, which its retries share. A retry is made where the service invites one (its trailer
 `grpc-retry-pushback-ms`) and never after output. Whoever stops reading a stream ends it: the service lets go of the
-endpoint at once.
+endpoint at once. A failed call leaves nothing behind: its error is kept in no variable of a frame that its traceback
+holds, and neither holds the call, with which gRPC would keep the connection beyond `close`.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from typing import Self, TypeVar, cast
 
 import grpc
 
-from integration_api.client.errors import IncompleteAnswer, ServiceError, service_error
+from integration_api.client.errors import IncompleteAnswer, ServiceError, retry_delay, service_error
 from integration_api.client.requests import targets_of
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1 import messages_pb2 as msg
@@ -181,7 +182,9 @@ class Client:
                 try:
                     return await method(used.stub)(request, timeout=_left(deadline), metadata=self._metadata())
                 except grpc.aio.AioRpcError as error:
-                    delay = self._again(service_error(error), attempt, deadline)
+                    delay = self._pause(error, attempt, deadline)
+                    if delay is None:
+                        raise service_error(error) from None
                 except asyncio.CancelledError:
                     _closed()
                     raise
@@ -205,10 +208,9 @@ class Client:
                                 return
                     raise IncompleteAnswer(grpc.StatusCode.UNKNOWN, "the stream ended without its `completed` frame")
                 except grpc.aio.AioRpcError as error:
-                    failed = service_error(error)
-                    if begun:
-                        raise failed from None
-                    delay = self._again(failed, attempt, deadline)
+                    delay = self._pause(error, attempt, deadline)
+                    if begun or delay is None:
+                        raise service_error(error) from None
                 except asyncio.CancelledError:
                     if stop.wanted.is_set() and not _is_cancelled():
                         return
@@ -216,15 +218,18 @@ class Client:
                     raise
                 finally:
                     call.cancel()  # does nothing to a call that is over
+                    stop.call = None
+                    del call
             await stop.wait(delay)
 
-    def _again(self, error: ServiceError, attempt: int, deadline: float | None) -> float:
-        """Seconds to the next attempt; raises the error where none is invited, or would come too late."""
-        delay = error.retry_delay
+    def _pause(self, error: grpc.aio.AioRpcError, attempt: int, deadline: float | None) -> float | None:
+        """Seconds to the next attempt; None where none is invited, or would come too late."""
+        error.__traceback__ = None  # its frames hold the call
+        delay = retry_delay(error)
         if delay is None or attempt >= self._max_attempts:
-            raise error
+            return None
         if deadline is not None and asyncio.get_running_loop().time() + delay >= deadline:
-            raise error
+            return None
         return delay
 
     def _deadline(self, timeout: float | None) -> float | None:

@@ -96,6 +96,11 @@ def service_error(error: grpc.RpcError) -> ServiceError:
     )
 
 
+def retry_delay(error: grpc.RpcError) -> float | None:
+    """Seconds after which the service invites another attempt; None where it does not."""
+    return _pushback(dict(tuple(error.trailing_metadata() or ())).get(_PUSHBACK))
+
+
 def status_of(trailers: dict[str, str | bytes]) -> status_pb2.Status:
     """The status with details among the trailers; an empty one where there is none that can be read."""
     packed = trailers.get(_DETAILS, b"")

@@ -63,6 +63,11 @@ class Cable:
         self.cut()
         await asyncio.sleep(0)
 
+    @property
+    def open(self) -> bool:
+        """Whether a connection is there."""
+        return bool(self._writers)
+
     def cut(self) -> None:
         """Both ends see a reset, and nobody listens any more."""
         if self._server is not None:
