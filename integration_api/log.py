@@ -104,7 +104,8 @@ class QueuedWriter:
         """The next lines, and how many were lost so far and not reported."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting)
-            self._changed.wait(_GATHER_SECONDS)
+            if self._waiting_bytes < _WRITE_BYTES:
+                self._changed.wait(_GATHER_SECONDS)
             self._writing = True
             lines = [self._waiting.popleft()]
             size = len(lines[0])

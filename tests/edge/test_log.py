@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ from structlog.testing import capture_logs
 
 from integration_api.files.reload import FileWatcher, Found, Watched, readable
 from integration_api.log import QueuedWriter
+from tests.patience import within
 
 _LINE = "x" * 999 + "\n"
 
@@ -97,6 +99,19 @@ def test_the_end_of_the_process_does_not_wait_for_a_reader(pipe: tuple[int, int]
     assert not ended.is_alive()
     _read_until_told(pipe[0], 200)
     log.close(30)
+
+
+def test_lines_that_are_many_do_not_wait_for_each_other() -> None:
+    """Only few lines wait for others that leave with them: sixty thousand are no matter of minutes."""
+    with Path(os.devnull).open("wb") as nowhere:
+        log = QueuedWriter(nowhere.fileno(), _told, max_waiting=64 * 1024 * 1024)
+        for _ in range(60_000):
+            log.write("x" * 299 + "\n")
+        begun = time.monotonic()
+        log.close(60)
+
+    assert time.monotonic() - begun < within(4)
+    assert log.lost_ever == 0
 
 
 def test_lines_of_several_workers_do_not_mix(pipe: tuple[int, int]) -> None:
