@@ -13,6 +13,10 @@ _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 _MAX_BODY = 1024
 
 
+class AdminPortError(OSError):
+    """The admin port cannot be listened on."""
+
+
 class Admin:
     """Answers `/metrics`, `/livez`, `/readyz` and `/version`. An async context manager: listens inside.
 
@@ -50,11 +54,14 @@ class Admin:
         """Listen.
 
         Raises:
-            OSError: the address is taken, or cannot be listened on.
+            AdminPortError: the address is taken, or cannot be listened on.
         """
         await self._runner.setup()
         try:
             await web.TCPSite(self._runner, self._host, self._port).start()
+        except OSError as error:
+            await self._runner.cleanup()
+            raise AdminPortError(f"cannot listen on the admin port {self._port} of {self._host}") from error
         except BaseException:
             await self._runner.cleanup()
             raise

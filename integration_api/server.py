@@ -253,10 +253,7 @@ class Server:
             return metrics.text()
 
         admin = Admin(host, port, metrics=text, ready=lambda: self.ready, version=__version__)
-        try:
-            await admin.start()
-        except OSError as error:
-            raise OSError(f"cannot listen on the admin port {port} of {host} (admin_port)") from error
+        await admin.start()
         self._admin = admin
 
     async def _stop_admin(self) -> None:

@@ -20,6 +20,7 @@ from caller.custom_llm.http.egress_policy import EgressPolicy
 from caller.providers import NO_PROVIDERS
 from caller.registry import nearest
 from integration_api import log
+from integration_api.admin import AdminPortError
 from integration_api.auth.access import exposed, is_loopback, problem_of
 from integration_api.auth.authenticator import is_authenticated_setup
 from integration_api.commands.banner import banner
@@ -72,7 +73,8 @@ def command(*, sandbox: bool, sandbox_port: int, **values: Any) -> None:
     try:
         run(_serve(settings, sandbox_port if sandbox else None))
     except OSError as error:
-        raise click.ClickException(f"{error}. Another service may use the port: choose one with --port.") from None
+        flag = "--admin-port" if isinstance(error, AdminPortError) else "--port"
+        raise click.ClickException(f"{error}. Another service may use the port: choose one with {flag}.") from None
     except ValueError as error:  # what only the start finds out: OTEL_* variables, files that changed meanwhile
         raise click.UsageError(str(error)) from None
     except asyncio.CancelledError:

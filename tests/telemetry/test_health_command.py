@@ -3,6 +3,8 @@
 import socket
 from pathlib import Path
 
+import pytest
+
 from integration_api.settings import env_name
 from tests.edge.certificates import Authority
 from tests.edge.loopback import free_port
@@ -34,12 +36,14 @@ def test_health_asks_the_admin_port_where_it_is_set(tmp_path: Path) -> None:
     assert "no admin port answers" in gone.stderr
 
 
-def test_a_taken_admin_port_is_said() -> None:
-    """The service does not start without what was asked for."""
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_taken_admin_port_is_said(workers: str) -> None:
+    """The service does not start without what was asked for, and names the setting that it is about."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        ended = run("serve", "--port", "0", "--admin-port", str(taken.getsockname()[1]))
+        ended = run("serve", "--port", "0", "--workers", workers, "--admin-port", str(taken.getsockname()[1]))
     assert ended.returncode == 1
-    assert "admin port" in ended.stderr
+    assert "cannot listen on the admin port" in ended.stderr
+    assert "choose one with --admin-port" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
