@@ -81,6 +81,7 @@ ORDER = (
     _provider("apis.finish_words", "apis.tool_calls", "apis.openai_models", "apis.logprobs", "apis.usage", "apis.kept"),
     _provider("apis.arguments"),
     _provider("apis.shared"),
+    _provider("apis.parsing"),
     _provider("demands"),
     _provider("demand_table"),
     _provider("errors"),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caller.custom_llm.apis.shared import parse
+from caller.custom_llm.apis.parsing import parse
 from caller.errors import ResponseTooLarge
 from caller.json_types import JsonValue, holds_more_values, values_at_most
 from tests.patience import within

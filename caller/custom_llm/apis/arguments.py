@@ -14,7 +14,7 @@ Everything else is a fragment and leaves as it came: what a model wrote is never
 
 import msgspec
 
-from caller.custom_llm.apis.shared import parse
+from caller.custom_llm.apis.parsing import parse
 
 NONE = "{}"
 _PLACEHOLDERS = frozenset({"{}", "null", '""', "[]", "None"})

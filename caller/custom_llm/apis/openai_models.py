@@ -4,7 +4,7 @@ from typing import Final
 
 from caller.call import Model
 from caller.custom_llm.adapter import ModelPage
-from caller.custom_llm.apis.shared import parse
+from caller.custom_llm.apis.parsing import parse
 from caller.custom_llm.errors.endpoint_errors import in_band_error
 from caller.errors import ProtocolError
 from caller.json_types import JsonObject, JsonValue, object_of, text_of, without

@@ -1,12 +1,10 @@
-"""What several API shapes share: reading JSON that endpoints send, and the parts of requests that mean the same.
+"""What several API shapes share: the parts of requests that mean the same, and the text of tool-call arguments.
 
 No I/O. What two adapters need stands here, once; it knows no shape.
 """
 
 import base64
 import hashlib
-import json
-import math
 import secrets
 import string
 from collections.abc import Mapping, Sequence
@@ -17,17 +15,15 @@ from typing import Final, NamedTuple
 import msgspec
 
 from caller.custom_llm.adapter import HttpRequest, ResolvedCall
+from caller.custom_llm.apis.parsing import parse
 from caller.custom_llm.parameter_table import merged
-from caller.errors import NotSupportedByApi, ProtocolError, RequestInvalid, ResponseTooLarge, Violation
-from caller.json_types import JsonObject, JsonValue, deeper_than, object_of, text_of, values_at_most
+from caller.errors import NotSupportedByApi, RequestInvalid, Violation
+from caller.json_types import JsonObject, JsonValue, object_of, text_of
 from caller.messages import AssistantMessage, ContentPart, Message, TextPart, ToolDefinition, ToolMessage, joined_text
 from caller.parameters import Parameters
 from caller.tools import Translate, translated
 
 _decode = msgspec.json.Decoder().decode
-_raw_decode = json.JSONDecoder(strict=False).raw_decode
-_MAX_IN_LINE = 64
-MAX_DEPTH = 200
 _ALPHANUMERIC = string.ascii_letters + string.digits
 _EMPTY_SCHEMA = frozenset({"type", "properties", "required", "additionalProperties"})
 _SHORT = 9
@@ -36,116 +32,7 @@ ARGUMENTS_EMPTIED = "arguments: emptied"
 BLANK_TEXT_LEFT_OUT = "blank_text: left_out"
 EMPTY_MESSAGE_LEFT_OUT = "empty_message: left_out"
 PREFILL_TRIMMED = "prefill: trimmed"
-# What gateways make of another stream's comments and pings once they stand in an event of their own.
-_SIGNS_OF_LIFE = frozenset(
-    {
-        *(b"ping", b"pong", b"heartbeat", b"keepalive", b"keep-alive", b"keep_alive", b""),
-        *(b"processing", b"openrouter processing", b"end", b"close", b"done", b"stop"),
-    }
-)
-# Of one answer or event. Each costs far more than its bytes; 4,096 tokens with 20 alternatives each are 690,000.
-_MAX_VALUES = 1_000_000
 NO_ARGUMENTS: JsonObject = {"type": "object", "properties": {}}
-
-
-def parse(data: bytes) -> JsonValue:
-    """JSON as endpoints send it: bad UTF-8 and lone surrogates become U+FFFD instead of losing the answer.
-
-    Raises:
-        ValueError: it is not JSON.
-        ResponseTooLarge: it holds too many values.
-    """
-    if len(data) > _MAX_VALUES and values_at_most(data) > _MAX_VALUES:
-        raise ResponseTooLarge(f"the endpoint's answer holds more than {_MAX_VALUES} JSON values")
-    try:
-        value: JsonValue = _decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        value = _parse_broken(data)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    # What compares, copies or encodes the value later recurses too.
-    if len(data) > 2 * MAX_DEPTH and data.count(b"{") + data.count(b"[") > MAX_DEPTH and deeper_than(value, MAX_DEPTH):
-        raise ValueError("nested too deeply")
-    return value
-
-
-def _finite(text: str) -> float | None:
-    """A number too large for a double is as unusable as NaN."""
-    value = float(text)
-    return value if math.isfinite(value) else None
-
-
-def _parse_broken(data: bytes) -> JsonValue:
-    try:
-        loaded = json.loads(
-            data.decode("utf-8", "replace"), strict=False, parse_constant=lambda _: None, parse_float=_finite
-        )
-        text = json.dumps(loaded, ensure_ascii=False)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    # Half of a pair of surrogates is no character: through UTF-16 pairs are joined and halves replaced.
-    value: JsonValue = _decode(text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace"))
-    return value
-
-
-def parse_frame(data: bytes) -> Sequence[JsonObject]:
-    """The JSON objects of one event; none for a sign of life. Where joined lines are no JSON, each line is tried: some
-    servers (DeepInfra, SambaNova) end events with a single newline.
-
-    Raises:
-        ProtocolError: it is not JSON.
-    """
-    try:
-        value = parse(data)
-    except ValueError:
-        if b"\n" in data:
-            return [member for line in data.split(b"\n") if line.strip() for member in parse_frame(line)]
-        text = data.strip()
-        if text.startswith(b"data:") and b"data:" not in text[5:16]:  # a gateway prefixed each line again
-            return parse_frame(text[5:])
-        several = _several(text)
-        if several:
-            return several
-        if text.startswith(b":") or text.strip(b'[]<>".- ').lower() in _SIGNS_OF_LIFE:
-            return ()
-        raise ProtocolError.not_json("an event of the endpoint's stream is not JSON", data) from None
-    if isinstance(value, list):
-        return [member for member in value if isinstance(member, dict)]
-    return [value] if isinstance(value, dict) else []
-
-
-def _several(text: bytes) -> list[JsonObject]:
-    """The objects that stand one behind the other in a line (a gateway lost the lines between); none for other text."""
-    if not text.startswith(b"{") or b"}" not in text[:-1]:
-        return []
-    rest, objects = text.decode("utf-8", "replace"), list[JsonObject]()
-    try:
-        while rest:
-            _, end = _raw_decode(rest)
-            objects.append(object_of(parse(rest[:end].encode("utf-8", "replace"))))
-            rest = rest[end:].lstrip()
-            if len(objects) > _MAX_IN_LINE:
-                return []
-    except (ValueError, RecursionError):
-        return []
-    return objects
-
-
-def parse_document(body: bytes) -> JsonObject:
-    """A whole JSON answer; one wrapped in a list of one is unwrapped.
-
-    Raises:
-        ProtocolError: it is not a JSON object.
-    """
-    try:
-        value = parse(body)
-    except ValueError:
-        value = None
-    if isinstance(value, list) and value:
-        value = value[0]
-    if not isinstance(value, dict):
-        raise ProtocolError.not_json("the endpoint's answer is not a JSON object", body)
-    return value
 
 
 def json_text(value: JsonValue) -> str:

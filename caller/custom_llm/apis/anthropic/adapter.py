@@ -10,7 +10,7 @@ from caller.custom_llm.adapter import Adapter, ModelPage
 from caller.custom_llm.apis.anthropic.decoder import AnthropicDecoder
 from caller.custom_llm.apis.anthropic.request import messages_request, models_request
 from caller.custom_llm.apis.openai_models import decode_models as decode_openai_models
-from caller.custom_llm.apis.shared import parse
+from caller.custom_llm.apis.parsing import parse
 from caller.json_types import object_of, text_of
 
 

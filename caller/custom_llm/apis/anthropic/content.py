@@ -20,13 +20,13 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from caller.custom_llm.apis.anthropic.media import API, wire_part
+from caller.custom_llm.apis.parsing import parse
 from caller.custom_llm.apis.shared import (
     BLANK_TEXT_LEFT_OUT,
     EMPTY_MESSAGE_LEFT_OUT,
     PREFILL_TRIMMED,
     arguments_json,
     is_blank,
-    parse,
     part_field,
     unsupported,
 )

@@ -14,7 +14,7 @@ from caller.custom_llm.adapter import Frame, Repeat, ResolvedCall
 from caller.custom_llm.apis.anthropic.blocks import ContentBlocks
 from caller.custom_llm.apis.anthropic.usage import UsageTracker
 from caller.custom_llm.apis.finish_words import beside_calls, finish_reason, finish_word
-from caller.custom_llm.apis.shared import parse_document, parse_frame
+from caller.custom_llm.apis.parsing import parse_document, parse_frame
 from caller.custom_llm.errors.endpoint_errors import in_band_error
 from caller.errors import CallerError, ProtocolError, StreamInterrupted
 from caller.events import Event, Finished, FinishReason, ProviderFields, Started, Usage

@@ -15,6 +15,7 @@ from caller.custom_llm.apis.chat_completions.state import (
     text_of_details,
 )
 from caller.custom_llm.apis.finish_words import beside_calls, finish_reason
+from caller.custom_llm.apis.parsing import objects_within
 from caller.custom_llm.apis.shared import arguments_text
 from caller.custom_llm.apis.tool_calls import ToolCallTracker
 from caller.events import (
@@ -29,7 +30,8 @@ from caller.events import (
     TokenLogprob,
     ToolCallDelta,
 )
-from caller.json_types import JsonObject, JsonValue, count_of, object_of, objects_of, text_of, without
+from caller.fold import MAX_TOOL_CALLS
+from caller.json_types import JsonObject, JsonValue, count_of, object_of, text_of, without
 
 _DELTA_KEYS = frozenset(
     {
@@ -215,7 +217,7 @@ class OpenChoice:
 
     def _tool_calls(self, delta: JsonObject, events: list[Event]) -> None:
         given = delta.get("tool_calls")
-        calls = objects_of([given] if isinstance(given, dict) else given)
+        calls = objects_within([given] if isinstance(given, dict) else given, MAX_TOOL_CALLS, "tool calls in one event")
         self._calls.delta += 1
         for wire in calls:
             flat = wire if "function" not in wire and "name" in wire else {}  # as the Responses API has it

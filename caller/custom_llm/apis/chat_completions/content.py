@@ -5,6 +5,7 @@ Source of the wire facts: OpenAI's API reference; deviations name the server.
 
 from typing import Final
 
+from caller.custom_llm.apis.parsing import MAX_PARTS, objects_within
 from caller.custom_llm.apis.shared import json_text
 from caller.events import Event, ProviderFields, ReasoningDelta, RefusalDelta, TextDelta
 from caller.json_types import JsonObject, JsonValue, list_of, object_of, text_of
@@ -80,10 +81,15 @@ def thought_of(delta: JsonObject) -> JsonObject | None:
 
 
 def content_parts(content: JsonValue, index: int, events: list[Event]) -> None:
-    """Content that is no text: a list of parts (Mistral), one part, or an object that is the answer itself."""
+    """Content that is no text: a list of parts (Mistral), one part, or an object that is the answer itself.
+
+    Raises:
+        ResponseTooLarge: there are too many parts.
+    """
     others: list[JsonValue] = []
     if isinstance(content, dict) and "type" not in content and not text_within(content):
         content = json_text(content)  # the model was asked for JSON, and a gateway parsed it
+    objects_within(content, MAX_PARTS, "parts of its content")
     for part in list_of(content) or [content]:
         if part is None or part == "":
             continue

@@ -15,7 +15,7 @@ from caller.custom_llm.apis.chat_completions.choice import PLAIN_DELTA, OpenChoi
 from caller.custom_llm.apis.chat_completions.plain import plain_answer
 from caller.custom_llm.apis.finish_words import finish_word
 from caller.custom_llm.apis.logprobs import logprobs_of
-from caller.custom_llm.apis.shared import parse, parse_document, parse_frame
+from caller.custom_llm.apis.parsing import objects_within, parse, parse_document, parse_frame
 from caller.custom_llm.apis.usage import other_usage, usage_of
 from caller.custom_llm.errors.endpoint_errors import failure, in_band_error
 from caller.errors import CallerError, ProtocolError, ResponseTooLarge, StreamInterrupted
@@ -189,7 +189,7 @@ class ChatDecoder:
         choices = answer.get("choices")
         if not isinstance(choices, list) or not choices:
             raise ProtocolError(f"the endpoint's answer has no `choices`. {_REMEDY}")
-        for number, choice in enumerate(choices):
+        for number, choice in enumerate(choices[: MAX_CHOICES + 1]):
             # A gateway that was asked for a stream may answer with one chunk.
             if not isinstance(choice, dict) or not isinstance(choice.get("message", choice.get("delta")), dict):
                 raise ProtocolError(f"the endpoint's answer has no `choices[{number}].message`. {_REMEDY}")
@@ -218,7 +218,7 @@ class ChatDecoder:
             self._usage(object_of(chunk["x_groq"]).get("usage"), events)
         choices = chunk.get("choices")
         if choices:
-            for choice in objects_of(choices):
+            for choice in objects_within(choices, MAX_CHOICES, "choices"):
                 self._choice(choice, events)
 
     def _output_of(self, chunk: JsonObject, events: list[Event]) -> None:

@@ -10,7 +10,8 @@ from caller.custom_llm.adapter import Adapter, HttpRequest, ModelPage
 from caller.custom_llm.apis.gemini.decoder import GeminiDecoder
 from caller.custom_llm.apis.gemini.model import API, models_operation
 from caller.custom_llm.apis.gemini.request import gemini_request
-from caller.custom_llm.apis.shared import get_json, parse_document
+from caller.custom_llm.apis.parsing import parse_document
+from caller.custom_llm.apis.shared import get_json
 from caller.custom_llm.base_url import join
 from caller.custom_llm.errors.endpoint_errors import in_band_error
 from caller.errors import ProtocolError

@@ -15,6 +15,7 @@ from caller.custom_llm.apis.gemini.partial_args import PartialArgs
 from caller.custom_llm.apis.gemini.spelling import PROTO_NAMES, camel_keys
 from caller.custom_llm.apis.gemini.state import KeptParts
 from caller.custom_llm.apis.gemini.usage import logprobs_of
+from caller.custom_llm.apis.parsing import MAX_PARTS, objects_within
 from caller.custom_llm.apis.shared import arguments_text, json_text
 from caller.custom_llm.apis.tool_calls import CallIds
 from caller.errors import ResponseTooLarge
@@ -77,7 +78,7 @@ class Candidate:
         content = wire.get("content")
         if isinstance(content, dict):
             parts = content.get("parts")
-            for part in objects_of([parts] if isinstance(parts, dict) else parts):
+            for part in objects_within([parts] if isinstance(parts, dict) else parts, MAX_PARTS, "parts"):
                 self._part(part, events)
         if wire.keys() <= _COMMON_KEYS:
             return

@@ -16,6 +16,7 @@ from typing import assert_never
 
 from caller.custom_llm.apis.gemini.media import wire_part
 from caller.custom_llm.apis.gemini.state import replayed
+from caller.custom_llm.apis.parsing import parse
 from caller.custom_llm.apis.shared import (
     BLANK_TEXT_LEFT_OUT,
     EMPTY_MESSAGE_LEFT_OUT,
@@ -23,7 +24,6 @@ from caller.custom_llm.apis.shared import (
     invalid,
     is_blank,
     names_of_calls,
-    parse,
     part_field,
     unsupported,
 )

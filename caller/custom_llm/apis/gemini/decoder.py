@@ -14,12 +14,12 @@ from caller.custom_llm.adapter import Frame, Repeat, ResolvedCall
 from caller.custom_llm.apis.gemini.candidate import Candidate
 from caller.custom_llm.apis.gemini.spelling import PROTO_NAMES, camel_keys
 from caller.custom_llm.apis.gemini.usage import UsageCounts
-from caller.custom_llm.apis.shared import parse_document, parse_frame
+from caller.custom_llm.apis.parsing import objects_within, parse_document, parse_frame
 from caller.custom_llm.errors.endpoint_errors import in_band_error
 from caller.errors import CallerError, ProtocolError, ResponseTooLarge, StreamInterrupted
 from caller.events import Event, ProviderFields, Started, UsageReported
 from caller.fold import MAX_CHOICES
-from caller.json_types import JsonObject, count_of, index_of, object_of, objects_of, text_of, without
+from caller.json_types import JsonObject, count_of, index_of, object_of, text_of, without
 
 # LiteLLM repeats a chunk's text at its top.
 _TOP_KEYS = frozenset({"candidates", "usageMetadata", "modelVersion", "responseId", "error", "text"})
@@ -120,7 +120,7 @@ class GeminiDecoder:
                 raise error
         self._saw_frame = True
         self._top(chunk, events)
-        for wire in objects_of(chunk.get("candidates")):
+        for wire in objects_within(chunk.get("candidates"), MAX_CHOICES, "candidates"):
             self._candidate(index_of(wire.get("index"))).feed(wire, events)
             if "finishReason" in wire or "finish_reason" in wire:
                 self.complete = self._all_finished()

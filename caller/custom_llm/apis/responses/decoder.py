@@ -15,9 +15,9 @@ from typing import Final, NoReturn
 from caller.api_facts import FACTS
 from caller.credentials import ApiCompatibility
 from caller.custom_llm.adapter import Frame, Repeat, ResolvedCall
+from caller.custom_llm.apis.parsing import parse_document, parse_frame
 from caller.custom_llm.apis.responses.answer import finish_reason, other_fields, provider_state
 from caller.custom_llm.apis.responses.output import DELTAS, DONES, HANDLERS, Output
-from caller.custom_llm.apis.shared import parse_document, parse_frame
 from caller.custom_llm.apis.usage import usage_of
 from caller.custom_llm.errors.endpoint_errors import failure, in_band_error
 from caller.errors import CallerError, ProtocolError, StreamInterrupted

@@ -13,11 +13,12 @@ from typing import Final, NamedTuple
 from caller.custom_llm.adapter import Repeat
 from caller.custom_llm.apis.kept import KeptBudget
 from caller.custom_llm.apis.logprobs import logprobs_of
-from caller.custom_llm.apis.responses.items import CALL, MESSAGE, REASONING, Item, Items, kind_of
+from caller.custom_llm.apis.parsing import MAX_PARTS, objects_within
+from caller.custom_llm.apis.responses.items import CALL, MAX_ITEMS, MESSAGE, REASONING, Item, Items, kind_of
 from caller.custom_llm.apis.shared import arguments_text, new_call_id
 from caller.custom_llm.apis.tool_calls import ToolCallTracker
 from caller.events import Event, ReasoningDelta, RefusalDelta, TextDelta, TokenLogprob
-from caller.json_types import JsonObject, JsonValue, index_of, list_of, object_of, objects_of, text_of
+from caller.json_types import JsonObject, JsonValue, index_of, list_of, object_of, text_of
 
 _TEXT: Final = "text"
 _REFUSAL: Final = "refusal"
@@ -172,7 +173,7 @@ class Output:
         what stands for an output that is missing."""
         if text and not output and not self._items.in_order():
             output = [{"type": "message", "role": "assistant", "content": text}]
-        for item, wire in self._items.matched(objects_of(output)):
+        for item, wire in self._items.matched(objects_within(output, MAX_ITEMS, "output items")):
             if not item.final:
                 item.wire, item.final = wire, True
             self._complete(item, wire)
@@ -225,7 +226,8 @@ class Output:
             self._complete_message(item, wire.get("content"))
 
     def _complete_message(self, item: Item, content: JsonValue) -> None:
-        parts = [*enumerate(objects_of([{"type": _TEXT, "text": content}] if isinstance(content, str) else content))]
+        given = [{"type": _TEXT, "text": content}] if isinstance(content, str) else content
+        parts = [*enumerate(objects_within(given, MAX_PARTS, "parts of a message"))]
         texts = [(at, part) for at, part in parts if _PARTS.get(text_of(part.get("type"))) is _TEXT_ROUTE]
         logged = item.channel(_TEXT).logged()
         self._fill(item, _TEXT, [(at, text_of(part.get("text"))) for at, part in texts])

@@ -1,4 +1,4 @@
-"""What decoders keep beside the text of an answer is bounded, in every API shape."""
+"""What decoders keep beside the text of an answer is bounded, in every API shape, and so are the members of a list."""
 
 import json
 from typing import Any
@@ -82,3 +82,30 @@ def test_a_thinking_block_in_pieces_is_joined_once() -> None:
     assert state.content() == {
         "message": {"thinking_blocks": [{"type": "thinking", "thinking": "I think", "signature": "s"}]}
     }
+
+
+def _listed(member: str) -> str:
+    return f"[{','.join([member] * 20_000)}]"
+
+
+# Events of a few hundred kilobytes; larger ones would take seconds to read, while nothing else runs.
+LISTS: dict[str, tuple[str, str]] = {
+    "choices": ("openai_compatible", f'{{"choices":{_listed("{}")}}}'),
+    "calls": ("openai_compatible", f'{{"choices":[{{"delta":{{"tool_calls":{_listed("{}")}}}}}]}}'),
+    "parts": ("openai_compatible", f'{{"choices":[{{"delta":{{"content":{_listed("{}")}}}}}]}}'),
+    "frames": ("openai_responses", _listed('{"type":"x"}')),
+    "pings": ("anthropic_messages", _listed('{"type":"ping"}')),
+    "items": ("openai_responses", f'{{"type":"response.completed","response":{{"output":{_listed("{}")}}}}}'),
+    "candidates": ("gemini_generate_content", f'{{"candidates":{_listed("{}")}}}'),
+    "of a candidate": ("gemini_generate_content", f'{{"candidates":[{{"content":{{"parts":{_listed("{}")}}}}}]}}'),
+}
+
+
+@pytest.mark.parametrize("kind", LISTS)
+def test_the_members_of_a_list_are_bounded(kind: str) -> None:
+    """Before any is read."""
+    api, event = LISTS[kind]
+    call = ResolvedCall(Credential(ApiCompatibility(api), "http://e/v1", {}), Parameters("m"), ())
+
+    with pytest.raises(ResponseTooLarge):
+        ADAPTERS[ApiCompatibility(api)].decoder(call).feed(Frame("", event.encode()))
