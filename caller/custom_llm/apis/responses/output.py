@@ -226,7 +226,7 @@ class Output:
             self._complete_message(item, wire.get("content"))
 
     def _complete_message(self, item: Item, content: JsonValue) -> None:
-        given = [{"type": _TEXT, "text": content}] if isinstance(content, str) else content
+        given: JsonValue = [{"type": _TEXT, "text": content}] if isinstance(content, str) else content
         parts = [*enumerate(objects_within(given, MAX_PARTS, "parts of a message"))]
         texts = [(at, part) for at, part in parts if _PARTS.get(text_of(part.get("type"))) is _TEXT_ROUTE]
         logged = item.channel(_TEXT).logged()
