@@ -17,7 +17,7 @@ from caller.custom_llm.adapter import Adapter, HttpRequest, ResolvedCall
 from caller.custom_llm.answer import AnswerReader
 from caller.custom_llm.base_url import without_query
 from caller.custom_llm.body.silence import SilenceLimits
-from caller.custom_llm.body.turn import LEAST
+from caller.custom_llm.body.turn import LEAST, TurnBudget
 from caller.custom_llm.errors.endpoint_errors import endpoint_error
 from caller.custom_llm.errors.redaction import Redactor
 from caller.custom_llm.errors.retry_hints import rate_limit_headers, request_id_of
@@ -35,7 +35,7 @@ from caller.errors import (
     TotalTimeout,
     clipped,
 )
-from caller.events import Event
+from caller.events import OUTPUT, Event
 from caller.heavy import LARGE
 from caller.target import Timeouts
 
@@ -85,6 +85,7 @@ class Attempt:
             redactor=self._redactor,
         )
         self.timer: DeadlineTimer | None = None
+        self._gathered: list[Event] = []  # of the read whose pieces are being worked on
         self._deadline = report.started + work.timeouts.total
         # Not methods of self: an object that holds its own methods is freed by the collector only, and this one holds
         # the whole conversation.
@@ -117,10 +118,10 @@ class Attempt:
                         chunk = b"" if ended else await ahead.read()
                         if reader.silence.bytes > LARGE and (work.stream or not chunk):
                             await self._heavy_turn()
-                        begun = time.perf_counter() if response.turn.given >= LEAST else None
-                        batch = reader.feed(chunk) if chunk else reader.close()
-                        if begun is not None:
-                            response.turn.worked(time.perf_counter() - begun)
+                        if response.turn.given < LEAST and not self._gathered:
+                            batch = reader.feed(chunk) if chunk else reader.close()
+                        else:
+                            batch = self._worked_on(chunk, response.turn)
                         report.usage = reader.usage
                         if batch:
                             late.due = 0.0
@@ -144,6 +145,19 @@ class Attempt:
             raise await self._finished(error) from error.__cause__
         finally:
             reader.failure = None  # its traceback leads back here
+
+    def _worked_on(self, chunk: bytes, turn: TurnBudget) -> Sequence[Event]:
+        """The events of a large piece. Those of one network read leave together where its pieces are quickly worked on:
+        a frame costs more than all of the tokens in it."""
+        begun, reader = time.perf_counter(), self._reader
+        gathered = self._gathered
+        gathered += reader.feed(chunk) if chunk else reader.close()
+        turn.worked(time.perf_counter() - begun)
+        if turn.left and turn.quick and chunk and reader.failure is None:
+            return ()
+        self._gathered = []
+        reader.output_started = any(isinstance(event, OUTPUT) for event in gathered)
+        return gathered
 
     async def _answered(self) -> Response:
         """Send the request; the good answer whose headers came."""

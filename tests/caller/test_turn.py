@@ -11,6 +11,8 @@ def test_a_chunk_is_cut_into_pieces_of_the_budget() -> None:
         turn.given = len(piece)
         turn.worked(0.0001)
         found.append(piece)
+        assert turn.left == len(chunk) - sum(map(len, found))
+        assert turn.quick
 
     assert b"".join(found) == chunk
     assert len(found[-1]) <= MOST
@@ -22,6 +24,7 @@ def test_dear_bytes_make_small_pieces() -> None:
     turn = TurnBudget()
     turn.given = begun = turn.size
     turn.worked(0.008)
+    assert not turn.quick
     assert turn.size == begun // 2
     turn.given = turn.size
     turn.worked(10)

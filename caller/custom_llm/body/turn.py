@@ -11,22 +11,27 @@ MOST = 64 * 1024
 LEAST = 4 * 1024
 _FIRST = 32 * 1024
 _LONGEST = 0.004  # seconds that a piece may take
+_QUICK = 0.001  # seconds; so much later may the output of one piece leave, together with the next one's
 
 
 class TurnBudget:
     """The bytes of one answer that may be worked on before others run.
 
-    `size` is the most bytes of the next piece, `given` the size of the last one; who hands pieces out keeps it.
+    `size` is the most bytes of the next piece, `given` the size of the last one; who hands pieces out keeps it. `left`
+    are the bytes of the same read that come next, `quick` says that the last piece took next to no time.
     """
 
-    __slots__ = ("given", "size")
+    __slots__ = ("given", "left", "quick", "size")
 
     def __init__(self) -> None:
         self.size = _FIRST
         self.given = 0
+        self.left = 0
+        self.quick = False
 
     def worked(self, seconds: float) -> None:
         """The last piece took so many seconds: the next one is larger or smaller for it."""
+        self.quick = seconds < _QUICK
         fitting = int(self.given * _LONGEST / seconds) if seconds > 0 else MOST
         self.size = max(LEAST, min(fitting, 2 * self.size, MOST))
 
@@ -36,4 +41,5 @@ class TurnBudget:
         while at < len(chunk):
             piece = chunk[at : at + self.size]
             at += len(piece)
+            self.left = len(chunk) - at
             yield piece
