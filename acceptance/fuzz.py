@@ -14,9 +14,11 @@ import time
 import tracemalloc
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from caller.credentials import ApiCompatibility, Credential
 from caller.custom_llm.adapter import Adapter, ResolvedCall

@@ -12,6 +12,7 @@ from caller.errors import CallerError
 from caller.events import Event, FinishReason, TokenLogprob, Usage, UsageSource
 from caller.json_types import JsonObject
 from caller.messages import AssistantMessage
+from caller.printing import PartlyPrinted
 from caller.target import Ask, Target
 from caller.warming import Warming
 
@@ -113,8 +114,7 @@ class Content(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class CallReport:
+class CallReport(PartlyPrinted):
     """The one record of a call: whose it is, where it went, and how it ended. Filled in while it runs.
 
     Attributes:
@@ -161,16 +161,18 @@ class CallReport:
         overhead: seconds from `began` to its end that were not waited; None while it runs.
     """
 
+    HIDDEN = frozenset({"labels", "metadata", "trace", "content"})
+
     started: float
     service: str = ""
     method: str = ""
     request_id: str = ""
     client: str = ""
     provider: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict, repr=False)
-    metadata: Callable[[], Iterable[tuple[str, str | bytes]] | None] | None = field(default=None, repr=False)
-    trace: Trace | None = field(default=None, repr=False)
-    content: Content | None = field(default=None, repr=False)
+    labels: Mapping[str, str] = msgspec.field(default_factory=dict)
+    metadata: Callable[[], Iterable[tuple[str, str | bytes]] | None] | None = None
+    trace: Trace | None = None
+    content: Content | None = None
     api: str = ""
     endpoint: str = ""
     model: str = ""
@@ -180,18 +182,18 @@ class CallReport:
     label: str = ""
     asked: float | None = None
     attempts: int = 0
-    made: list[AttemptMade] = field(default_factory=list)
+    made: list[AttemptMade] = msgspec.field(default_factory=list)
     first_output: float | None = None
     outputs: int = 0
     frames: int = 0
     sent_bytes: int = 0
     usage: Usage | None = None
     endpoint_request_id: str = ""
-    rate_limits: dict[str, str] = field(default_factory=dict)
+    rate_limits: dict[str, str] = msgspec.field(default_factory=dict)
     left_out: tuple[str, ...] = ()
     adapted: tuple[str, ...] = ()
-    began: float = field(default_factory=monotonic)
-    waits: Waits = field(default_factory=Waits)
+    began: float = msgspec.field(default_factory=monotonic)
+    waits: Waits = msgspec.field(default_factory=Waits)
     large: bool = False
     first_overhead: float | None = None
     last_overhead: float | None = None

@@ -8,13 +8,14 @@ import json
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
 from urllib.parse import unquote_plus, urlsplit
 
 from caller.errors import CredentialInvalid, Violation
 from caller.json_types import JsonValue, holds_more_values
+from caller.printing import PartlyPrinted
 
 # Where the key-value object stands in a request, and where typed fields do. A violation names a field as it was given.
 PATH = "credential.value"
@@ -116,16 +117,17 @@ class CredentialDefaults:
     key_scheme: str = "Bearer"
 
 
-@dataclass(frozen=True, slots=True)
-class Credential:
+class Credential(PartlyPrinted, frozen=True):
     """A validated credential. `exact_url`: `base_url` is the whole URL and is called as it is. A `key` for a
     provider's row stands among the `headers`, too."""
 
+    HIDDEN = frozenset({"base_url", "headers", "key"})
+
     api: ApiCompatibility
-    base_url: str = field(repr=False)
-    headers: Mapping[str, str] = field(repr=False)
+    base_url: str
+    headers: Mapping[str, str]
     exact_url: bool = False
-    key: str = field(default="", repr=False)
+    key: str = ""
 
     @property
     def endpoint(self) -> str:

@@ -111,8 +111,11 @@ class Folder:
             case Started():
                 self._response_id = self._response_id or event.response_id
                 self._model = self._model or event.model
+            case Finished():
+                choice = self._choice(event.choice)
+                choice.reason, choice.raw_reason = event.reason, event.raw
             case UsageReported():
-                self.usage = merge_usage(self.usage, event.usage)
+                self.usage = event.usage if self.usage is None else merge_usage(self.usage, event.usage)
             case ProviderFields():
                 fields, sizes = self._fields, self._sizes
                 if event.choice is not None:
@@ -125,9 +128,6 @@ class Folder:
                     raise ResponseTooLarge(f"the answer has more than {MAX_FIELDS} fields that are not of its API")
             case ProviderState():
                 self._choice(event.choice).state = event
-            case Finished():
-                choice = self._choice(event.choice)
-                choice.reason, choice.raw_reason = event.reason, event.raw
             case _:
                 assert_never(event)
 

@@ -6,7 +6,6 @@ This module knows names and types. Where a parameter stands on the wire of an AP
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import msgspec
@@ -31,8 +30,7 @@ REFUSED: Mapping[str, str] = MappingProxyType(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Parameters:
+class Parameters(msgspec.Struct, frozen=True):
     """Merged parameters.
 
     `values` holds each parameter under its bare name, read as its type. `verbatim` names those that were given inside
@@ -41,9 +39,9 @@ class Parameters:
     """
 
     model: str
-    values: Mapping[str, JsonValue] = field(default_factory=dict)
+    values: Mapping[str, JsonValue] = msgspec.field(default_factory=dict)
     verbatim: frozenset[str] = frozenset()
-    paths: Mapping[str, str] = field(default_factory=dict)
+    paths: Mapping[str, str] = msgspec.field(default_factory=dict)
 
     def path(self, name: str) -> str:
         """The field path under which the parameter was given."""

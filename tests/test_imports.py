@@ -75,7 +75,7 @@ ORDER = (
     _provider("check", "warming", banned=_IO - {"asyncio"}),
     _provider("attempt", banned=_IO - {"asyncio"}),
     _provider("answer"),
-    _provider("http", packages=("aiohttp", "yarl", "multidict"), banned=frozenset({"importlib"})),
+    _provider("http", packages=("aiohttp", "msgspec", "yarl", "multidict"), banned=frozenset({"importlib"})),
     _provider("apis.__init__"),
     _provider("apis.chat_completions", "apis.responses", "apis.anthropic", "apis.gemini"),
     _provider("apis.finish_words", "apis.tool_calls", "apis.openai_models", "apis.logprobs", "apis.usage", "apis.kept"),

@@ -4,8 +4,11 @@ A further shape is one folder under `apis/` with one `Adapter`, and the entries 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
+
+import msgspec
+from msgspec.structs import replace
 
 from caller.call import Model
 from caller.credentials import ApiCompatibility, Credential
@@ -13,11 +16,11 @@ from caller.events import Event
 from caller.json_types import JsonObject
 from caller.messages import Message, ToolDefinition
 from caller.parameters import Parameters
+from caller.printing import PartlyPrinted
 from caller.tools import names
 
 
-@dataclass(frozen=True, slots=True)
-class ResolvedCall:
+class ResolvedCall(PartlyPrinted, frozen=True):
     """A call whose credential and parameters are valid.
 
     `demands` is what this endpoint is known to demand: the form of a point of the request (`system_messages`:
@@ -26,14 +29,16 @@ class ResolvedCall:
     `returns_state`: see `caller.target.Ask`. `tool_names` is what decoders, who get no tools, know of them.
     """
 
+    HIDDEN = frozenset({"messages"})
+
     credential: Credential
     parameters: Parameters
-    messages: tuple[Message, ...] = field(repr=False)
+    messages: tuple[Message, ...]
     tools: Sequence[ToolDefinition] = ()
     tool_names: frozenset[str] = frozenset()
     parse_think_tags: bool = False
     returns_state: bool = True
-    demands: Mapping[str, str] = field(default_factory=dict)
+    demands: Mapping[str, str] = msgspec.field(default_factory=dict)
 
     def without_conversation(self) -> "ResolvedCall":
         """The call as decoders read it."""
@@ -48,8 +53,7 @@ class ResolvedCall:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class HttpRequest:
+class HttpRequest(PartlyPrinted, frozen=True):
     """One HTTP request. Its URL may hold a key in the query, its headers do hold keys: neither is shown.
 
     `added` names the optional fields that the adapter added by itself and could do without, `left_out` those that it
@@ -57,10 +61,12 @@ class HttpRequest:
     its form (`system_messages: joined`).
     """
 
+    HIDDEN = frozenset({"url", "headers", "body"})
+
     method: str
-    url: str = field(repr=False)
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes = field(default=b"", repr=False)
+    url: str
+    headers: Mapping[str, str]
+    body: bytes = b""
     added: frozenset[str] = frozenset()
     left_out: frozenset[str] = frozenset()
     adapted: frozenset[str] = frozenset()

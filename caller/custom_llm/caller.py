@@ -6,8 +6,10 @@ cannot work is refused before anything waits.
 """
 
 from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
+
+from msgspec.structs import replace
 
 from caller.call import CallReport, Destination
 from caller.credentials import parse_credential

@@ -15,10 +15,10 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from itertools import islice
 
 import msgspec
+from msgspec.structs import replace
 
 from caller.credentials import ApiCompatibility, Credential
 from caller.custom_llm.adapter import Adapter, HttpRequest, ResolvedCall

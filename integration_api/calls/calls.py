@@ -7,11 +7,12 @@ domain values of its request, and a `Sink`, which makes its answer of events. It
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
-from dataclasses import replace
 from functools import partial
 from time import monotonic
 from types import TracebackType
 from typing import Protocol, Self, TypeAlias
+
+from msgspec.structs import replace
 
 from caller.attempts import AttemptObserver, attempts
 from caller.call import MAX_MODEL, MAX_PROVIDER, CallReport, Completion, Inspection, Model, Outcome, Verification

@@ -169,20 +169,19 @@ def prewarmed(found: Iterable[Warmth]) -> pb.PrewarmResponse:
 
 def _choice(choice: Choice, *, logprobs: bool) -> msg.Choice:
     message = choice.message
-    wire = msg.Choice(
-        index=choice.index,
-        message=msg.AssistantMessage(
-            text=message.text,
-            refusal=message.refusal,
-            reasoning=message.reasoning,
-            tool_calls=[
-                msg.ToolCall(id=call.id, name=call.name, arguments=call.arguments) for call in message.tool_calls
-            ],
-            provider_state=message.provider_state,
-        ),
-        finish_reason=_REASONS[choice.finish_reason],
-        raw_finish_reason=choice.raw_finish_reason,
-    )
+    wire = msg.Choice(finish_reason=_REASONS[choice.finish_reason], raw_finish_reason=choice.raw_finish_reason)
+    if choice.index:
+        wire.index = choice.index
+    told = wire.message
+    told.text = message.text
+    if message.refusal:
+        told.refusal = message.refusal
+    if message.reasoning:
+        told.reasoning = message.reasoning
+    for call in message.tool_calls:
+        told.tool_calls.add(id=call.id, name=call.name, arguments=call.arguments)
+    if message.provider_state:
+        told.provider_state = message.provider_state
     if logprobs and choice.logprobs:
         add_logprobs(wire.logprobs, choice.logprobs)
     if choice.provider_fields:

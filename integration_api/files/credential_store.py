@@ -19,12 +19,13 @@ a table; no path is ever made of one. It knows files and domain values, no gRPC.
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import structlog
+from msgspec.structs import replace
 
 from caller.credentials import parse_credential
 from caller.errors import CredentialForbidden, CredentialInvalid, CredentialNotFound, Violation

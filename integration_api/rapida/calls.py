@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from google.protobuf.message import Message
+from msgspec.structs import replace
 
 from caller.call import CallReport
 from caller.errors import CallerError, RequestInvalid, UnknownProvider, clipped

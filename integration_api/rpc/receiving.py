@@ -28,6 +28,10 @@ class ReceiveLimits:
     yielding: bool = False
 
 
+# A message is usually here with its headers: only one that takes longer gets a timer of its own.
+_USUAL_SECONDS = 0.5
+# What may be in the socket when this process was away gets so long to be read.
+_READING_SECONDS = 0.05
 # Of those that nobody asks who they are: a whole message of theirs comes with its headers, so that a few at once are
 # many, and whoever sends halves of messages cannot stand before a health check.
 STRANGERS = ReceiveLimits(messages=3, share=1.0, seconds=2.0, yielding=True)
@@ -40,8 +44,10 @@ class Receiver:
         self._seconds = limits.seconds
         self._yielding = limits.yielding
         self._shares = Shares(limits.messages, limits.share)
-        self._reading: dict[Rpc, None] = {}  # the longest first
-        self._clock = asyncio.get_running_loop().time
+        self._reading: dict[Rpc, float] = {}  # since when; the longest first
+        self._loop = asyncio.get_running_loop()
+        self._clock = self._loop.time
+        self._tick: asyncio.TimerHandle | None = None
 
     @property
     def reading(self) -> int:
@@ -73,14 +79,15 @@ class Receiver:
                 raise _crowded()
             self._give_way()
         self._shares.acquire(client)
-        self._reading[rpc] = None
-        rpc.timer.arm(self._clock() + self._seconds, self._late)
+        self._reading[rpc] = self._clock()
+        if self._tick is None:
+            self._tick = self._loop.call_later(min(_USUAL_SECONDS, self._seconds / 2), self._arm)
         try:
             begun = monotonic()
             raw = await rpc.context.read()
             rpc.waited += waited(monotonic() - begun, 0 if raw is grpc.aio.EOF else len(raw))
         finally:
-            if self._reading.pop(rpc, rpc) is None:  # else it gave way
+            if self._reading.pop(rpc, None) is not None:  # else it gave way
                 self._shares.release(client)
         rpc.timer.due = None
         return None if raw is grpc.aio.EOF else bytes(raw)
@@ -89,6 +96,16 @@ class Receiver:
         """Give up on every message that is being read."""
         for rpc in self._reading:
             rpc.timer.arm(self._clock(), error)
+
+    def _arm(self) -> None:
+        """Give timers to those that have been on their way for long."""
+        self._tick = None
+        now = self._clock()
+        for rpc, since in self._reading.items():
+            if rpc.timer.due is None and since < now:
+                rpc.timer.arm(max(since + self._seconds, now + _READING_SECONDS), self._late)
+        if self._reading:
+            self._tick = self._loop.call_later(min(_USUAL_SECONDS, self._seconds / 2), self._arm)
 
     def _give_way(self) -> None:
         longest = next(iter(self._reading))

@@ -137,7 +137,8 @@ class Rpc:
             for key, value in self.context.invocation_metadata() or ():
                 if key == _REQUEST_ID_KEY and isinstance(value, str):
                     request_id = value
-        self.request_id = request_id if _REQUEST_ID.fullmatch(request_id) else os.urandom(16).hex()
+        known = request_id and _REQUEST_ID.fullmatch(request_id)
+        self.request_id = request_id if known else os.urandom(16).hex()
         return self.request_id
 
     def time_left(self) -> float | None:

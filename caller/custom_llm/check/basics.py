@@ -3,9 +3,10 @@
 Rule: rows of `table`, each a function of the session. The most specific check that was asked for reports a fault.
 """
 
-from dataclasses import replace
 from difflib import get_close_matches
 from typing import Final
+
+from msgspec.structs import replace
 
 from caller.api_facts import FACTS
 from caller.call import Model

@@ -5,8 +5,9 @@ apart. What an endpoint refuses is a warning, what it does wrongly a failure.
 """
 
 import json
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from caller.call import Completion
 from caller.custom_llm.check import probes

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from caller.call import CallReport, Check, Model, Verification
 from caller.credentials import Credential

@@ -4,7 +4,9 @@ Rule: it makes requests and remembers their answers; what they mean is the rows'
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from caller.call import Model
 from caller.credentials import ApiCompatibility, Credential

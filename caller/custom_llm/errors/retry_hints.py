@@ -32,6 +32,7 @@ _REQUEST_IDS = (
 )
 _LIMIT_PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-", "ratelimit-")
 _LIMIT_NAMES = ("retry-after", "retry-after-ms")
+_LIMITS = (*_LIMIT_PREFIXES, *_LIMIT_NAMES)
 
 _FIELDS = ("retry_after", "retry_after_seconds", "resets_in_seconds")
 _MAX_TEXT = 4096
@@ -88,7 +89,9 @@ def rate_limit_headers(headers: Mapping[str, str], hide: Callable[[str], str]) -
     found: dict[str, str] = {}
     for name, value in headers.items():
         lower = name.lower()
-        wanted = lower in _LIMIT_NAMES or ("ratelimit" in lower and lower.startswith(_LIMIT_PREFIXES))
+        if not lower.startswith(_LIMITS):
+            continue
+        wanted = lower in _LIMIT_NAMES or lower.startswith(_LIMIT_PREFIXES)
         if wanted and lower not in found and len(lower) <= _MAX_VALUE_BYTES and len(found) < _MAX_LIMITS:
             found[lower] = clipped(hide(one_line(value)), _MAX_VALUE_BYTES)
     return found

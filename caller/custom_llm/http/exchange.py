@@ -5,13 +5,13 @@ it, so it also names the host that a socket is for. Nothing is remembered betwee
 """
 
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from time import monotonic
 from typing import Final
 
+import msgspec
 
-@dataclass(slots=True)
-class Exchange:
+
+class Exchange(msgspec.Struct):
     """One request on its way to an endpoint.
 
     `client` is who asked for it, `partition` says with whom its connection may be shared. The connector fills in the
@@ -26,7 +26,7 @@ class Exchange:
     client: str = ""
     partition: bytes = b""
     host: str | None = None
-    attempted: list[str] = field(default_factory=list)
+    attempted: list[str] = msgspec.field(default_factory=list)
     reused: bool = False
     opened: bool = False
     resolved: float = 0.0

@@ -38,6 +38,22 @@ class _Sent:
 _NO_TIMER: Final = TimerNoop()
 _NO_DEFAULTS: Final[CIMultiDict[str]] = CIMultiDict()
 _SENT: Final = cast("AbstractStreamWriter", _Sent())
+# What is the same in every request; there is no session, and nothing asks for it.
+_ALIKE: Final[Mapping[str, object]] = {
+    "_session": None,
+    "version": HttpVersion11,
+    "chunked": None,
+    "compress": None,
+    "length": None,
+    "server_hostname": None,
+    "response_class": ClientResponse,
+    "_timer": _NO_TIMER,
+    "_ssl": True,
+    "proxy": None,
+    "proxy_auth": None,
+    "proxy_headers": None,
+    "_body": None,
+}
 
 
 class EndpointRequest(ClientRequest):
@@ -71,17 +87,10 @@ class EndpointRequest(ClientRequest):
         if not host:
             raise InvalidURL(url)
         # All that aiohttp's own constructor sets; a test holds both to the same names.
-        self._session = None  # type: ignore[assignment] # there is none, and nothing asks for it
+        vars(self).update(_ALIKE)
         self.original_url = self.url = url
         self.method = method
         self.loop = loop
-        self.version = HttpVersion11
-        self.chunked = self.compress = self.length = self.server_hostname = None
-        self.response_class = ClientResponse
-        self._timer = _NO_TIMER
-        self._ssl = True
-        self.proxy = self.proxy_auth = self.proxy_headers = None
-        self._body = None
         self._traces = []
         self.headers = CIMultiDict(Host=host)
         self.headers.update(defaults)
@@ -122,12 +131,10 @@ class EndpointRequest(ClientRequest):
         )
 
     def _head(self) -> bytes:
-        lines = [f"{self.method} {self.url.raw_path_qs} HTTP/1.1"]
-        lines += [f"{name}: {value}" for name, value in self.headers.items()]
-        for line in lines:
-            if "\n" in line or "\r" in line:
-                raise ValueError("a header holds a line break")
-        text = "\r\n".join(lines)
+        lines = [f"{name}: {value}" for name, value in self.headers.items()]
+        text = f"{self.method} {self.url.raw_path_qs} HTTP/1.1\r\n" + "\r\n".join(lines)
+        if text.count("\n") != len(lines) or text.count("\r") != len(lines):
+            raise ValueError("a header holds a line break")
         return f"{text}\r\n\r\n".encode()
 
     async def write_bytes(

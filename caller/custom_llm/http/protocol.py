@@ -271,8 +271,8 @@ class _Head:
                 protocol.refuse(SpeaksTls())
                 return _NOTHING
         while data:
-            end = _HEAD_END.search(self._tail + data[: self._left])
-            cut = min(len(data), self._left) if end is None else end.end() - len(self._tail)
+            end = _head_end(self._tail + data[: self._left])
+            cut = min(len(data), self._left) if end is None else end - len(self._tail)
             piece, data = data[:cut], data[cut:]
             self._left -= cut
             self._tail = b"" if end is not None else (self._tail + piece)[-3:]
@@ -333,6 +333,15 @@ class _Nothing:
 
     def pause_reading(self) -> None:
         return None
+
+
+def _head_end(data: bytes) -> int | None:
+    """Where the first head in the data ends, if it does. Lines of heads end as they should, nearly all."""
+    at = data.find(b"\r\n\r\n")
+    if at >= 0 and data.find(b"\n\n", 0, at + 1) < 0 and data.find(b"\n\r\n", 0, at + 2) < 0:
+        return at + 4
+    found = _HEAD_END.search(data)
+    return None if found is None else found.end()
 
 
 def _probe(connection: socket.socket) -> None:

@@ -7,6 +7,7 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import aiohttp
 from aiohttp.connector import Connection
@@ -115,7 +116,7 @@ class Transport:
         answered = False
         try:
             sent = self._sent_again if request.method == "GET" else self._sent
-            timeout = aiohttp.ClientTimeout(total=None, connect=connect_timeout)
+            timeout = _connecting(connect_timeout)
             response = await sent(self._outgoing(request, request.body), timeout)
             answered = True
         except THEIRS as error:
@@ -143,7 +144,7 @@ class Transport:
             ServiceOverloaded: this machine has no descriptor left.
         """
         exchange = Exchange(client, self._partitions.of(client, like.headers, like.url), ahead=True)
-        timeout = aiohttp.ClientTimeout(total=None, connect=connect_timeout)
+        timeout = _connecting(connect_timeout)
         try:
             times = await self._connector.open_ahead(self._outgoing(like, b""), timeout, exchange, number)
         except THEIRS as error:
@@ -221,3 +222,9 @@ class Transport:
         """Close every connection."""
         await self._drains.close()
         await self._connector.close()
+
+
+@lru_cache(maxsize=64)
+def _connecting(seconds: float) -> aiohttp.ClientTimeout:
+    """Aiohttp's value of a time to connect; its making costs as much as a request's."""
+    return aiohttp.ClientTimeout(total=None, connect=seconds)

@@ -1,10 +1,10 @@
 """What leaves the process for `openai_responses`: the whole JSON, the URL, the headers."""
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from caller.credentials import ApiCompatibility
 from caller.custom_llm.apis import ADAPTERS

@@ -1,0 +1,15 @@
+"""Values of which some fields are never printed: they may hold keys, or what somebody said."""
+
+from typing import ClassVar
+
+import msgspec
+
+
+class PartlyPrinted(msgspec.Struct):
+    """Prints its fields, but for those that it names in `HIDDEN`."""
+
+    HIDDEN: ClassVar[frozenset[str]] = frozenset()
+
+    def __repr__(self) -> str:
+        fields = (name for name in self.__struct_fields__ if name not in self.HIDDEN)
+        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in fields)})"
