@@ -114,7 +114,7 @@ class Content(Protocol):
         ...
 
 
-class CallReport(PartlyPrinted):
+class CallReport(PartlyPrinted, msgspec.Struct):
     """The one record of a call: whose it is, where it went, and how it ended. Filled in while it runs.
 
     Attributes:

@@ -13,6 +13,8 @@ from enum import Enum
 from types import MappingProxyType
 from urllib.parse import unquote_plus, urlsplit
 
+import msgspec
+
 from caller.errors import CredentialInvalid, Violation
 from caller.json_types import JsonValue, holds_more_values
 from caller.printing import PartlyPrinted
@@ -117,7 +119,7 @@ class CredentialDefaults:
     key_scheme: str = "Bearer"
 
 
-class Credential(PartlyPrinted, frozen=True):
+class Credential(PartlyPrinted, msgspec.Struct, frozen=True):
     """A validated credential. `exact_url`: `base_url` is the whole URL and is called as it is. A `key` for a
     provider's row stands among the `headers`, too."""
 

@@ -2,12 +2,12 @@
 
 from typing import ClassVar
 
-import msgspec
 
+class PartlyPrinted:
+    """Of a struct: prints its fields, but for those that it names in `HIDDEN`."""
 
-class PartlyPrinted(msgspec.Struct):
-    """Prints its fields, but for those that it names in `HIDDEN`."""
-
+    __slots__ = ()
+    __struct_fields__: ClassVar[tuple[str, ...]]
     HIDDEN: ClassVar[frozenset[str]] = frozenset()
 
     def __repr__(self) -> str:

@@ -31,7 +31,7 @@ class Timeouts(msgspec.Struct, frozen=True):
     total_is_deadline: bool = False
 
 
-class Target(PartlyPrinted, frozen=True):
+class Target(PartlyPrinted, msgspec.Struct, frozen=True):
     """One endpoint and how it is called.
 
     `provider` is the provider's id in the registry; `max_attempts` counts HTTP requests, from 1; `label` is the
@@ -66,7 +66,7 @@ class Fallbacks(msgspec.Struct, frozen=True):
     hedge_percentile: int | None = None
 
 
-class Ask(PartlyPrinted, frozen=True):
+class Ask(PartlyPrinted, msgspec.Struct, frozen=True):
     """What is asked of a model. `labels` are for logs and traces only. `returns_state`: the provider's state of an
     answer can come back with the next ask; where it cannot, none is asked for."""
 

@@ -8,7 +8,6 @@ A traceback shows no values: not those of variables, and of an exception's text 
 """
 
 import atexit
-import json
 import logging
 import os
 import select
@@ -19,6 +18,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -35,7 +35,7 @@ _WRITE_BYTES = 4096 - 512
 _FLUSH_SECONDS = 1.0
 _RETRY_SECONDS = 0.5
 # How long a line waits for others that leave with it: a thread that wakes for each costs more than the lines.
-_GATHER_SECONDS = 0.005
+_GATHER_SECONDS = 0.05
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -63,9 +63,9 @@ class QueuedWriter:
         self._torn = False  # the last write ended within a line
         threading.Thread(target=self._run, name="log-writer", daemon=True).start()
 
-    def write(self, text: str) -> None:
+    def write(self, text: str | bytes) -> None:
         """Take one line, its end included, or count it as lost."""
-        line = text.encode("utf-8", "backslashreplace")
+        line = text if isinstance(text, bytes) else text.encode("utf-8", "backslashreplace")
         with self._changed:
             if self._waiting_bytes + len(line) > self._max_waiting:
                 self._lost += 1
@@ -75,9 +75,6 @@ class QueuedWriter:
             self._waiting_bytes += len(line)
             if len(self._waiting) == 1:  # else it is awake, or will find the line by itself
                 self._changed.notify_all()
-
-    def flush(self) -> None:
-        """Nothing: a line is on its way once it is taken."""
 
     def close(self, seconds: float = _FLUSH_SECONDS) -> None:
         """Wait until everything is written, at most so long."""
@@ -164,53 +161,87 @@ def configure(level: str, form: str) -> QueuedWriter:
     """Configure structlog, and the standard library's logging, for the process. `form` is `console` or `json`. The
     writer that lines leave through closes itself at the end of the process."""
     numeric = logging.getLevelNamesMapping()[level.upper()]
-    renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer(serializer=_json)
-        if form == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    )
-    stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
+    processors = [_JsonLine()] if form == "json" else _console()
 
     def lost_line(lines: int) -> str:
-        event: structlog.typing.EventDict = {"event": "log.lost", "level": "warning", "lost": lines}
-        stamp(None, "warning", event)
-        return str(renderer(None, "warning", event)) + "\n"
+        event: Any = {"event": "log.lost", "lost": lines}
+        for process in processors:
+            event = process(None, "warning", event)
+        return bytes(event).decode() + "\n"
 
     writer = QueuedWriter(sys.stderr.fileno(), lost_line)
     atexit.register(writer.close)
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            stamp,
-            structlog.processors.ExceptionRenderer(_traceback),
-            _never_raising(renderer),
-        ],
+        processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(numeric),
-        logger_factory=structlog.WriteLoggerFactory(writer),  # type: ignore[arg-type] # it writes and flushes
+        logger_factory=partial(_Lines, writer),
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=max(numeric, logging.WARNING), handlers=[_LibraryHandler()])
     return writer
 
 
-def _json(event: structlog.typing.EventDict, **options: Any) -> str:
-    """A line as JSON, in ASCII. The standard library takes five times as long, and what the other one cannot."""
-    try:
-        text = _ENCODER.encode(event).decode()
-    except (TypeError, ValueError, msgspec.MsgspecError):
-        text = ""
-    return text if text and text.isascii() else json.dumps(event, **options)
+class _Lines:
+    """What structlog hands finished lines to."""
+
+    def __init__(self, writer: QueuedWriter, *_: object) -> None:
+        def take(line: bytes) -> None:
+            writer.write(line + b"\n")
+
+        self.debug = self.info = self.warning = self.error = self.critical = take
 
 
-def _never_raising(renderer: structlog.typing.Processor) -> structlog.typing.Processor:
+class _JsonLine:
+    """All that becomes of an event, in one step: there is one for every call."""
+
+    def __init__(self) -> None:
+        self._exceptions = structlog.processors.ExceptionRenderer(_traceback)
+        self._second = 0
+        self._text = ""  # of that second
+
+    def __call__(self, logger: object, method: str, event: structlog.typing.EventDict) -> bytes:
+        """The line. It never raises, whatever a value's repr does."""
+        event = structlog.contextvars.merge_contextvars(logger, method, event)
+        event["level"] = method
+        event["timestamp"] = self._now()
+        if "exc_info" in event:
+            event = self._exceptions(logger, method, event)
+        try:
+            line = _ENCODER.encode(event)
+        except (TypeError, ValueError, msgspec.MsgspecError):
+            line = b""
+        if not line or not line.isascii():  # the standard library takes five times as long, and what the other cannot
+            line = _never_raising(structlog.processors.JSONRenderer())(logger, method, event)
+        return line
+
+    def _now(self) -> str:
+        """The time in UTC, as ISO 8601 has it."""
+        second, part = divmod(time.time_ns(), 1_000_000_000)
+        if second != self._second:
+            self._second, self._text = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        return f"{self._text}.{part // 1000:06d}Z"
+
+
+def _console() -> list[structlog.typing.Processor]:
+    """The processors of lines for people."""
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.ExceptionRenderer(_traceback),
+        _never_raising(structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())),
+    ]
+
+
+def _never_raising(renderer: structlog.typing.Processor) -> Callable[[object, str, structlog.typing.EventDict], bytes]:
     """The renderer; a line that it cannot make is one that names the event only."""
 
-    def render(logger: object, method: str, event: structlog.typing.EventDict) -> structlog.typing.ProcessorReturnValue:
+    def render(logger: object, method: str, event: structlog.typing.EventDict) -> bytes:
         try:
-            return renderer(logger, method, event)
+            line = renderer(logger, method, event)
         except Exception:  # noqa: BLE001 -- whatever a value's repr does, logging never raises
-            return renderer(logger, method, {"event": "log.not_rendered", "original": str(event.get("event"))})
+            line = renderer(logger, method, {"event": "log.not_rendered", "original": str(event.get("event"))})
+        return str(line).encode("utf-8", "backslashreplace")
 
     return render
 

@@ -20,7 +20,7 @@ from caller.printing import PartlyPrinted
 from caller.tools import names
 
 
-class ResolvedCall(PartlyPrinted, frozen=True):
+class ResolvedCall(PartlyPrinted, msgspec.Struct, frozen=True):
     """A call whose credential and parameters are valid.
 
     `demands` is what this endpoint is known to demand: the form of a point of the request (`system_messages`:
@@ -53,7 +53,7 @@ class ResolvedCall(PartlyPrinted, frozen=True):
         )
 
 
-class HttpRequest(PartlyPrinted, frozen=True):
+class HttpRequest(PartlyPrinted, msgspec.Struct, frozen=True):
     """One HTTP request. Its URL may hold a key in the query, its headers do hold keys: neither is shown.
 
     `added` names the optional fields that the adapter added by itself and could do without, `left_out` those that it

@@ -1,14 +1,14 @@
 """Metrics of calls, in Prometheus' terms. Names, labels and buckets are documented in docs/operations.md.
 
-Rule: no metric has a label whose values clients make up without bound; children of labels are kept here instead of
-looked up by their names again; nothing happens per token. One instance has one registry of its own.
+Rule: no metric has a label whose values clients make up without bound; nothing happens per token. One instance has one
+registry of its own.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
@@ -18,6 +18,7 @@ from caller.errors import CallerError, EndpointFailed, EndpointRefused
 from caller.events import Usage
 from integration_api.calls.observer import Observer
 from integration_api.rpc.status import reason_of
+from integration_api.telemetry.counting import Count, Counts, Distribution, Distributions
 from integration_api.telemetry.destinations import Destinations
 from integration_api.telemetry.lag import LoopLag
 
@@ -60,14 +61,14 @@ class _Readings(Collector):
 class _OfMethod:
     """The children of one method and API shape."""
 
-    duration: Histogram
-    first_output: Histogram
-    between: Histogram
-    overhead: Histogram
-    added_first: Histogram
-    added_between: Histogram
-    frames: Counter
-    retries: Counter
+    duration: Distribution
+    first_output: Distribution
+    between: Distribution
+    overhead: Distribution
+    added_first: Distribution
+    added_between: Distribution
+    frames: Count
+    retries: Count
 
 
 class _Families:
@@ -77,28 +78,29 @@ class _Families:
         of_call = ("service", "method", "api")
         of_target = ("provider", "api", "endpoint", "model")
 
-        def histogram(name: str, meaning: str, buckets: Sequence[float], labels: Sequence[str] = of_call) -> Histogram:
-            return Histogram(name, meaning, labels, buckets=buckets, registry=registry)
+        def counter(name: str, meaning: str, labels: Sequence[str]) -> Counts:
+            made = Counts(name, meaning, labels)
+            registry.register(made)
+            return made
 
-        self.calls = Counter(
+        def histogram(
+            name: str, meaning: str, bounds: Sequence[float], labels: Sequence[str] = of_call
+        ) -> Distributions:
+            made = Distributions(name, meaning, bounds, labels)
+            registry.register(made)
+            return made
+
+        self.calls = counter(
             "integration_api_calls",
             "Calls that ended, by the status and the reason that the client gets.",
             ("service", "method", "status", "reason", *of_target),
-            registry=registry,
         )
-        self.tokens = Counter(
-            "integration_api_tokens", "Tokens as endpoints counted them.", ("kind", *of_target), registry=registry
+        self.tokens = counter("integration_api_tokens", "Tokens as endpoints counted them.", ("kind", *of_target))
+        self.endpoint_errors = counter(
+            "integration_api_endpoint_errors", "Attempts that an endpoint failed.", ("endpoint", "kind")
         )
-        self.endpoint_errors = Counter(
-            "integration_api_endpoint_errors",
-            "Attempts that an endpoint failed.",
-            ("endpoint", "kind"),
-            registry=registry,
-        )
-        self.frames = Counter("integration_api_frames", "Messages of answers.", of_call, registry=registry)
-        self.retries = Counter(
-            "integration_api_retries", "HTTP requests of a call behind its first.", of_call, registry=registry
-        )
+        self.frames = counter("integration_api_frames", "Messages of answers.", of_call)
+        self.retries = counter("integration_api_retries", "HTTP requests of a call behind its first.", of_call)
         self.duration = histogram("gen_ai_client_operation_duration_seconds", "Calls from start to end.", DURATION)
         self.first_output = histogram(
             "gen_ai_client_operation_time_to_first_chunk_seconds", "From a call's start to its output.", FIRST_OUTPUT
@@ -117,7 +119,7 @@ class _Families:
             "The same from output to output, the mean of each stream.",
             ADDED,
         )
-        self.loop_lag = histogram("integration_api_event_loop_lag_seconds", "How late timers run.", LAG, labels=())
+        self.loop_lag = histogram("integration_api_event_loop_lag_seconds", "How late timers run.", LAG, ())
 
 
 class Metrics(Observer):
@@ -125,18 +127,13 @@ class Metrics(Observer):
     own numbers."""
 
     def __init__(self, version: str, readings: Sequence[Reading] = ()) -> None:
-        # A second series for each that says since when it counts.
-        disable_created_metrics()  # type: ignore[no-untyped-call] # it has no annotations
         self._registry = made = CollectorRegistry()
         self._destinations = Destinations()
         self._counted = _Families(made)
-        self._loop_lag = LoopLag(self._counted.loop_lag.observe)
+        self._loop_lag = LoopLag(self._counted.loop_lag.child().observe)
         Gauge("integration_api_build_info", "The program.", ("version",), registry=made).labels(version).set(1)
         made.register(_Readings(readings))
         self._of_method: dict[tuple[str, str, str], _OfMethod] = {}
-        self._of_end: dict[tuple[str, ...], Counter] = {}
-        self._of_kind: dict[tuple[str, ...], Counter] = {}
-        self._of_error: dict[tuple[str, str], Counter] = {}
 
     def text(self) -> bytes:
         """All of it as Prometheus reads it."""
@@ -157,11 +154,7 @@ class Metrics(Observer):
         """Count what an endpoint failed with."""
         if not isinstance(error, EndpointFailed | EndpointRefused):
             return
-        key = (self._target(report)[2], reason_of(error)[1])
-        child = self._of_error.get(key)
-        if child is None:
-            child = self._of_error[key] = self._counted.endpoint_errors.labels(*key)
-        child.inc()
+        self._counted.endpoint_errors.child(self._target(report)[2], reason_of(error)[1]).add()
 
     def first_output(self, report: CallReport) -> None:
         """Nothing: its time is in the record."""
@@ -170,11 +163,7 @@ class Metrics(Observer):
         """Count the call, and what it took."""
         del error
         target = self._target(report)
-        key = (report.service, report.method, report.status, report.reason, *target)
-        child = self._of_end.get(key)
-        if child is None:
-            child = self._of_end[key] = self._counted.calls.labels(*key)
-        child.inc()
+        self._counted.calls.child(report.service, report.method, report.status, report.reason, *target).add()
         if report.usage is not None:
             self._count_tokens(report.usage, target)
         self._measure(report, self._method(report))
@@ -185,9 +174,9 @@ class Metrics(Observer):
         if report.overhead is not None:
             method.overhead.observe(report.overhead)
         if report.frames:
-            method.frames.inc(report.frames)
+            method.frames.add(report.frames)
         if report.attempts > 1:
-            method.retries.inc(report.attempts - 1)
+            method.retries.add(report.attempts - 1)
         if report.first_output is None or report.first_overhead is None:
             return
         method.first_output.observe(report.first_output - report.started)
@@ -210,32 +199,30 @@ class Metrics(Observer):
         return report.provider, report.api, *self._destinations.of(report.client, report.endpoint, report.model)
 
     def _count_tokens(self, usage: Usage, target: tuple[str, ...]) -> None:
-        for kind, count in (
-            ("input", usage.input),
-            ("output", usage.output),
-            ("cached_input", usage.cached_input),
-            ("cache_creation_input", usage.cache_creation_input),
-            ("reasoning", usage.reasoning),
-        ):
-            if count:
-                key = (kind, *target)
-                child = self._of_kind.get(key)
-                if child is None:
-                    child = self._of_kind[key] = self._counted.tokens.labels(*key)
-                child.inc(count)
+        child = self._counted.tokens.child
+        if usage.input:
+            child("input", *target).add(usage.input)
+        if usage.output:
+            child("output", *target).add(usage.output)
+        if usage.cached_input:
+            child("cached_input", *target).add(usage.cached_input)
+        if usage.cache_creation_input:
+            child("cache_creation_input", *target).add(usage.cache_creation_input)
+        if usage.reasoning:
+            child("reasoning", *target).add(usage.reasoning)
 
     def _method(self, report: CallReport) -> _OfMethod:
         key = (report.service, report.method, report.api)
         children = self._of_method.get(key)
         if children is None:
             children = self._of_method[key] = _OfMethod(
-                self._counted.duration.labels(*key),
-                self._counted.first_output.labels(*key),
-                self._counted.between.labels(*key),
-                self._counted.overhead.labels(*key),
-                self._counted.added_first.labels(*key),
-                self._counted.added_between.labels(*key),
-                self._counted.frames.labels(*key),
-                self._counted.retries.labels(*key),
+                self._counted.duration.child(*key),
+                self._counted.first_output.child(*key),
+                self._counted.between.child(*key),
+                self._counted.overhead.child(*key),
+                self._counted.added_first.child(*key),
+                self._counted.added_between.child(*key),
+                self._counted.frames.child(*key),
+                self._counted.retries.child(*key),
             )
         return children
