@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +130,7 @@ OF_THE_FACE = (
 
 def comparable(record: CallReport) -> dict[str, object]:
     """Every field of a record, found from its type: a new one is compared without a word here."""
-    given = {field.name: getattr(record, field.name) for field in fields(record)}
+    given = {name: getattr(record, name) for name in record.__struct_fields__}
     return {name: given[name] is not None if name in OWN else given[name] for name in given if name not in OF_THE_FACE}
 
 
