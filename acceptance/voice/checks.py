@@ -93,6 +93,8 @@ async def barge_in(framework: Framework, world: World) -> str:
             closed = await world.sandbox.wait_for_hangup(10)
             times.append(closed - moment)
             _expect(closed - moment < _HANGUP, f"closed after {closed - moment:.2f} s")
+            # What is open now is ready for the next turn, if anything is.
+            await _until(lambda: world.sandbox.connections <= 1, "a connection is left")
         _expect(not agent.failures, agent.failures)
     _expect(world.sandbox.open_requests == 0, "a request still runs")
     return f"closed after {1000 * statistics.median(times):.1f} ms, worst {1000 * max(times):.1f} ms of {_ROUNDS}"
@@ -102,7 +104,7 @@ async def prewarmed(framework: Framework, world: World) -> str:
     """A connection is there before anybody has said anything."""
     sandbox = world.sandbox
     async with framework.conversation(world.address, world.first("echo")) as agent:
-        await _until(lambda: sandbox.connections == 1)
+        await _until(lambda: sandbox.connections == 1, "no connection was opened")
         _expect(not sandbox.requests, "a request was made")
         await agent.ask("Hello?")
         _expect(sandbox.connections == 1, f"{sandbox.connections} connections")
@@ -172,13 +174,13 @@ def _kind(failures: list[Failure]) -> str:
     return failures[-1].text.partition(":")[0]
 
 
-async def _until(holds: Callable[[], bool]) -> None:
+async def _until(holds: Callable[[], bool], otherwise: str) -> None:
     try:
         async with asyncio.timeout(10):
             while not holds():  # noqa: ASYNC110 -- a count of connections tells nobody
                 await asyncio.sleep(0.01)
     except TimeoutError:
-        raise Wrong("no connection was opened") from None
+        raise Wrong(otherwise) from None
 
 
 CHECKS: dict[str, Check] = {

@@ -215,7 +215,8 @@ class IntegrationLLMService(LLMService[OpenAILLMAdapter]):
             request.model_parameters["max_tokens"] = max_tokens
         if (schema := self._check_response_schema(response_schema)) is not None:
             form: dict[str, Any] = {"name": "response", "schema": schema, "strict": True}
-            request.model_parameters["response_format"] = {"type": "json_schema", "json_schema": form}
+            # As JSON text, which keeps the order of the schema's keys.
+            request.model_parameters["response_format"] = json.dumps({"type": "json_schema", "json_schema": form})
         answer = await self.turns.client.chat(request, timeout=self.turns.timeout)
         return answer.choices[0].message.text or None
 
