@@ -16,7 +16,7 @@ _KEY = (
 _ROOT = "check baseUrl: it is the API's root, for example http://localhost:8000/v1"
 _RUNS = "check that the endpoint runs and that baseUrl names its host and port"
 _FIELDS = "mend the fields that the details name, and send the request again"
-_FASTER = "raise the timeout of the request or of the settings, or take a faster model"
+_FASTER = "raise the timeout of the request or of the settings, or use a faster model"
 _LATER = "try again after the delay that the details name"
 
 REMEDIES: Mapping[type[CallerError], str] = MappingProxyType(
@@ -40,11 +40,11 @@ REMEDIES: Mapping[type[CallerError], str] = MappingProxyType(
         errors.ContextLengthExceeded: "send less, ask for fewer tokens, or take a model with a larger context",
         errors.ContentFiltered: "change what the endpoint's content filter objects to",
         errors.QuotaExhausted: "raise the quota or the credit of the account at the endpoint",
-        errors.EndpointFailed: "look into the endpoint's own log",
+        errors.EndpointFailed: "read the endpoint's own log",
         errors.EndpointRateLimited: "send fewer requests, or try again after the delay that the details name",
         errors.EndpointOverloaded: _LATER,
         errors.EndpointUnreachable: _RUNS,
-        errors.ProxyUnreachable: "ask the operator to look at endpoint_proxy",
+        errors.ProxyUnreachable: "ask the operator to check endpoint_proxy",
         errors.ConnectTimeout: _RUNS,
         errors.EndpointTls: "use a certificate of a known authority, or set endpoint_ca_file",
         errors.ProtocolError: "choose the apiCompatibility that the endpoint speaks under baseUrl",
