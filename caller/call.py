@@ -265,6 +265,7 @@ class Verification:
 
     @property
     def ok(self) -> bool:
+        """Whether no check failed."""
         return not any(check.status == "FAIL" for check in self.checks)
 
 

@@ -15,6 +15,7 @@ class ConnectionTimes:
 
     @property
     def total(self) -> float:
+        """All of it together, in seconds."""
         return self.resolve + self.connect + self.tls
 
 

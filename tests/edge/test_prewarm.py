@@ -123,6 +123,15 @@ def test_one_that_ends_soon_does_not_count() -> None:
     leaping(talk)
 
 
+async def test_a_host_that_cannot_be_called_is_told_by_itself() -> None:
+    """Only whoever would call it can tell; the other targets are ready all the same."""
+    async with Kept() as endpoint, serving() as (_, stub):
+        wrong, good = await prewarm(stub, target("http://a\ue000b.example"), target(endpoint.url))
+
+        assert (wrong.ok, wrong.reason) == (False, "CREDENTIAL_INVALID")
+        assert good.ok
+
+
 async def test_each_target_is_told_by_itself(tmp_path: Path) -> None:
     """With its reason and what to do about it; the good ones are ready all the same."""
     untrusted = Authority("Another").sign("endpoint")

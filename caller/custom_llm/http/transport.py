@@ -164,7 +164,11 @@ class Transport:
     def ready(self, like: HttpRequest, client: str) -> int:
         """How many idle connections are kept for a client's requests like this one, those apart that end soon."""
         exchange = Exchange(client, self._partitions.of(client, like.headers, like.url))
-        return self._connector.ready(self._outgoing(like, b""), exchange)
+        try:
+            request = self._outgoing(like, b"")
+        except aiohttp.InvalidURL:
+            return 0
+        return self._connector.ready(request, exchange)
 
     def _outgoing(self, request: HttpRequest, body: bytes) -> EndpointRequest:
         try:
