@@ -258,6 +258,25 @@ async def test_what_a_rejection_teaches_is_followed(stub: ChatServiceStub) -> No
     assert sent[-1]["max_completion_tokens"] == 256
 
 
+async def test_an_endpoint_that_hangs_up_on_what_it_cannot_read_is_told_so(stub: ChatServiceStub) -> None:
+    """On a malformed request, and on a wrong key: there is no status to tell of."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: int) -> None:
+        while True:
+            request = await made.request(reader)
+            if b"no list" in request or (b"POST" in request and KEY.encode() not in request):
+                return
+            writer.write(answer('{"data": [{"id": "assistant"}]}') if b"GET" in request else chat_answer())
+
+    made = Handmade(talk)
+    async with made:
+        verified = await stub.VerifyCredential(asked(made.url, SHAPES[1], "errors", "auth_refused"), timeout=20)
+
+    said = {check.id: check.observed for check in verified.checks if check.id in ("errors", "auth_refused")}
+    assert len(said) == 2
+    assert all("no answer: the connection is closed" in observed for observed in said.values()), said
+
+
 @pytest.mark.parametrize("shape", SHAPES[1:])
 async def test_what_an_endpoint_repeats_of_a_key_is_taken_out(stub: ChatServiceStub, shape: str) -> None:
     """Of every text of every check, whatever it stands in."""

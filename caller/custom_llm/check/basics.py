@@ -253,7 +253,7 @@ async def auth_refused(session: Session) -> Finding:
     if blamed(answer.error) == "auth":
         return passed(f"a wrong key is refused, with HTTP {answer.status}")
     return warned(
-        f"a wrong key is answered with HTTP {answer.status}: {answer.error.message}",
+        f"a wrong key is answered with {answer.head}: {answer.error.message}",
         "refuse wrong keys with 401, so that clients know what to mend",
     )
 

@@ -57,8 +57,13 @@ class Answer:
         return self.ended - self.started
 
     @property
+    def head(self) -> str:
+        """How it was answered, in words."""
+        return f"HTTP {self.status}" if self.status else "no answer: the connection is closed"
+
+    @property
     def text(self) -> str:
-        """What was said."""
+        """The text of the answer."""
         return "".join(choice.message.text for choice in self.completion.choices) if self.completion else ""
 
     @property

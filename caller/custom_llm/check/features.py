@@ -245,11 +245,9 @@ async def errors(session: Session) -> Finding:
     answer = await session.exchanges.get(replace(request, body=body))
     remedy = "answer what cannot be read with a status of 4xx and a JSON body that says why"
     if answer.status < 400:
-        return warned(f"a malformed request is answered with HTTP {answer.status}", remedy)
+        return warned(f"a malformed request is answered with {answer.head}", remedy)
     if answer.status >= 500:
-        return warned(
-            f"a malformed request is answered with HTTP {answer.status}, as if the endpoint had failed", remedy
-        )
+        return warned(f"a malformed request is answered with {answer.head}, as if the endpoint had failed", remedy)
     if not _object(bytes(answer.body)) and not bytes(answer.body).lstrip().startswith(b"["):
         return warned(f"HTTP {answer.status}, but its body is no JSON", remedy)
     return passed(f"HTTP {answer.status}, and the body says why")
