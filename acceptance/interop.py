@@ -217,14 +217,7 @@ class Stream:
 async def stream_chat(client: Client) -> None:
     """Refused before its configuration; then three turns with a tool round, a barge-in, and a close."""
     stream = Stream(client)
-    await stream.ask("early", "echo", user("Anybody there?"))
-    refused = await stream.read("chat")
-    assert refused.requestId == "early"
-    assert refused.error.errorCode == 412
-    assert refused.error.errorMessage
-    assert refused.error.humanMessage
-    assert not refused.HasField("data")
-
+    await too_early(stream)
     configuration = api.StreamChatConfiguration(credential=client.credential, providerName="CUSTOM-LLM")
     await stream.call.write(api.StreamChatRequest(configuration=configuration))
     configured = await stream.read("configuration")
@@ -265,6 +258,17 @@ async def stream_chat(client: Client) -> None:
     assert closed.reason == "done"
     assert await stream.call.read() is grpc.aio.EOF
     assert await stream.call.code() == grpc.StatusCode.OK
+
+
+async def too_early(stream: Stream) -> None:
+    """A chat ahead of the configuration is refused by its id."""
+    await stream.ask("early", "echo", user("Anybody there?"))
+    refused = await stream.read("chat")
+    assert refused.requestId == "early"
+    assert refused.error.errorCode == 412
+    assert refused.error.errorMessage
+    assert refused.error.humanMessage
+    assert not refused.HasField("data")
 
 
 async def barge_in(stream: Stream) -> None:
