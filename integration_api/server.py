@@ -202,9 +202,9 @@ class Server:
         """Whether new calls are admitted."""
         return self._health.serving
 
-    def metrics_text(self) -> bytes:
+    async def metrics_text(self) -> bytes:
         """What is counted, as Prometheus reads it; empty where nothing is."""
-        return b"" if self._observers.metrics is None else self._observers.metrics.text()
+        return b"" if self._observers.metrics is None else await self._observers.metrics.text()
 
     @property
     def stop_forced(self) -> bool:
@@ -248,11 +248,7 @@ class Server:
 
     async def _start_admin(self, metrics: Metrics) -> None:
         host, port = self._settings.admin_host, self._settings.admin_port
-
-        async def text() -> bytes:
-            return metrics.text()
-
-        admin = Admin(host, port, metrics=text, ready=lambda: self.ready, version=__version__)
+        admin = Admin(host, port, metrics=metrics.text, ready=lambda: self.ready, version=__version__)
         await admin.start()
         self._admin = admin
 

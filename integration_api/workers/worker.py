@@ -72,7 +72,7 @@ class _Worker:
             while True:
                 asked = await messages.read(self._reader)
                 wanted = isinstance(asked, messages.Ask) and asked.metrics
-                text = server.metrics_text() if wanted else b""
+                text = await server.metrics_text() if wanted else b""
                 await messages.write(self._writer, messages.Answer(ready=server.ready, metrics=text))
         except (EOFError, OSError):
             self._stopping.set()

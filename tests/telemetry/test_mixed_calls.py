@@ -22,6 +22,7 @@ from integration_api import __version__
 from integration_api.sandbox import Sandbox
 from integration_api.server import Server
 from integration_api.settings import Settings
+from integration_api.telemetry.metrics import Metrics
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests import asking
 from tests.edge.loopback import free_port
@@ -249,6 +250,24 @@ async def test_the_name_in_the_metadata_comes_back(sandbox: Sandbox) -> None:
             assert answer.request_id == trailers["x-request-id"]
             assert expected is None or answer.request_id == expected
             assert answer.request_id != "not an id"
+
+
+async def test_the_event_loop_turns_while_metrics_are_written() -> None:
+    """Numbers are collected at once; the text of thousands of series is made beside everything else."""
+    metrics = Metrics("1")
+    for number in range(500):
+        report = CallReport(started=0.0, service=NATIVE, method="Chat", client=f"{number}", provider="custom-llm")
+        report.api, report.endpoint, report.model = "openai_compatible", f"host-{number}:1", "model"
+        report.status, report.ended = f"status {number}", 1.0
+        metrics.ended(report, None)
+    writing = asyncio.ensure_future(metrics.text())
+    turns = 0
+    while not writing.done():
+        turns += 1
+        await asyncio.sleep(0)
+
+    assert turns > 10
+    assert b"status 499" in await writing
 
 
 async def test_models_without_end_are_few_series(sandbox: Sandbox) -> None:
