@@ -1,7 +1,7 @@
-"""What callers are, what they answer, and the record of a call. Provider-neutral."""
+"""What callers are, what they answer, and the record of a call. Provider-neutral: no wire format, no gRPC."""
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from time import monotonic
 from typing import Protocol
@@ -14,6 +14,7 @@ from caller.json_types import JsonObject
 from caller.messages import AssistantMessage
 from caller.printing import PartlyPrinted
 from caller.target import Ask, Target
+from caller.verification import Model, Verification
 from caller.warming import Warming
 
 # How much of a provider's id and of a model's name a record keeps: clients make them up.
@@ -233,40 +234,6 @@ class CallReport(PartlyPrinted, msgspec.Struct):
         """The answer will not come to its end: what was counted is not all."""
         if self.usage is not None:
             self.usage = msgspec.structs.replace(self.usage, source=UsageSource.PARTIAL)
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A model that an endpoint offers."""
-
-    id: str
-    owned_by: str = ""
-    provider_fields: JsonObject = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One check of a credential: `status` is PASS, WARN, FAIL or SKIP, `took` in seconds."""
-
-    id: str
-    status: str
-    observed: str
-    remedy: str = ""
-    took: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """What the checks of a credential found. `url` has no query."""
-
-    checks: tuple[Check, ...]
-    api: str
-    url: str
-
-    @property
-    def ok(self) -> bool:
-        """Whether no check failed."""
-        return not any(check.status == "FAIL" for check in self.checks)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ from typing import NamedTuple, Protocol
 import msgspec
 from msgspec.structs import replace
 
-from caller.call import Model
 from caller.credentials import ApiCompatibility, Credential
 from caller.events import Event
 from caller.json_types import JsonObject
@@ -18,6 +17,7 @@ from caller.messages import Message, ToolDefinition
 from caller.parameters import Parameters
 from caller.printing import PartlyPrinted
 from caller.tools import names
+from caller.verification import Model
 
 
 class ResolvedCall(PartlyPrinted, msgspec.Struct, frozen=True):

@@ -103,12 +103,9 @@ class Attempt:
         work, report, reader = self._work, self._report, self._reader
         try:
             async with DeadlineTimer() as timer:
-                self.timer = timer
-                due, on_expire = self._first_due()
-                timer.arm(due, on_expire)
+                due, on_expire = self._armed(timer)
                 async with await self._answered() as response:
-                    # The body is sent: what is left of a request with a long conversation is small.
-                    self._work = work = work.sent()
+                    self._work = work = work.sent()  # without the body, which may be a long conversation
                     response.first = not work.stream
                     late = _Late(response)
                     chunk = b""
@@ -175,12 +172,15 @@ class Attempt:
             self.refusal = await response.read_error()
             raise endpoint_error(response.status, response.headers, self.refusal, url=request.url, sent=request.body)
 
-    def _first_due(self) -> tuple[float, Callable[[], CallerError]]:
-        """The transport times the connection itself; this bounds the wait for headers and first output."""
+    def _armed(self, timer: DeadlineTimer) -> tuple[float, Callable[[], CallerError]]:
+        """Bound the wait for headers and first output; the transport times the connection itself. Returns the bound."""
         first_output = first_output_due(self._work.timeouts, self._report, stream=self._work.stream)
-        if first_output < self._deadline:
-            return first_output, partial(_first_output_timeout, self._work.timeouts)
-        return self._deadline, self._total
+        due, on_expire = self._deadline, self._total
+        if first_output < due:
+            due, on_expire = first_output, partial(_first_output_timeout, self._work.timeouts)
+        timer.arm(due, on_expire)
+        self.timer = timer
+        return due, on_expire
 
     def _note_headers(self, response: Response) -> None:
         left_out, adapted = self._work.request.left_out, self._work.request.adapted

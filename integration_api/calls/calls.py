@@ -15,7 +15,7 @@ from typing import Protocol, Self, TypeAlias
 from msgspec.structs import replace
 
 from caller.attempts import AttemptObserver, attempts
-from caller.call import MAX_MODEL, MAX_PROVIDER, CallReport, Completion, Inspection, Model, Outcome, Verification
+from caller.call import MAX_MODEL, MAX_PROVIDER, CallReport, Completion, Inspection, Outcome
 from caller.coalesce import coalesced
 from caller.errors import CallerError, ClientTimeout, InternalError, clipped
 from caller.events import Event
@@ -26,6 +26,7 @@ from caller.providers import Provider
 from caller.race import Race, Surroundings
 from caller.registry import Registry
 from caller.target import Ask, Fallbacks, Target
+from caller.verification import Model, Verification
 from integration_api.calls.admission import Admission
 from integration_api.calls.observer import Observer
 from integration_api.calls.prewarm import Prewarming, Wanted, Warmth

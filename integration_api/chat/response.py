@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, assert_never
 
-from caller.call import CallReport, Choice, Completion, Model, Verification
+from caller.call import CallReport, Choice, Completion
 from caller.custom_llm.base_url import without_query
 from caller.events import (
     Event,
@@ -21,6 +21,7 @@ from caller.events import (
 )
 from caller.providers import Provider
 from caller.remedies import remedy_of
+from caller.verification import Model, Verification
 from integration_api.calls.prewarm import Warmth
 from integration_api.codec.common import seconds, usage
 from integration_api.codec.structs import fill_struct

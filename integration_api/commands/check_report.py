@@ -17,7 +17,7 @@ from typing import Final
 
 import click
 
-from caller.call import Check
+from caller.verification import Check
 from integration_api.commands.printing import visible
 
 _STYLES: Final = MappingProxyType(

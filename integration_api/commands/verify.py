@@ -11,8 +11,8 @@ import click
 import grpc
 from google.protobuf import json_format
 
-from caller.call import Check
 from caller.json_types import JsonObject
+from caller.verification import Check
 from integration_api.commands.check_report import Report
 from integration_api.commands.connection import Connection, connection_options, token_metadata, token_option
 from integration_api.commands.endpoint import endpoint_options

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from caller.call import CallReport, Check, Completion, Verification
+from caller.call import CallReport, Completion
 from caller.errors import CallerError
 from caller.events import Event, FinishReason, RefusalDelta, TextDelta, ToolCallDelta, Usage
 from caller.fold import NO_USAGE
+from caller.verification import Check, Verification
 from integration_api import unified_messages_pb2 as msg
 from integration_api import unified_provider_pb2 as pb
 from integration_api.rapida.errors import code_of, error_message

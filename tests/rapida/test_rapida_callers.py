@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import grpc
 import pytest
 
-from caller.call import CallReport, Destination, Model, Verification
+from caller.call import CallReport, Destination
 from caller.errors import CallerError, EndpointError
 from caller.events import Event, Finished, FinishReason, RefusalDelta, TextDelta, ToolCallDelta, Usage, UsageReported
 from caller.history import TargetHistory
 from caller.registry import Registry
 from caller.target import Ask, Target
+from caller.verification import Model, Verification
 from integration_api import unified_provider_pb2 as pb
 from integration_api.calls.admission import Admission, AdmissionLimits
 from integration_api.calls.calls import Calls

@@ -2,12 +2,12 @@
 
 from typing import Final
 
-from caller.call import Model
 from caller.custom_llm.adapter import ModelPage
 from caller.custom_llm.apis.parsing import parse
 from caller.custom_llm.errors.endpoint_errors import in_band_error
 from caller.errors import ProtocolError
 from caller.json_types import JsonObject, JsonValue, object_of, text_of, without
+from caller.verification import Model
 
 # Where a list stands: OpenAI; Ollama, Vertex AI; Cloudflare and gateways around a list of their own.
 _LISTS: Final = ("data", "models", "result", "items", "list")

@@ -9,7 +9,6 @@ from typing import Final
 from msgspec.structs import replace
 
 from caller.api_facts import FACTS
-from caller.call import Model
 from caller.custom_llm.check import probes, urls
 from caller.custom_llm.check.exchange import Answer
 from caller.custom_llm.check.finding import (
@@ -32,6 +31,7 @@ from caller.errors import (
 )
 from caller.events import FinishReason
 from caller.remedies import remedy_of
+from caller.verification import Model
 
 _MAX_NAMED = 5
 # Never a key: long enough to look like one, and telling in the endpoint's log what it was.

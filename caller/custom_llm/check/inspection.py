@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 
 from msgspec.structs import replace
 
-from caller.call import CallReport, Check, Model, Verification
+from caller.call import CallReport
 from caller.credentials import Credential
 from caller.custom_llm.adapter import Adapter
 from caller.custom_llm.check.basics import unreached
@@ -17,6 +17,7 @@ from caller.custom_llm.demands import Demands
 from caller.custom_llm.http.transport import Transport
 from caller.errors import NotSupportedByApi, RequestInvalid, Violation
 from caller.target import Target
+from caller.verification import Check, Model, Verification
 
 # The results have to leave before the client's own deadline: a part of the call's time, at most so many seconds.
 _RESERVE = 0.1

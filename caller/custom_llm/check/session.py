@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from caller.call import Model
 from caller.credentials import ApiCompatibility, Credential
 from caller.custom_llm.adapter import Adapter, HttpRequest, ResolvedCall
 from caller.custom_llm.base_url import without_query
@@ -21,6 +20,7 @@ from caller.errors import CallerError, EndpointRejected, NotSupportedByApi
 from caller.json_types import JsonValue
 from caller.parameters import merge_parameters
 from caller.target import Target
+from caller.verification import Model
 from caller.warming import ConnectionTimes
 
 GIVE_MODEL = "give a model to try one small chat"

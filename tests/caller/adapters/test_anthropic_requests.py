@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from caller.call import Model
 from caller.credentials import ApiCompatibility, Credential
 from caller.custom_llm.adapter import HttpRequest, ModelPage, ResolvedCall
 from caller.custom_llm.apis import ADAPTERS
@@ -29,6 +28,7 @@ from caller.messages import (
 )
 from caller.parameters import merge_parameters
 from caller.provider_state import seal
+from caller.verification import Model
 
 HI = UserMessage((TextPart("hi"),))
 TOOL = ToolDefinition("f", "does", {"type": "object", "properties": {"z": {}, "a": {}}})

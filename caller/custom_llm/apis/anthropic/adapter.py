@@ -4,7 +4,6 @@ No I/O.
 
 from dataclasses import replace
 
-from caller.call import Model
 from caller.credentials import ApiCompatibility
 from caller.custom_llm.adapter import Adapter, ModelPage
 from caller.custom_llm.apis.anthropic.decoder import AnthropicDecoder
@@ -12,6 +11,7 @@ from caller.custom_llm.apis.anthropic.request import messages_request, models_re
 from caller.custom_llm.apis.openai_models import decode_models as decode_openai_models
 from caller.custom_llm.apis.parsing import parse
 from caller.json_types import object_of, text_of
+from caller.verification import Model
 
 
 def decode_models(body: bytes) -> ModelPage:

@@ -4,7 +4,6 @@ Authentication is the credential's headers (`x-goog-api-key`, or a Bearer token 
 page by page. Source: Gemini API reference (`models.list`).
 """
 
-from caller.call import Model
 from caller.credentials import Credential
 from caller.custom_llm.adapter import Adapter, HttpRequest, ModelPage
 from caller.custom_llm.apis.gemini.decoder import GeminiDecoder
@@ -16,6 +15,7 @@ from caller.custom_llm.base_url import join
 from caller.custom_llm.errors.endpoint_errors import in_band_error
 from caller.errors import ProtocolError
 from caller.json_types import objects_of, text_of, without
+from caller.verification import Model
 
 _NAME = frozenset({"name"})
 _LIST_KEYS = frozenset({"models", "nextPageToken"})
