@@ -1,4 +1,4 @@
-"""What earlier calls tell of targets, for calls that have more than one: breakers, hedge budgets, first outputs.
+"""What earlier calls say of targets, for calls that have more than one: breakers, hedge budgets, first outputs.
 
 Bounded, in memory, of this process only. Nothing in it is a secret: keys are digests, hosts and models.
 """
@@ -65,8 +65,8 @@ class FirstOutputs:
         self._seconds: _Recent[deque[float]] = _Recent()
 
     def add(self, key: OutputKey, seconds: float) -> None:
-        """One took so long, or longer: one that lost a race would have taken at least that, and left out it would make
-        the target look faster than it is."""
+        """One took so long, or longer: one that lost a race would have taken at least that, and without it the
+        target would pass for a faster one."""
         known = self._seconds.get(key)
         if known is None:
             known = deque(maxlen=_SAMPLES)

@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 JsonObject: TypeAlias = dict[str, JsonValue]
 
-# Characters of a long text that are looked at first.
+# Characters of a long text that are searched first.
 _BEGINNING: Final = 1024 * 1024
 # Beyond it a double no longer holds every whole number.
 _EXACT = 2**53

@@ -81,7 +81,7 @@ class Race:
     # -- making ready ------------------------------------------------------------------------------------------------
 
     def _candidates(self, targets: Sequence[Target | Unusable]) -> list[Candidate]:
-        """The targets that can be asked; all of them are looked at before any is."""
+        """The targets that can be asked; all of them are read before any is."""
         found = []
         for number, target in enumerate(targets):
             if isinstance(target, Unusable):
@@ -343,7 +343,7 @@ class Race:
             self._history.hedges += 1
 
     def _decide(self, winner: Leg) -> None:
-        """A target had the first output: the others are closed, and what they were told is dropped."""
+        """A target had the first output: the others are closed, and what came of them is dropped."""
         history, now = self._history, self._clock()
         self._winner = winner
         history.won += winner.hedge
@@ -398,7 +398,7 @@ class Race:
     # -- ends --------------------------------------------------------------------------------------------------------
 
     def _telling(self) -> CallerError:
-        """What the call fails with; the record tells of the target that failed so."""
+        """What the call fails with; the record becomes that of the target that failed so."""
         asked = [failure for failure in self._failures if failure[1] is not None]
         final = [failure for failure in asked if not moves_on(failure[0])]
         failures = final[-1:] or asked or self._failures

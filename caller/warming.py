@@ -1,4 +1,4 @@
-"""Connections that are opened before they are needed. Provider-neutral; what one is, is the caller's business."""
+"""Connections that are opened before they are needed. Provider-neutral; what one is, is the provider's business."""
 
 from dataclasses import dataclass
 from typing import Protocol

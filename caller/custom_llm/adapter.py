@@ -57,7 +57,7 @@ class HttpRequest(PartlyPrinted, msgspec.Struct, frozen=True):
     """One HTTP request. Its URL may hold a key in the query, its headers do hold keys: neither is shown.
 
     `added` names the optional fields that the adapter added by itself and could do without, `left_out` those that it
-    did without because the endpoint refuses them. `adapted` tells what was changed in what the client gave: a point and
+    did without because the endpoint refuses them. `adapted` names what was changed in what the client gave: a point and
     its form (`system_messages: joined`).
     """
 

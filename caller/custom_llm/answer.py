@@ -37,7 +37,7 @@ _NO_FRAME = Frame("", b"")
 _MAX_SILENT = 16 * 1024
 _LAST_SILENT = 4
 _DOCUMENTS = (BodyKind.JSON, BodyKind.ARRAY)
-# How many pieces of one read are looked at for what may be learned; bytes that teach nothing go the full way at once.
+# How many pieces of one read may be learned from; bytes that teach nothing go the full way at once.
 _MAX_PARTS = 32
 
 
@@ -229,7 +229,7 @@ class AnswerReader:
             raise instead_of_answer(error, document, self._url) or error from None
 
     def _explained(self, error: CallerError, event: str = "") -> CallerError:
-        """The error, told with what the endpoint said instead of an answer. `event` is the SSE name it came under."""
+        """The error, with what the endpoint sent instead of an answer. `event` is the SSE name it came under."""
         explained: CallerError | None = None
         if isinstance(error, ProtocolError) and error.received is not None:
             explained = foreign_answer(error, self._api, event=event, url=self._url)

@@ -114,7 +114,7 @@ def _names(field: str, text: str) -> bool:
 
 
 def _left_of_context(text: str) -> str:
-    """What a context leaves for the answer, as a rejection tells it; empty where it does not."""
+    """What a context leaves for the answer, as a rejection says it; empty where it does not."""
     difference, context, given = DIFFERENCE.search(text), CONTEXT.search(text), INPUT.search(text)
     left = 0
     if difference is not None:

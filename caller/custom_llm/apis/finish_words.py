@@ -1,6 +1,6 @@
 """Finish reasons: one table of the words for why a model stopped, whoever's they are, for every API shape. No I/O.
 
-Gateways leave the words of the API behind them in place, so a word does not tell which API speaks. It is read without
+Gateways leave the words of the API behind them in place, so a word does not say which API it is. It is read without
 case, marks and the name of its enum: `FinishReason.MAX_TOKENS`, `max-tokens` and `maxTokens` are one word. A word that
 nobody has listed is read by its parts (`upstream_timeout`, `length_limit`); one without such a part ends an answer as
 OTHER. What it was stands beside it.
@@ -50,7 +50,7 @@ _ENDS: Final[Mapping[FinishReason, tuple[tuple[str, str], ...]]] = {
         ("gateways", "content_policy_violation content_blocked blocked filter filtered safety_filter refused"),
     ),
 }
-# The answer is not whole, and no reason of the model's own is told: taken for an end these would be half successes.
+# The answer is not whole, and the model gave no reason of its own: taken for an end these would be half successes.
 _FAILURES: Final[Mapping[type[CallerError], tuple[tuple[str, str], ...]]] = {
     StreamInterrupted: (
         ("vLLM, SGLang, lmdeploy", "abort aborted"),
@@ -69,7 +69,7 @@ _FAILURES: Final[Mapping[type[CallerError], tuple[tuple[str, str], ...]]] = {
 }
 # Nothing is finished: what Python's None, JSON's null and a protobuf's zero look like once they are text.
 _NO_END: Final = "none null nil undefined unspecified not_finished in_progress running alternative_status_partial"
-# Parts of words that nobody has listed, in their order: a failure is told before all else.
+# Parts of words that nobody has listed, in their order: a failure comes before all else.
 _PARTS: Final[tuple[tuple[FinishReason | type[CallerError], str], ...]] = (
     (EndpointOverloaded, "overload ratelimit capacity"),
     (StreamInterrupted, "abort cancel timeout timedout interrupt disconnect connection network terminated unfinished"),

@@ -42,7 +42,7 @@ _OUTPUT_DETAILS: Final = ("completion_tokens_details", "output_tokens_details")
 _WITHIN: Final = ("tokens", "billed_units")  # Cohere
 _OUTSIDE: Final = frozenset({"cache_read_input_tokens", "cache_creation_input_tokens"})
 
-# What a report says in our own fields; the rest is told as it came.
+# What a report says in our own fields; the rest is passed on as it came.
 _KNOWN: Final = frozenset(
     {
         *("prompt_tokens", "completion_tokens", "input_tokens", "output_tokens", "total_tokens"),

@@ -168,7 +168,7 @@ class Repeats:
             self._begun = b"" if complete else part[-_MAX_EVENT:]
         if self._wait > 0:
             return
-        self._wait = 0 if frames or not complete else _FIRST_WAIT  # pings are not looked at one by one
+        self._wait = 0 if frames or not complete else _FIRST_WAIT  # pings are not read one by one
         if not frames or not complete or len(frames[-1].data) > _MAX_EVENT:
             return
         template = self._learned(part, frames[-1], decoder)

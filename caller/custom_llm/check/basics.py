@@ -34,7 +34,7 @@ from caller.remedies import remedy_of
 from caller.verification import Model
 
 _MAX_NAMED = 5
-# Never a key: long enough to look like one, and telling in the endpoint's log what it was.
+# Never a key: long enough to look like one, and plain in the endpoint's log.
 WRONG_KEY: Final = "integration-api-check-with-a-wrong-key"
 _PLACEHOLDERS: Final = ("your_api_key", "your-api-key", "<key>", "<your", "…", "changeme", "api_key_here", "sk-xxx")
 
@@ -108,7 +108,7 @@ async def models(session: Session) -> Finding:
         return skipped(error.message)
     if isinstance(error, EndpointUnauthenticated | EndpointForbidden):
         return skipped("see `auth`") if "auth" in session.asked else failed_with(error)
-    # Many good endpoints have no model list: only a chat tells whether they work.
+    # Many good endpoints have no model list: only a chat shows whether they work.
     chat = await session.chat()
     if "path" in session.asked and blamed(error if chat is None else chat.error or error) == "path" and not _good(chat):
         return skipped("see `path`")
@@ -188,7 +188,7 @@ async def tls(session: Session) -> Finding:
 
 
 async def path(session: Session) -> Finding:
-    """The API is at this URL. The remedy is the base URL that works, where a look around finds it."""
+    """The API is at this URL. The remedy is the base URL that works, where a search finds it."""
     listed, answer = await session.models(), await session.chat()
     if answer is not None and answer.error is None:
         return passed(f"{answer.url} answered")
@@ -196,7 +196,7 @@ async def path(session: Session) -> Finding:
     if error is None:
         return passed(f"{listed.answer.url if listed.answer else ''} answered")
     if blamed(error) != "path":
-        return skipped("the answer does not tell")
+        return skipped("the answer does not say")
     found = await urls.working(session) if "path" in session.asked else ""
     if found:
         return failed(error.message, f"use the base URL {found}")
@@ -217,7 +217,7 @@ async def auth(session: Session) -> Finding:
     if refused and (answer is None or answer.error is not None):
         return failed(refused[0].message, _auth_remedy(session, given=given))
     if answer is None or answer.error is not None:
-        return skipped("no answer tells whether the key is good")
+        return skipped("no answer says whether the key is good")
     return passed("the key was taken" if given else "no key was given, and none was asked for")
 
 
@@ -268,10 +268,10 @@ async def model(session: Session) -> Finding:
         near = _unlisted(name, listed.models)
         return failed(answer.error.message, remedy_of(answer.error) if near is None else near.remedy)
     if answer.error is not None:
-        return skipped("no answer tells")
+        return skipped("no answer says so")
     odd = _unlisted(name, listed.models)
     if odd is not None:
         return odd
     if listed.error is not None or not listed.models:
-        return passed(f"{name[:100]} answers; there is no list to look into")
+        return passed(f"{name[:100]} answers; there is no list to find it in")
     return passed(f"{name[:100]} answers, {'taken from' if session.picked else 'and is in'} the list")

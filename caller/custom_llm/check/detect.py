@@ -34,7 +34,7 @@ _COMPATIBLE: Final = ApiCompatibility.OPENAI_COMPATIBLE
 _RESPONSES: Final = ApiCompatibility.OPENAI_RESPONSES
 _ANTHROPIC: Final = ApiCompatibility.ANTHROPIC_MESSAGES
 _GEMINI: Final = ApiCompatibility.GEMINI_GENERATE_CONTENT
-# A model that is asked where none is known: the answer tells the shape all the same.
+# A model that is asked where none is known: the answer shows the shape all the same.
 _ANY_MODEL: Final = "default"
 # Statuses with which a server says that there is no such operation here.
 _NO_OPERATION: Final = frozenset({404, 405, 410, 501})
@@ -126,7 +126,7 @@ class Detection:
             self._bases = tuple(dict.fromkeys((self._base_url, *other_roots(self._base_url, api))))
 
     def _read_list(self, body: bytes) -> bool:
-        """Whether it is a model list; its form tells what is likely."""
+        """Whether it is a model list; its form shows what is likely."""
         try:
             page = object_of(json.loads(body))
         except (ValueError, RecursionError):

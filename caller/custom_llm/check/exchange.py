@@ -26,7 +26,7 @@ from caller.warming import ConnectionTimes
 # What a model that was asked for a few words may say.
 MAX_PROBE_BYTES = 1 << 20
 _MOST_READ = 2048
-# What is kept of the bytes of a stream: what tells how it began, and how it ended.
+# Bytes of a stream that are kept: of its beginning, and of its end.
 _HEAD, _TAIL = 64, 4096
 # How long a complete answer waits for more, in seconds: some endpoints keep the connection open behind it.
 _LATE = 1.0

@@ -1,4 +1,4 @@
-"""The checks that tell what an endpoint does well and what it does not: fields, streams, tools, pictures, errors, time.
+"""The checks of what an endpoint does well and what it does not: fields, streams, tools, pictures, errors, time.
 
 Rule: rows of `table`, each a function of the session. They are made only where a small chat was answered, `structure`
 apart. What an endpoint refuses is a warning, what it does wrongly a failure.
@@ -30,7 +30,7 @@ _SLOW: Final = 3.0
 # An answer of so many tokens that came in one piece although it took so many seconds was held back on its way.
 _HELD_BACK: Final = 2.0
 _MANY_TOKENS: Final = 24
-# What is shorter tells nothing of an endpoint's speed, in seconds.
+# What is shorter says nothing of an endpoint's speed, in seconds.
 _MEASURABLE: Final = 0.05
 # How much longer than the first chat one after a cancelled stream may take: so many times, and seconds.
 _LONGER: Final = 10.0
@@ -43,7 +43,7 @@ async def structure(session: Session) -> Finding:
     if answer is None:
         return await no_model(session)
     if answer.error is not None and blamed(answer.error) != "structure":
-        return skipped("no answer tells")
+        return skipped("no answer says so")
     found = SHAPES[session.api].structure(_object(bytes(answer.body)))
     if answer.error is None:
         return found
@@ -254,7 +254,7 @@ async def errors(session: Session) -> Finding:
 
 
 async def _stream_failed(session: Session, error: CallerError) -> Finding:
-    """A stream failed: where no other does, that is for this check to tell."""
+    """A stream failed: where no other does, this check reports it."""
     if (await session.answer(probes.CHAT, stream=True)).until_output is None:
         return skipped(_SEE_STREAM)
     return failed_with(error)

@@ -45,7 +45,7 @@ def failed_with(error: CallerError, *, took: float | None = None) -> Finding:
     return failed(error.message, remedy_of(error), took=took)
 
 
-# Which check tells an error of a chat; the others that need the chat say so. The nearest parent counts.
+# Which check reports an error of a chat; the others that need the chat say so. The nearest parent counts.
 _BLAMED: Final[Mapping[type[CallerError], str]] = MappingProxyType(
     {
         CallerError: "chat",
@@ -65,5 +65,5 @@ UNREACHED: Final = frozenset({"reach", "tls"})
 
 
 def blamed(error: CallerError) -> str:
-    """The id of the check that tells this error."""
+    """The id of the check that reports this error."""
     return next(_BLAMED[parent] for parent in type(error).__mro__ if parent in _BLAMED)

@@ -2,7 +2,7 @@
 
 Which error it is, is decided in `error_codes`; what the body says, in `error_body`. Here both meet, and the text is
 made: what happened, the endpoint's own words, and what to do about it. The text holds no query string and nothing
-that looks like a key; what the caller knows to be secret is taken out later (see `redaction.Redactor`), so foreign
+that looks like a key; what the attempt knows to be secret is taken out later (see `redaction.Redactor`), so foreign
 words are kept whole until then (see `caller.errors.ForeignText`).
 """
 

@@ -261,8 +261,8 @@ def _event(body: bytes) -> JsonValue:
 
 
 def plain_text(body: bytes) -> str:
-    """The beginning of the text; of a page its words without the tags. Cut at a blank: half a key would not look like
-    one."""
+    """The beginning of the text; of a page its words without the tags. Cut at a blank: half a key is not
+    recognised."""
     text = body[:_MAX_TEXT].decode("utf-8", "replace")
     if _HTML.search(text):
         text = " ".join(html.unescape(_TAG.sub(" ", _NO_TEXT.sub(" ", text))).split())

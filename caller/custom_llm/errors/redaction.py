@@ -1,7 +1,7 @@
 """Text of an endpoint, made fit to be shown: one line, printable, no secrets. Pure functions.
 
 Endpoints repeat what they were sent: "Incorrect API key provided: sk-…". What looks like a key is taken out without
-knowing any key (`sanitized`); what the caller knows to be secret is taken out by value (`Redactor`), ahead of any
+knowing any key (`sanitized`); what the attempt knows to be secret is taken out by value (`Redactor`), ahead of any
 clipping. It knows no error and no HTTP.
 """
 

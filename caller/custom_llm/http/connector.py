@@ -54,7 +54,7 @@ class EndpointConnector(TCPConnector):
     """The only connector that endpoints are called with; see `make_connector`.
 
     Every refusal of the egress guard leaves it as one kind of exception, `ClientConnectorError` with an `EgressDenied`
-    as its `os_error`, whichever check found it: callers cannot tell an unknown name from a forbidden one.
+    as its `os_error`, whichever check found it: an unknown name and a forbidden one are the same to whoever called.
     """
 
     def __init__(

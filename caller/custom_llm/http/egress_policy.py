@@ -69,7 +69,7 @@ class Mode(enum.StrEnum):
     ALLOWLIST = "allowlist"
 
 
-# What is told of a name that leads elsewhere.
+# The text for a name that leads elsewhere.
 _ALLOWS: Final = {
     Mode.OPEN: "the name leads to an address that no policy allows, such as link-local or metadata ones",
     Mode.PUBLIC_ONLY: "the name has to lead to public addresses, or be on the list of egress_allow",
@@ -158,7 +158,7 @@ class EgressPolicy:
     def check_address(self, address: str, port: int, host: str | None = None) -> None:
         """Refuse an address that must not be connected to; raises `EgressDenied`. `host`: the name that led there.
 
-        What an address is that was given as one is told; of a name only what the policy allows, whatever it led to.
+        The text says what an address is that was given as one; of a name only what is allowed, whatever it led to.
         """
         reason = self.refusal(address, port, host)
         if reason is None:

@@ -140,7 +140,7 @@ def _work(
     while (job := jobs.get()) is not None:
         try:
             infos = job.look_up()
-        except Exception as error:  # noqa: BLE001 -- whatever it is, whoever waits is told
+        except Exception as error:  # noqa: BLE001 -- whatever it is, whoever waits gets it
             ended(job, (), error)
         else:
             ended(job, infos, None)

@@ -57,7 +57,7 @@ _ALIKE: Final[Mapping[str, object]] = {
 
 
 class EndpointRequest(ClientRequest):
-    """A request that tells its connection when it begins and when it has been written."""
+    """A request that notifies its connection when it begins and when it has been written."""
 
     def __init__(
         self,

@@ -62,7 +62,7 @@ class Drains:
 class Response:
     """An answer whose headers are here. An async context manager: leaving it releases the connection.
 
-    `turn` says how many bytes may be worked on before others run; who reads tells it what they took. `first`: it is
+    `turn` says how many bytes may be worked on before others run; who reads reports what they took. `first`: it is
     kept in memory until its end is there, so it is read to its end before others of the same client.
     """
 
@@ -166,7 +166,7 @@ class Response:
         return piece
 
     def at_end(self) -> bool:
-        """Whether nothing more comes, told without a wait; False where that is not certain yet."""
+        """Whether nothing more comes, known without a wait; False where that is not certain yet."""
         if self._inflater is not None or self._pieces is not None or not self._response.content.at_eof():
             return False
         self._complete = True

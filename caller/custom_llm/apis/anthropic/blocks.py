@@ -7,7 +7,7 @@ with the call of a tool that it led to: endpoints that sign nothing (DeepSeek, G
 and Anthropic itself never goes on to another block without signing the one before.
 
 A call that comes once more, under its own id and with the same name and arguments, is one call: bridges say an answer's
-calls twice. Until its arguments tell which it is, such a block says nothing.
+calls twice. Until its arguments say which it is, such a block emits nothing.
 """
 
 from collections.abc import Sequence
@@ -137,7 +137,7 @@ class ContentBlocks:
             case "tool_use":
                 self._begin_call(block, events)
             case _:
-                pass  # nothing to tell before its fragments come
+                pass  # nothing to emit before its fragments come
         if not wire.keys() <= _FIELDS.get(block.kind, frozenset()):
             self.budget.consume(wire)
 

@@ -74,7 +74,7 @@ class Conversation:
     """Builds `messages`: turns of user and assistant that alternate.
 
     `thinking` is what the endpoint demands of thinking in earlier turns: `sent` without a signature where there is
-    none, or `left_out`; empty for nothing. `adapted` tells what was changed.
+    none, or `left_out`; empty for nothing. `adapted` names what was changed.
     """
 
     __slots__ = ("_ids", "_thinking", "_turns", "adapted")

@@ -51,7 +51,7 @@ class AnthropicDecoder:
     def __init__(self, call: ResolvedCall) -> None:
         del call
         self.done = False
-        self.complete = False  # a stop reason is told and every block is closed: only usage can come
+        self.complete = False  # a stop reason came and every block is closed: only usage can come
         self._started = False
         self._raw = ""
         self._reason = self._emitted_reason = FinishReason.UNSPECIFIED
@@ -205,6 +205,6 @@ class AnthropicDecoder:
 
 
 def _bedrock_usage(chunk: JsonObject, known: Usage | None) -> JsonObject:
-    """Bedrock's counts at the end, where nothing else told any."""
+    """Bedrock's counts at the end, where nothing else reported any."""
     metrics = object_of(chunk.get("amazon-bedrock-invocationMetrics"))
     return {} if known is not None else {name: metrics[word] for word, name in _BEDROCK.items() if word in metrics}

@@ -63,7 +63,7 @@ def _source(path: str, url: str, media_type: str) -> JsonObject:
         raise unsupported(f"{path}.url", f"{API} carries a data URL only in base64")
     media_type = split[0] or media_type
     if not media_type:
-        raise unsupported(f"{path}.media_type", f"{API} has to be told the media type")
+        raise unsupported(f"{path}.media_type", f"{API} needs the media type")
     return {"type": "base64", "media_type": media_type, "data": split[1]}
 
 

@@ -1,7 +1,7 @@
 """The plain whole answer of Chat Completions, read in one typed decode. No I/O.
 
 Nearly every whole answer is one message of text with its counts and nothing that is unusual in any way. Such a one is
-told from all others by the decoder of msgspec itself: a member that is not listed here, a value of another type, a
+known by the decoder of msgspec itself: a member that is not listed here, a value of another type, a
 word that is not usual, and the answer is none of these. Then it is read in full by `decoder`, which alone says what
 answers mean; a test holds both to the same events.
 """

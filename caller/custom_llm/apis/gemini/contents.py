@@ -3,7 +3,7 @@
 Roles alternate between `user` and `model`: neighbours of one role become one content. All results of a turn's calls
 stand first in one user content, in the order of the calls: Gemini counts them against the calls (Gemini API reference).
 
-Ids: a call goes out with an `id` only where the endpoint itself gave one, which provider state tells; results carry
+Ids: a call goes out with an `id` only where the endpoint itself gave one, see provider state; results carry
 the same. Made-up and foreign ids are never sent: older models and Vertex AI do not know the field, and without it
 Gemini pairs by order and name.
 """
@@ -56,7 +56,7 @@ class Conversation:
     """Builds `contents` and the parts of `systemInstruction`, message by message.
 
     `sign`: the model refuses calls without a signature, so those without one get the documented placeholder. `adapted`
-    tells what was changed.
+    names what was changed.
     """
 
     __slots__ = ("_names", "_orders", "_parts", "_sign", "_slots", "_waiting", "adapted", "contents", "system")

@@ -38,7 +38,7 @@ _TYPES = MappingProxyType(
 
 
 def wire_part(part: ContentPart, field: str) -> JsonObject:
-    """The part; `field` is its path, for violations. A file's name has no counterpart: it only tells the type.
+    """The part; `field` is its path, for violations. A file's name has no counterpart: only the type is read from it.
 
     Raises:
         NotSupportedByApi: an image's `detail`, or a file by an id that is no URI.

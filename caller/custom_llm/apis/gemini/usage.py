@@ -35,7 +35,7 @@ class UsageCounts:
         self.other: JsonObject = {}
 
     def feed(self, wire: JsonObject) -> tuple[bool, bool]:
-        """Take one; tells whether `usage` and whether `other` changed."""
+        """Add one; returns whether `usage` and whether `other` changed."""
         counts = dict(self._counts)
         if "prompt_token_count" in wire:
             wire = camel_keys(wire)

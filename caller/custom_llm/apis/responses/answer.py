@@ -31,10 +31,10 @@ _MESSAGE_KEYS = frozenset({"id", "type", "role", "status", "content"})
 
 
 def finish_reason(status: str, response: JsonObject, *, calls: bool) -> FinishReason:
-    """Why the model stopped; `calls` tells that there are tool calls.
+    """Why the model stopped; `calls`: there are tool calls.
 
     Raises:
-        StreamInterrupted: it did not stop: the answer is not whole, and no reason is told.
+        StreamInterrupted: it did not stop: the answer is not whole, and no reason is given.
         CallerError: the reason means that the answer failed.
     """
     if status in ("completed", ""):

@@ -33,7 +33,7 @@ STATE_SHAPE = ApiCompatibility.OPENAI_RESPONSES.value
 
 
 def input_items(messages: Sequence[Message], adapted: set[str], *, without_reasoning: bool = False) -> list[JsonObject]:
-    """The input items of a conversation. `adapted` tells what was changed; `without_reasoning`: the endpoint cannot
+    """The input items of a conversation. `adapted` names what was changed; `without_reasoning`: the endpoint cannot
     read the reasoning of earlier turns any more.
 
     Raises:

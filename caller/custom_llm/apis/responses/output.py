@@ -131,7 +131,7 @@ class Output:
             self._part_done(route, part, event)
 
     def annotation_added(self, event: JsonObject) -> None:
-        """A citation; told at the end, since the finished item may bring all of them again."""
+        """A citation; emitted at the end, since the finished item may bring all of them again."""
         annotation = event.get("annotation")
         if annotation:
             self._budget.consume(annotation)
@@ -216,8 +216,8 @@ class Output:
             self._fill(item, _ARGUMENTS, [(0, arguments_text(wire.get("input") if given is None else given))])
         elif item.kind == REASONING:
             summary, raw = _texts(wire.get("summary")), _texts(wire.get("content"))
-            told = [text for _, text in raw] or [item.channel(_RAW).emitted()]
-            if [text for _, text in summary] == told:  # a gateway says it under both names
+            raw_texts = [text for _, text in raw] or [item.channel(_RAW).emitted()]
+            if [text for _, text in summary] == raw_texts:  # a gateway says it under both names
                 summary = [] if item.channel(_RAW).emitted() else summary
                 raw = [] if summary else raw
             self._fill(item, _SUMMARY, summary)
