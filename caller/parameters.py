@@ -14,6 +14,7 @@ from caller.errors import RequestInvalid, Violation
 from caller.json_types import JsonObject, JsonValue, deeper_than, with_whole_numbers
 
 PATH = "model_parameters"
+TYPED_PATH = "model"
 NESTED = "model.parameters"
 MAX_MODEL_CHARS = 512
 MAX_DEPTH = 100  # of JSON given as text: what a protobuf Struct may hold
@@ -220,8 +221,9 @@ def _bare(key: str) -> str:
     return key if key in ("model.name", "model.id") else key.removeprefix("model.")
 
 
-def merge_parameters(raw: Mapping[str, JsonValue]) -> Parameters:
-    """Merge bare names, `model.*` and `model.parameters`: of one name given twice the later of these wins.
+def merge_parameters(raw: Mapping[str, JsonValue], typed: frozenset[str] = frozenset()) -> Parameters:
+    """Merge bare names, `model.*` and `model.parameters`: of one name given twice the later of these wins. `typed` are
+    the bare names, and `model.name`, that were given as fields of the request.
 
     Raises:
         RequestInvalid: with one violation per unreadable or refused parameter, or without `model.name`.
@@ -231,20 +233,29 @@ def merge_parameters(raw: Mapping[str, JsonValue]) -> Parameters:
     values: JsonObject = {}
     paths: dict[str, str] = {}
     if len(raw) > ("model.name" in raw):
-        merged = _given_anywhere(raw, nested)
+        merged = _given_anywhere(raw, nested, typed)
         for name, (path, value) in merged.items():
             _read(name, path, value, values, violations)
         paths = {name: path for name, (path, _) in merged.items()}
-    model = _model(raw, violations)
+    model_path = f'{PATH}["model.name"]'
+    if "model.name" in typed:
+        paths["model.name"] = model_path = f"{TYPED_PATH}.name"
+    model = _model(raw, model_path, violations)
     if violations:
         raise RequestInvalid(f"{violations[0].field}: {violations[0].description}", violations=violations)
     return Parameters(model, MappingProxyType(values), frozenset(nested), MappingProxyType(paths))
 
 
-def _given_anywhere(raw: Mapping[str, JsonValue], nested: JsonObject) -> dict[str, tuple[str, JsonValue]]:
+def _given_anywhere(
+    raw: Mapping[str, JsonValue], nested: JsonObject, typed: frozenset[str]
+) -> dict[str, tuple[str, JsonValue]]:
     """Each name with the path and the value that hold for it."""
     given = _without_nulls({key: value for key, value in raw.items() if key not in ("model.id", "model.name", NESTED)})
-    bare = {key: (f'{PATH}["{key}"]', value) for key, value in given.items() if not key.startswith("model.")}
+    bare = {
+        key: (f"{TYPED_PATH}.{key}" if key in typed else f'{PATH}["{key}"]', value)
+        for key, value in given.items()
+        if not key.startswith("model.")
+    }
     dotted = {
         key.removeprefix("model."): (f'{PATH}["{key}"]', value)
         for key, value in given.items()
@@ -254,7 +265,7 @@ def _given_anywhere(raw: Mapping[str, JsonValue], nested: JsonObject) -> dict[st
     return bare | dotted | inner
 
 
-def _model(raw: Mapping[str, JsonValue], violations: list[Violation]) -> str:
+def _model(raw: Mapping[str, JsonValue], path: str, violations: list[Violation]) -> str:
     model = raw.get("model.name")
     name = model.strip() if isinstance(model, str) else ""
     advice = "" if name else "must be a non-empty string: the model to ask"
@@ -263,7 +274,7 @@ def _model(raw: Mapping[str, JsonValue], violations: list[Violation]) -> str:
     if len(name) > MAX_MODEL_CHARS:
         advice = f"must be at most {MAX_MODEL_CHARS} characters"
     if advice:
-        violations.append(Violation(f'{PATH}["model.name"]', advice))
+        violations.append(Violation(path, advice))
     return name
 
 

@@ -35,7 +35,8 @@ class Target(PartlyPrinted, msgspec.Struct, frozen=True):
     """One endpoint and how it is called.
 
     `provider` is the provider's id in the registry; `max_attempts` counts HTTP requests, from 1; `label` is the
-    client's name for it; `credential_path` is where the credential stands in the request, for violations.
+    client's name for it. For violations: `credential_path` is where the credential stands in the request, and
+    `typed_parameters` are the names of parameters that were given as fields, not in the Struct.
     """
 
     HIDDEN = frozenset({"credential", "parameters"})
@@ -47,6 +48,7 @@ class Target(PartlyPrinted, msgspec.Struct, frozen=True):
     max_attempts: int = 1
     label: str = ""
     credential_path: str = PATH
+    typed_parameters: frozenset[str] = frozenset()
 
 
 class Unusable(msgspec.Struct, frozen=True):

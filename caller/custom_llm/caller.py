@@ -63,7 +63,7 @@ class CustomLLMCaller:
         """
         row = self._providers().get(target.provider.lower())
         credential = parse_credential(target.credential, row.defaults if row else None, target.credential_path)
-        model = merge_parameters(target.parameters).model
+        model = merge_parameters(target.parameters, target.typed_parameters).model
         return Destination(credential.endpoint, model, partial(self._demands.key, credential, model))
 
     def prepare(self, target: Target, ask: Ask, *, stream: bool) -> "PreparedCall":
@@ -76,7 +76,7 @@ class CustomLLMCaller:
         credential = parse_credential(target.credential, row.defaults if row else None, target.credential_path)
         call = ResolvedCall(
             credential=credential,
-            parameters=merge_parameters(target.parameters),
+            parameters=merge_parameters(target.parameters, target.typed_parameters),
             messages=ask.messages,
             tools=ask.tools,
             parse_think_tags=ask.parse_think_tags,

@@ -51,8 +51,10 @@ def chat_call(
     messages = messages_of(request.messages, violations)
     tools = read_tools(request.tools, violations)
     parameters = struct_object("model_parameters", request.model_parameters, violations)
+    typed: frozenset[str] = frozenset()
     if request.HasField("model"):
-        parameters = {**_typed_parameters(request.model, parameters), **parameters}
+        fields = _typed_parameters(request.model, parameters)
+        parameters, typed = {**fields, **parameters}, frozenset(fields)
     timeouts, attempts = limits.timeouts, limits.max_attempts
     if request.HasField("timeouts"):
         timeouts = _timeouts(request.timeouts, timeouts, violations)
@@ -63,7 +65,15 @@ def chat_call(
     refuse(violations)
     ask = Ask(messages, tools, parse_think_tags=request.options.parse_think_tags, labels=labels)
     path = credential_path(request.credential)
-    return ask, Target(request.provider_id, credential, timeouts, parameters, attempts, credential_path=path)
+    return ask, Target(
+        request.provider_id,
+        credential,
+        timeouts,
+        parameters,
+        attempts,
+        credential_path=path,
+        typed_parameters=typed,
+    )
 
 
 def prewarm_connections(request: pb.PrewarmRequest) -> int:
@@ -120,20 +130,21 @@ def _typed_credential(endpoint: msg.Endpoint) -> JsonObject:
     return given
 
 
-def parameters_of(path: str, wire: msg.Target, violations: Violations) -> JsonObject:
-    """The parameters that a target gives; `path` is that of its Struct."""
+def parameters_of(path: str, wire: msg.Target, violations: Violations) -> tuple[JsonObject, frozenset[str]]:
+    """The parameters that a target gives, and the names of those that are fields; `path` is that of its Struct."""
     parameters = struct_object(path, wire.model_parameters, violations)
-    if wire.HasField("model"):
-        parameters = {**_typed_parameters(wire.model, parameters), **parameters}
-    return parameters
+    fields = _typed_parameters(wire.model, parameters) if wire.HasField("model") else {}
+    return {**fields, **parameters}, frozenset(fields)
 
 
 def _typed_parameters(model: msg.ModelOptions, given: JsonObject) -> JsonObject:
-    """The typed fields under their bare names; the model's name only where the Struct gives none."""
+    """The typed fields under their bare names, but for those that the Struct has under the same."""
     typed: JsonObject = {
-        name: getattr(model, name) for name in ("temperature", "top_p", "max_tokens", "seed") if model.HasField(name)
+        name: getattr(model, name)
+        for name in ("temperature", "top_p", "max_tokens", "seed")
+        if model.HasField(name) and name not in given
     }
-    if model.stop:
+    if model.stop and "stop" not in given:
         typed["stop"] = list(model.stop)
     if model.HasField("name") and "model.name" not in given:
         typed["model.name"] = model.name

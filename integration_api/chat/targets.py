@@ -66,7 +66,7 @@ def _target(
 ) -> Target | Unusable:
     if len(wire.label) > MAX_LABEL_CHARS:
         violations.append(Violation(f"{path}.label", f"must be at most {MAX_LABEL_CHARS} characters"))
-    given = parameters_of(f"{path}.model_parameters", wire, violations)
+    given, typed = parameters_of(f"{path}.model_parameters", wire, violations)
     provider = wire.provider_id or own.provider
     try:
         value = credential(wire.credential, provider)
@@ -74,5 +74,13 @@ def _target(
         raise error.within(path) from None
     except (CredentialNotFound, CredentialForbidden) as error:
         return Unusable(error.with_traceback(None), wire.label)
-    parameters, typed = overridden(own.parameters, given), credential_path(wire.credential)
-    return Target(provider, value, own.timeouts, parameters, own.max_attempts, wire.label, typed)
+    return Target(
+        provider,
+        value,
+        own.timeouts,
+        overridden(own.parameters, given),
+        own.max_attempts,
+        wire.label,
+        credential_path(wire.credential),
+        (own.typed_parameters - given.keys()) | typed,
+    )

@@ -109,6 +109,26 @@ async def test_violations_name_typed_fields(stub: ChatServiceStub, sandbox: Sand
         assert failure.message.startswith(path)
 
 
+async def test_violations_name_typed_parameters(stub: ChatServiceStub, sandbox: Sandbox) -> None:
+    """A field as the field, what stands in the Struct as the Struct's; of one name in both, the one that holds."""
+    refused = typed(sandbox)
+    refused.credential.endpoint.api_compatibility = "openai_responses"
+    both = typed(sandbox, modelParameters={"seed": 1, "model.stop": ["x"]})
+    both.credential.endpoint.api_compatibility = "openai_responses"
+    nameless = typed(sandbox, model={"name": " "})
+    gemini = typed(sandbox, model={"name": "a..b"})
+    gemini.credential.endpoint.api_compatibility = "gemini_generate_content"
+
+    for request, reason, fields in (
+        (refused, "NOT_SUPPORTED_BY_API", ["model.seed", "model.stop"]),
+        (both, "NOT_SUPPORTED_BY_API", ['model_parameters["model.stop"]', 'model_parameters["seed"]']),
+        (nameless, "REQUEST_INVALID", ["model.name"]),
+        (gemini, "REQUEST_INVALID", ["model.name"]),
+    ):
+        failure = await fail(stub.Chat(request, timeout=10))
+        assert (failure.reason, sorted(failure.fields)) == (reason, fields)
+
+
 async def test_a_host_without_a_form_on_the_wire_is_the_credentials_fault(
     stub: ChatServiceStub, sandbox: Sandbox
 ) -> None:

@@ -9,7 +9,6 @@ from urllib.parse import quote
 from caller.credentials import ApiCompatibility
 from caller.custom_llm.apis.shared import invalid
 from caller.custom_llm.base_url import Operation
-from caller.parameters import PATH
 
 API = ApiCompatibility.GEMINI_GENERATE_CONTENT
 GENERATE = "generateContent"
@@ -27,20 +26,19 @@ _WHOLE = re.compile(rf"(?P<root>.*){_LIST}(?:/(?:(?!{_LIST}/).)+:[A-Za-z]+)?")
 _SSE = "alt=sse"
 
 
-def chat_operation(model: str, *, stream: bool) -> Operation:
-    """The operation that asks the model.
+def chat_operation(model: str, path: str, *, stream: bool) -> Operation:
+    """The operation that asks the model; `path` is where the request has its name, for violations.
 
     Raises:
         RequestInvalid: the name cannot stand in a URL.
     """
     if _FORBIDDEN.search(model):
-        field = f'{PATH}["model.name"]'
-        raise invalid(field, "is no model name: it must not hold '..', '//', '?', '#', '&', '\\' or control characters")
+        raise invalid(path, "is no model name: it must not hold '..', '//', '?', '#', '&', '\\' or control characters")
     name = model if model.startswith(_PREFIXES) else f"models/{model}"
-    path = f"{quote(name, safe='/', errors='replace')}:{STREAM if stream else GENERATE}"
+    operation = f"{quote(name, safe='/', errors='replace')}:{STREAM if stream else GENERATE}"
     if stream:
-        return _operation(path, query=(("alt", "sse"),))
-    return _operation(path, drops=(_SSE,))
+        return _operation(operation, query=(("alt", "sse"),))
+    return _operation(operation, drops=(_SSE,))
 
 
 def models_operation(page: str) -> Operation:

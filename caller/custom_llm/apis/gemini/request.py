@@ -68,7 +68,7 @@ def gemini_request(call: ResolvedCall, stream: bool) -> HttpRequest:
         RequestInvalid: a parameter that cannot be read, or a model name that cannot stand in a URL.
     """
     model = call.parameters.model
-    operation = chat_operation(model, stream=stream)
+    operation = chat_operation(model, call.parameters.path("model.name"), stream=stream)
     mapped = mapped_to(call.parameters, API)
     conversation = Conversation(call.messages, sign=wants_signatures(model))
     if "system_messages" in call.demands:
