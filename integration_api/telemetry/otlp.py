@@ -6,6 +6,8 @@ The only module beside `traces` and `genai` that knows the packages of the extra
 
 import os
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from opentelemetry.sdk.environment_variables import (
@@ -40,16 +42,16 @@ class Export:
     metrics: GenAiMetrics | None
 
     def close(self) -> None:
-        """Send what waits, and wait two seconds for it at most: the packages themselves would wait half a minute."""
-        closing = threading.Thread(target=self._close, name="otlp-close", daemon=True)
-        closing.start()
-        closing.join(_CLOSE_SECONDS)
-
-    def _close(self) -> None:
-        if self.spans is not None:
-            self.spans.shutdown()  # type: ignore[no-untyped-call] # it has no annotations
-        if self.metrics is not None:
-            self.metrics.close()
+        """Send what waits, and wait two seconds for it at most: the packages themselves would wait half a minute.
+        Neither waits for the other: they may have collectors of their own."""
+        ends: list[Callable[[], object]] = [] if self.spans is None else [self.spans.shutdown]
+        ends += [] if self.metrics is None else [self.metrics.close]
+        closing = [threading.Thread(target=end, name="otlp-close", daemon=True) for end in ends]
+        for thread in closing:
+            thread.start()
+        due = time.monotonic() + _CLOSE_SECONDS
+        for thread in closing:
+            thread.join(max(0.0, due - time.monotonic()))
 
 
 def export(version: str, scope: InstrumentationScope) -> Export:

@@ -195,6 +195,16 @@ async def test_a_collector_that_is_not_there_costs_no_call(sandbox: Sandbox, mon
             assert await mixed.native(made, sandbox.url, "echo", "StreamChat") == ("OK", "")
 
 
+async def test_metrics_arrive_though_nobody_takes_traces(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the end of the server neither waits for the other."""
+    async with Collector() as collector, Collector() as gone:
+        await gone.__aexit__()
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", f"{gone.url}/v1/traces")
+        async with world(monkeypatch, collector) as made:
+            assert await mixed.native(made, sandbox.url, "echo", "Chat") == ("OK", "")
+    assert "gen_ai.client.operation.duration" in collector.metrics
+
+
 @pytest.mark.parametrize("interval", ["often", "0", "-1", "nan", "inf"])
 async def test_an_interval_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, interval: str) -> None:
     """By the name of its variable, ahead of the start."""
