@@ -16,8 +16,11 @@ from pathlib import Path
 import structlog
 
 _PART = 0.85
-_M_MMAP_THRESHOLD = -3  # malloc.h of glibc
-_LARGE_BLOCK = 128 * 1024
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
+# Above what one read brings (256 KiB, the event loop's buffer): a mapping for each would cost as much as its tokens.
+_LARGE_BLOCK = 512 * 1024
+# What may stay free at the heap's end: else it is given back and asked for again with every read.
+_FREE_AT_END = 4 * 1024 * 1024
 _SECONDS = 0.5
 _PROCESSES = Path("/proc")
 _CGROUPS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
@@ -37,7 +40,7 @@ def return_large_blocks() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError, TypeError):
         return False
-    return bool(mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK))
+    return bool(mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK) and mallopt(_M_TRIM_THRESHOLD, _FREE_AT_END))
 
 
 def resident_bytes() -> int:

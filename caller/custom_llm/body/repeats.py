@@ -96,7 +96,7 @@ class Repeats:
         if self.held:
             chunk, self.held = self.held + chunk, b""
         if chunk.startswith(template.head) and len(chunk) <= self._limit:
-            pieces = _split(template, chunk[template.begin :])
+            pieces = _split(template, chunk)
             last, ended, rest = pieces[-1].partition(template.tail)
             if ended:
                 pieces[-1] = last
@@ -228,21 +228,21 @@ def _raw_event(part: bytes, data: bytes) -> bytes | None:
     return None
 
 
-def _split(template: Template, behind: bytes) -> list[bytes]:
-    """What stands between the seams, in bytes behind a head; the last is what follows the last seam."""
-    seam = template.seam
-    at = behind.rfind(seam) if len(behind) > _LONG else -1
+def _split(template: Template, chunk: bytes) -> list[bytes]:
+    """What stands between the seams, in bytes that begin with a head; the last is what follows the last seam."""
+    seam, begin = template.seam, template.begin
+    at = chunk.rfind(seam, begin) if len(chunk) > _LONG else -1
     if at < 0:
-        return behind.split(seam)
+        return chunk[begin:].split(seam)
     lines = seam.split(b"\n")
-    first, last = lines[0], lines[-1]
+    before, behind = len(lines[-1]), len(lines[0])
     # Texts hold no newline, seams do: lines are found much faster than seams are.
-    found = (last + behind[: at + len(first)]).split(b"\n")[:: len(lines) - 1]
-    begin, end = len(last), -len(first)
-    pieces = [line[begin:end] for line in found]
-    if seam.join(pieces) != behind[:at]:
-        return behind.split(seam)
-    pieces.append(behind[at + len(seam) :])
+    found = chunk[begin - before : at + behind].split(b"\n")[:: len(lines) - 1]
+    pieces = [line[before:-behind] for line in found]
+    joined = seam.join(pieces)
+    if len(joined) != at - begin or not chunk.startswith(joined, begin):
+        return chunk[begin:].split(seam)
+    pieces.append(chunk[at + len(seam) :])
     return pieces
 
 
@@ -255,7 +255,7 @@ def _texts(template: Template, pieces: list[bytes]) -> Sequence[str] | None:
         return None  # the end of a line beside a value
     try:
         if not template.inner:
-            texts = _strings(b"[" + joined + b"]")
+            texts = _strings(b"[%b]" % joined)
         else:
             for span, put_in in template.inner:
                 pieces = [piece.replace(span, put_in) for piece in pieces]  # each by itself: see `_LONG`
