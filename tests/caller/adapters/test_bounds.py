@@ -1,6 +1,7 @@
 """What decoders keep beside the text of an answer is bounded, in every API shape, and so are the members of a list."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from caller.custom_llm.apis.chat_completions.state import KeptState
 from caller.custom_llm.apis.kept import MAX_KEPT
 from caller.errors import ResponseTooLarge
 from caller.parameters import Parameters
+from tests.patience import within
 
 LARGE = "x" * (4 << 20)
 
@@ -109,3 +111,19 @@ def test_the_members_of_a_list_are_bounded(kind: str) -> None:
 
     with pytest.raises(ResponseTooLarge):
         ADAPTERS[ApiCompatibility(api)].decoder(call).feed(Frame("", event.encode()))
+
+
+def test_a_text_that_is_said_to_be_done_again_and_again_is_joined_once() -> None:
+    """What came before is not copied for each of the events, which are short."""
+    call = ResolvedCall(Credential(ApiCompatibility.OPENAI_RESPONSES, "http://e/v1", {}), Parameters("m"), ())
+    decoder = ADAPTERS[ApiCompatibility.OPENAI_RESPONSES].decoder(call)
+    delta = {"type": "response.output_text.delta", "output_index": 0, "content_index": 0, "delta": "x" * 100}
+    done = Frame("", b'{"type":"response.output_text.done","output_index":0,"content_index":0,"text":"y"}')
+    for _ in range(30_000):
+        decoder.feed(Frame("", json.dumps(delta).encode()))
+
+    begun = time.process_time()
+    for _ in range(5_000):
+        assert not decoder.feed(done)
+
+    assert time.process_time() - begun < within(0.5)

@@ -55,7 +55,7 @@ class Channel:
 
     def emitted(self) -> str:
         """All the text that was emitted."""
-        return "".join(["".join(part) for part in self._parts.values()])
+        return "".join([_joined(part) for part in self._parts.values()])
 
     def rest(self, position: int, final: str) -> str:
         """What a part's final text has beyond what was said of it.
@@ -66,7 +66,7 @@ class Channel:
         part = self._parts.get(position)
         if part is None:
             return "" if self.emitted().endswith(final) else final
-        sent = "".join(part)
+        sent = _joined(part)
         return final[len(sent) :] if final.startswith(sent) else ""
 
     def missing(self, finals: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:
@@ -82,6 +82,13 @@ class Channel:
                 lacking.append((position, text[skip:]))
             skip = max(skip - len(text), 0)
         return lacking
+
+
+def _joined(pieces: list[str]) -> str:
+    """The text of a part, whose pieces become one: what is asked for again and again is joined once."""
+    if len(pieces) > 1:
+        pieces[:] = ["".join(pieces)]
+    return pieces[0] if pieces else ""
 
 
 class Item:
