@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from caller.custom_llm.adapter import Frame
 from caller.custom_llm.apis.anthropic.adapter import ANTHROPIC_MESSAGES
 from caller.custom_llm.apis.anthropic.blocks import MAX_BLOCKS
+from caller.custom_llm.apis.kept import MAX_KEPT
 from caller.errors import (
     CallerError,
     EndpointError,
@@ -268,7 +269,7 @@ def test_opaque_content_is_bounded() -> None:
     decoder.feed(Frame("", json.dumps(block(0, type="odd")).encode()))
     frame = Frame("", json.dumps(delta(0, "odd_delta", data="x" * 1_000_000)).encode())
 
-    for _ in range(16):
+    for _ in range(MAX_KEPT // 1_000_050):
         decoder.feed(frame)
 
     with pytest.raises(ResponseTooLarge):

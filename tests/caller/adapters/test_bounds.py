@@ -12,6 +12,7 @@ from caller.custom_llm.apis import ADAPTERS
 from caller.custom_llm.apis.chat_completions.state import KeptState
 from caller.custom_llm.apis.kept import MAX_KEPT
 from caller.errors import ResponseTooLarge
+from caller.events import ProviderState
 from caller.parameters import Parameters
 from tests.patience import within
 
@@ -127,3 +128,27 @@ def test_a_text_that_is_said_to_be_done_again_and_again_is_joined_once() -> None
         assert not decoder.feed(done)
 
     assert time.process_time() - begun < within(0.5)
+
+
+def test_fragments_of_an_unknown_type_are_joined_once() -> None:
+    """However many there are: the text before them is not copied for each."""
+    call = ResolvedCall(Credential(ApiCompatibility.ANTHROPIC_MESSAGES, "http://e/v1", {}), Parameters("m"), ())
+    decoder = ADAPTERS[ApiCompatibility.ANTHROPIC_MESSAGES].decoder(call)
+    block = {"type": "compaction", "content": "x" * (8 << 20), "list": []}
+    start = {"type": "content_block_start", "index": 0, "content_block": block}
+    delta = {
+        "type": "content_block_delta",
+        "index": 0,
+        "delta": {"type": "compaction_delta", "content": "y", "list": [1]},
+    }
+    decoder.feed(Frame("", json.dumps(start).encode()))
+
+    begun = time.process_time()
+    for _ in range(5_000):
+        decoder.feed(Frame("", json.dumps(delta).encode()))
+    assert time.process_time() - begun < within(0.5)
+
+    decoder.feed(Frame("", b'{"type":"message_stop"}'))
+    state = next(event for event in decoder.close() if isinstance(event, ProviderState))
+    expected = {"type": "compaction", "content": "x" * (8 << 20) + "y" * 5_000, "list": [1] * 5_000}
+    assert state.content == {"content": [expected]}

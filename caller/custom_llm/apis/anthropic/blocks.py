@@ -51,10 +51,13 @@ class _Block:
     arguments: Arguments = field(default_factory=Arguments)  # of a call
     pieces: list[str] = field(default_factory=list)  # text or thinking behind what `fields` began with
     json: list[str] = field(default_factory=list)  # fragments of `input`
+    more: dict[str, list[str]] = field(default_factory=dict)  # further text of fields, in fragments of unknown types
 
     def native(self) -> JsonObject:
         """The block as the endpoint would have sent it in one piece."""
         wire = dict(self.fields)
+        for key, texts in self.more.items():
+            wire[key] = text_of(wire.get(key)) + "".join(texts)
         if self.pieces:
             wire[self.kind] = text_of(wire.get(self.kind)) + "".join(self.pieces)
         json = self.json or self.arguments.pieces
@@ -85,7 +88,7 @@ class _Block:
     def is_more_than_ours(self) -> bool:
         """True if it says anything that our own fields do not hold."""
         more = without(self.fields, _FIELDS.get(self.kind, frozenset()))
-        return any(value and value != _DIRECT_CALL for value in more.values())
+        return bool(self.more) or any(value and value != _DIRECT_CALL for value in more.values())
 
 
 class ContentBlocks:
@@ -273,7 +276,7 @@ class ContentBlocks:
                     fields["citations"] = []
                 list_of(fields["citations"]).append(delta.get("citation"))
             case _:
-                _merge_unknown(fields, delta)
+                _merge_unknown(block, delta)
 
 
 def _identity(block: _Block) -> str:
@@ -314,14 +317,17 @@ _REPEATED = {
 }
 
 
-def _merge_unknown(fields: JsonObject, delta: JsonObject) -> None:
+def _merge_unknown(block: _Block, delta: JsonObject) -> None:
     """A fragment of a type that we do not know (`compaction_delta`): text continues text, lists continue lists."""
+    fields = block.fields
     for key, value in delta.items():
-        if key != "type" and value is not None:
-            fields[key] = _continued(fields.get(key), value)
-
-
-def _continued(known: JsonValue, value: JsonValue) -> JsonValue:
-    if isinstance(known, str) and isinstance(value, str):
-        return known + value
-    return [*known, *value] if isinstance(known, list) and isinstance(value, list) else value
+        known = fields.get(key)
+        if key == "type" or value is None:
+            continue
+        if isinstance(known, str) and isinstance(value, str):
+            block.more.setdefault(key, []).append(value)
+        elif isinstance(known, list) and isinstance(value, list):
+            known += value
+        else:
+            fields[key] = value
+            block.more.pop(key, None)
