@@ -18,8 +18,8 @@ from integration_api.server import Server
 from integration_api.settings import Settings
 from integration_api.v1 import chat_service_pb2_grpc as stubs
 
-# How fast examples are made says how busy the machine is, and nothing of us.
-hypothesis_settings.register_profile("any machine", suppress_health_check=[HealthCheck.too_slow])
+# How fast examples are made, and how long one takes, says how busy the machine is, and nothing of us.
+hypothesis_settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 hypothesis_settings.load_profile("any machine")
 
 if os.environ.get("TEST_LOOP") == "uvloop":  # the loop that `serve` uses; else asyncio's own
