@@ -38,6 +38,8 @@ MAX_JOINED = 10_000
 _LOGPROB = 16  # what a token's log probability consumes of the answer's budget, at least
 # Fields of these types are small, and their names are bounded.
 _SMALL = frozenset({bool, int, float, type(None)})
+# Fragments are joined whenever there are so many: each costs 50 bytes beside its characters.
+_FRAGMENTS = 4096
 NO_USAGE = Usage(source=UsageSource.UNAVAILABLE)
 
 
@@ -94,6 +96,8 @@ class Folder:
                 if self.left < 0:
                     self._consume(0)
                 choice.text += (event.text,)
+                if choice.text[_FRAGMENTS:]:
+                    choice.text[:] = ("".join(choice.text),)
                 if event.logprobs:
                     choice.logprobs.extend(event.logprobs)
                     self._consume(sum(_LOGPROB * (1 + len(token.top)) for token in event.logprobs))
@@ -163,6 +167,8 @@ class Folder:
     def _append(self, into: list[str], text: str) -> None:
         self._consume(len(text))
         into.append(text)
+        if into[_FRAGMENTS:]:
+            into[:] = ("".join(into),)
 
     def _consume(self, chars: int) -> None:
         self.left -= chars

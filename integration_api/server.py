@@ -39,6 +39,7 @@ from integration_api.rpc import health, reflection
 from integration_api.rpc.channel_options import channel_options
 from integration_api.rpc.guard import Guard, GuardLimits
 from integration_api.rpc.memory import (
+    HeapTrimmer,
     MemoryGuard,
     memory_limit,
     resident_bytes,
@@ -87,6 +88,7 @@ class Server:
         self.memory = MemoryGuard(
             memory_limit(settings.memory_limit_bytes), resident_bytes if workers == 1 else resident_of_workers
         )
+        self._heap = HeapTrimmer()
         self.guard = Guard(
             settings.write_timeout,
             guard_limits(settings),
@@ -154,6 +156,7 @@ class Server:
         await self._server.start()
         self._health.set(health.SERVING)
         self.memory.start()
+        self._heap.start()
         self._access.files.start()
         if self._workers == 1:
             announce(settings, self.port)
@@ -179,6 +182,7 @@ class Server:
         self.guard.cut()
         await _bounded(self.guard.idle())  # cut calls, and statuses on their way
         self.memory.stop()
+        self._heap.stop()
         self._health.close()
         await _bounded(self._server.stop(_LAST_WORDS))
         await _bounded(leaving)

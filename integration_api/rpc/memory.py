@@ -22,6 +22,9 @@ _LARGE_BLOCK = 512 * 1024
 # What may stay free at the heap's end: else it is given back and asked for again with every read.
 _FREE_AT_END = 4 * 1024 * 1024
 _SECONDS = 0.5
+# How often what is free inside of the heap is given back, and from how much memory on that is worth it.
+_TRIM_SECONDS = 2.0
+_SMALL = 128 * 1024 * 1024
 _PROCESSES = Path("/proc")
 _CGROUPS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 # A limit of cgroup v1 that is none is a number near 2^63.
@@ -41,6 +44,31 @@ def return_large_blocks() -> bool:
     except (OSError, AttributeError, TypeError):
         return False
     return bool(mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK) and mallopt(_M_TRIM_THRESHOLD, _FREE_AT_END))
+
+
+class HeapTrimmer:
+    """Gives back what is free inside of the heap. A large message comes in hundreds of small blocks, in gRPC's threads,
+    and each of them may leave pages that nobody uses: as much as the message, for each stream that stays open."""
+
+    def __init__(self) -> None:
+        self._trimming: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin, where the C library can."""
+        with suppress(OSError, AttributeError, TypeError):
+            self._trimming = asyncio.create_task(_trim(ctypes.CDLL(None).malloc_trim))
+
+    def stop(self) -> None:
+        """End."""
+        if self._trimming is not None:
+            self._trimming.cancel()
+
+
+async def _trim(malloc_trim: Callable[[int], int]) -> None:
+    while True:
+        await asyncio.sleep(_TRIM_SECONDS)
+        if resident_bytes() > _SMALL:
+            await asyncio.to_thread(malloc_trim, 0)  # ctypes lets others run meanwhile
 
 
 def resident_bytes() -> int:

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import pytest
 
 from caller.call import Choice
@@ -175,3 +177,20 @@ def test_numbers_are_bounded(events: list[Event]) -> None:
     assert folded(*events[:-1], budget=10**6).completion().response_id == ""
     with pytest.raises(ResponseTooLarge):
         folded(*events, budget=10**6)
+
+
+def test_thousands_of_fragments_cost_little_more_than_their_characters() -> None:
+    """Each would be an object of 50 bytes and more; the answer is the same."""
+    folder = Folder(1_000_000)
+    tracemalloc.start()
+    try:
+        for number in range(20_000):
+            folder.feed(TextDelta(f"{number % 10}ab"))
+            folder.feed(ToolCallDelta(0, f"{number % 10}cd", "1", "f"))
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    (choice,) = folder.completion().choices
+    assert choice.message.text == "".join(f"{number % 10}ab" for number in range(20_000))
+    assert choice.message.tool_calls[0].arguments == "".join(f"{number % 10}cd" for number in range(20_000))
+    assert held < 800_000

@@ -110,3 +110,42 @@ async def test_what_is_freed_of_large_blocks_goes_back() -> None:
 
     assert await left("tuned") < 5
     assert await left("as it is") > 10
+
+
+# Holds every second of many small blocks, lets go of the others, and says how much memory they leave, without and with
+# what gives it back.
+_FREED = """
+import asyncio, ctypes
+from integration_api.rpc.memory import HeapTrimmer, resident_bytes
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.free.argtypes = [ctypes.c_void_p]
+async def main():
+    blocks = [libc.malloc(16_384) for _ in range(20_000)]
+    for block in blocks:
+        ctypes.memset(block, 1, 16_384)
+    for number, block in enumerate(blocks):
+        if number % 20:
+            libc.free(block)
+    before = resident_bytes()
+    trimmer = HeapTrimmer()
+    trimmer.start()
+    for _ in range(400):
+        await asyncio.sleep(0.05)
+        if before - resident_bytes() > 200_000_000:
+            break
+    trimmer.stop()
+    print(before - resident_bytes())
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators have other ways")
+async def test_what_is_free_inside_of_the_heap_goes_back() -> None:
+    """Pages between blocks that stay."""
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _FREED, cwd=Path(__file__).parents[2], stdout=asyncio.subprocess.PIPE
+    )
+    printed, _ = await child.communicate()
+    assert child.returncode == 0
+    assert int(printed) > 200_000_000
