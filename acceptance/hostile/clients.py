@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections import Counter
+from contextlib import suppress
 from itertools import count, repeat
 
 import grpc
@@ -171,16 +172,21 @@ async def _fill_bidirectional(world: World) -> str:
     """One client opens as many conversations as there may be; another wants one."""
     calls = [world.unified.StreamChat(metadata=bearer(GREEDY)) for _ in range(1_000)]
     for call in calls:
-        await call.write(configuration(world.honest_endpoint))
+        with suppress(grpc.RpcError, asyncio.InvalidStateError):  # it was refused at its headers
+            await call.write(configuration(world.honest_endpoint))
     frames = await asyncio.gather(*(asyncio.wait_for(call.read(), 10) for call in calls), return_exceptions=True)
     opened = sum(not isinstance(frame, BaseException) and frame is not grpc.aio.EOF for frame in frames)
     other = world.unified.StreamChat(metadata=bearer(HONEST))
-    await other.write(configuration(world.honest_endpoint))
-    ending = await outcome(other.read())
+    ending = await outcome(_configured(other, world.honest_endpoint))
     for call in (*calls, other):
         call.cancel()
     world.expect(ending == "OK", f"another client's conversation: {ending}")
     return f"{opened} of 1000 open; another client: {ending}"
+
+
+async def _configured(call: "grpc.aio.StreamStreamCall[object, object]", endpoint: str) -> None:
+    await call.write(configuration(endpoint))
+    await call.read()
 
 
 async def _long_queue(world: World) -> str:
@@ -286,6 +292,7 @@ ROWS = (
         sent="1,000 idle conversations of one client, 1,000 allowed",
         attack=_fill_bidirectional,
         auth=True,
+        storm=True,
         flags=("--max-open-streams", "1000"),
         bounds=Bounds(cpu=5),
     ),
@@ -295,6 +302,7 @@ ROWS = (
         sent=f"{_QUEUED:,} waiting calls of one client, 8 may run",
         attack=_long_queue,
         auth=True,
+        storm=True,
         flags=("--max-running-calls", "8", "--max-queued-calls", "20000", "--max-queue-time", "40"),
         bounds=Bounds(cpu=15, peak=200, after=100),
     ),
@@ -312,6 +320,7 @@ ROWS = (
         sent=f"{_DYING:,} streams whose endpoint dies at once",
         attack=_dying_endpoint,
         auth=True,
+        storm=True,
         bounds=Bounds(cpu=12, peak=300, after=150, descriptors=50),
     ),
 )

@@ -111,6 +111,7 @@ class Row:
     names: bool = False  # a name server that answers for the honest endpoint's name only
     certificate: bool = False  # endpoints have a certificate that the server trusts
     longest: float = 50.0  # seconds for the attack
+    storm: bool = False  # what gRPC needs for so many calls by itself is measured beside it
     settle: float = 1.5  # seconds from the attack's end to the look at memory and descriptors
 
 

@@ -94,9 +94,11 @@ class Server:
             self.reader = -1
 
 
-async def start(project: Path, folder: Path, flags: Sequence[str], *, pipe: bool = False, resolver: str = "") -> Server:
+async def start(
+    project: Path, folder: Path, flags: Sequence[str], *, pipe: bool = False, resolver: str = "", bare: bool = False
+) -> Server:
     """Start `serve` from a checkout; it listens when this returns. `pipe`: standard error is a small pipe that nobody
-    reads; `resolver`: the address of the only name server that the process knows.
+    reads; `resolver`: the address of the only name server that the process knows; `bare`: gRPC's server alone instead.
 
     Raises:
         TimeoutError: it does not listen.
@@ -104,6 +106,8 @@ async def start(project: Path, folder: Path, flags: Sequence[str], *, pipe: bool
     port, log = free_port(), folder / "serve.log"
     command = [str(project / ".venv/bin/python"), "-m", "integration_api", "serve", "--port", str(port)]
     command += ["--log-format", "json", "--shutdown-grace", "1", *flags]
+    if bare:
+        command = [str(project / ".venv/bin/python"), "-m", "acceptance.hostile.bare", "--port", str(port)]
     if resolver:
         command = _with_resolver(folder, resolver, command)
     reader, writer = os.pipe() if pipe else (-1, os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC))

@@ -140,6 +140,7 @@ ROWS = (
             sent=f"{_HEADERS_ONLY:,} calls of headers only, {what}",
             attack=attack,
             auth=True,
+            storm=True,
             bounds=bounds,
         )
         for name, what, attack, bounds in (
