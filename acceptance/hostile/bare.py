@@ -15,7 +15,7 @@ from acceptance.hostile.rows import CHAT, HEALTH, HONEST
 from integration_api.v1 import chat_service_pb2 as pb
 
 
-class _Everything(grpc.GenericRpcHandler):
+class _Everything(grpc.GenericRpcHandler):  # type: ignore[misc] # grpc has no types
     """One handler for all methods: a stream, as ours are."""
 
     def __init__(self) -> None:
