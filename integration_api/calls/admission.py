@@ -16,7 +16,7 @@ import asyncio
 import random
 import sys
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from caller.errors import ServiceOverloaded
 from integration_api.rpc.shares import Shares
@@ -58,15 +58,9 @@ class AdmissionLimits:
         )
 
     def shared_by(self, workers: int) -> "AdmissionLimits":
-        """One worker's share; a limit never becomes "no limit" by it."""
-        return AdmissionLimits(
-            running=_share(self.running, workers),
-            per_caller=_share(self.per_caller, workers),
-            per_endpoint=_share(self.per_endpoint, workers),
-            queued=_share(self.queued, workers),
-            queue_time=self.queue_time,
-            share=self.share,
-        )
+        """One worker's limits: its share of what runs and waits in all, never "no limit" by it. The limits per client
+        and per endpoint stay whole, since the channel of one client stays with one worker."""
+        return replace(self, running=_share(self.running, workers), queued=_share(self.queued, workers))
 
 
 # Those who wait for one endpoint, the longest first.

@@ -434,8 +434,8 @@ async def _once(admission: Admission, client: str, endpoint: str) -> None:
 
 def test_workers_share_the_limits() -> None:
     """Each worker has its part, never none and never all; no limit stays no limit."""
-    whole = AdmissionLimits(running=10, per_caller=1, per_endpoint=0, queued=5, queue_time=3)
-    assert whole.shared_by(4) == AdmissionLimits(running=2, per_caller=1, per_endpoint=0, queued=1, queue_time=3)
+    whole = AdmissionLimits(running=10, per_caller=6, per_endpoint=8, queued=5, queue_time=3)
+    assert whole.shared_by(4) == AdmissionLimits(running=2, per_caller=6, per_endpoint=8, queued=1, queue_time=3)
     assert whole.shared_by(1) == whole
 
 
