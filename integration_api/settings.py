@@ -26,7 +26,7 @@ class Settings:
     port: int = _setting(9004, "gRPC port; 0 takes a free one.")
     workers: str = _setting(
         "1",
-        "Processes that share the port, max_running_calls and the queue: a number, or auto: as many as the container has CPUs.",
+        "Processes that share the port, running calls and queue: a number, or auto: as many as the container has CPUs.",
     )
     admin_host: str = _setting("127.0.0.1", "Address that the admin port listens on.")
     admin_port: int = _setting(0, "HTTP port of /metrics, /livez, /readyz and /version; 0: off.")
