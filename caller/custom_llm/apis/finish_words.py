@@ -114,6 +114,16 @@ def finish_word(value: JsonValue) -> str:
     return "" if word not in _REASONS and _key(word) in _NOTHING else word
 
 
+def telling_word(word: str, native: JsonValue) -> str:
+    """The word to go by where a gateway adds the one of the endpoint behind it (OpenRouter's `native_finish_reason`).
+
+    It is the gateway's own unless the other is listed as a failure: a `stop` made of `network_error` hides that the
+    answer failed.
+    """
+    said = finish_word(native)
+    return said if _key(said) in _ERRORS else word
+
+
 def beside_calls(reason: FinishReason, *, called: bool) -> FinishReason:
     """A reason as it is meant where tools were called, or none was.
 

@@ -156,4 +156,8 @@ LIMITED: Final = words(
 # A used-up account, said with the words for a limit that passes within a minute.
 A_MINUTE_AFTER_ALL: Final = words(
     ("DashScope (Bailian): only the link says which limit", r"error-code#(token|rate)-limit"),
+    (
+        "Scaleway, which heads each of its limits INSUFFICIENT QUOTA",
+        r"exceeded your current limit of (concurrent requests|(requests|tokens) per minute)",
+    ),
 )

@@ -135,6 +135,10 @@ _POLICY: Final = words(
     ("Perplexity, OpenAI", r"upgrade your (plan|subscription) to"),
     ("Google", r"has not been used in project \S+ before or it is disabled"),
 )
+# A right key whose account may not use what it asks for; said with the status for a wrong key, too.
+_NOT_FOR_ACCOUNT: Final = words(
+    ("Bedrock's OpenAI route", r"\bis not available (for|to) (this|your) (account|organi[sz]ation|project)\b"),
+)
 _NO_MODEL: Final = words(
     (
         "most servers",
@@ -284,6 +288,7 @@ MEANINGS: Final[tuple[Meaning, ...]] = (
     Meaning(ContentFiltered, _REFUSED | {EndpointForbidden}, _FILTERED),
     Meaning(ContentFiltered, frozenset({EndpointError}), _FILTERED_CODE),
     Meaning(EndpointForbidden, _REFUSED | {EndpointNotFound}, _POLICY),
+    Meaning(EndpointForbidden, _REFUSED | {EndpointNotFound, EndpointUnauthenticated}, _NOT_FOR_ACCOUNT),
     Meaning(ModelNotFound, _REFUSED | {EndpointNotFound}, _NO_MODEL),
     Meaning(
         ModelNotFound,
@@ -292,6 +297,7 @@ MEANINGS: Final[tuple[Meaning, ...]] = (
     ),
     Meaning(EndpointUnauthenticated, _REFUSED | {EndpointForbidden}, _BAD_KEY),
     Meaning(EndpointRateLimited, _REFUSED, LIMITED),
+    Meaning(EndpointRateLimited, frozenset({EndpointError}), words(("boto3 behind LiteLLM", r"\(throttlingexception\)"))),
     Meaning(EndpointOverloaded, frozenset({EndpointRejected}), _DEGRADED),
     Meaning(EndpointOverloaded, _NOTHING, _BUSY),
     Meaning(EndpointRejected, frozenset({EndpointError}), _NOT_THERE),

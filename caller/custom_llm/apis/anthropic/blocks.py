@@ -85,6 +85,11 @@ class _Block:
         return not text_of(self.native().get(self.kind))
 
     @property
+    def lacks_arguments(self) -> bool:
+        """True for a call that has got no arguments yet."""
+        return self.call is not None and not (self.arguments.begun or self.fields.get("input"))
+
+    @property
     def is_more_than_ours(self) -> bool:
         """True if it says anything that our own fields do not hold."""
         more = without(self.fields, _FIELDS.get(self.kind, frozenset()))
@@ -207,8 +212,13 @@ class ContentBlocks:
             events.append(ProviderState(STATE_SHAPE, {"content": list_of(list(content))}))
 
     def _block(self, index: int, kind: str, events: list[Event]) -> _Block:
-        """The block of an index; one that never began, or without a type, is taken to be what its fragment says."""
+        """The block of an index; one that never began, or without a type, is taken to be what its fragment says.
+
+        Arguments are no call by themselves: bridges number them past the call that they belong to (sub2api).
+        """
         block = self._at.get(index)
+        if block is None and kind == "tool_use" and self._blocks and self._blocks[-1].lacks_arguments:
+            block = self._at[index] = self._blocks[-1]
         if block is None or not block.kind:
             self.start(index, {"type": kind}, events)
             block = self._blocks[-1]

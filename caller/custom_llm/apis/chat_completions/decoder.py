@@ -13,7 +13,7 @@ from caller.credentials import ApiCompatibility
 from caller.custom_llm.adapter import Frame, Repeat, ResolvedCall
 from caller.custom_llm.apis.chat_completions.choice import PLAIN_DELTA, OpenChoice
 from caller.custom_llm.apis.chat_completions.plain import plain_answer
-from caller.custom_llm.apis.finish_words import finish_word
+from caller.custom_llm.apis.finish_words import finish_word, telling_word
 from caller.custom_llm.apis.logprobs import logprobs_of
 from caller.custom_llm.apis.parsing import objects_within, parse, parse_document, parse_frame
 from caller.custom_llm.apis.usage import other_usage, usage_of
@@ -272,7 +272,8 @@ class ChatDecoder:
         reason = choice.get("finish_reason")
         word = finish_word(reason) if reason else ""
         if word:
-            state.finish(word, events)
+            native = choice.get("native_finish_reason")
+            state.finish(telling_word(word, native) if native else word, events)
             self.complete = self._all_finished()
 
     def _delta_of(self, choice: JsonObject, state: OpenChoice, index: int, events: list[Event]) -> JsonValue:
