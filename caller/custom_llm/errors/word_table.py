@@ -276,7 +276,7 @@ MEANINGS: Final[tuple[Meaning, ...]] = (
     Meaning(EndpointNotFound, frozenset({None, EndpointRejected, EndpointError}), _WRONG_ROUTE),
     Meaning(EndpointRejected, frozenset({EndpointNotFound}), _MISSING_PART),
     Meaning(RequestTooLarge, frozenset({None, EndpointRateLimited, EndpointRejected}), LARGER_THAN_A_MINUTE),
-    Meaning(EndpointRateLimited, frozenset({QuotaExhausted}), A_MINUTE_AFTER_ALL),
+    Meaning(EndpointRateLimited, frozenset({QuotaExhausted, EndpointRateLimited}), A_MINUTE_AFTER_ALL),
     Meaning(
         QuotaExhausted,
         _REFUSED | {EndpointRateLimited, EndpointForbidden, EndpointUnauthenticated, EndpointError},
@@ -297,7 +297,7 @@ MEANINGS: Final[tuple[Meaning, ...]] = (
     ),
     Meaning(EndpointUnauthenticated, _REFUSED | {EndpointForbidden}, _BAD_KEY),
     Meaning(EndpointRateLimited, _REFUSED, LIMITED),
-    Meaning(EndpointRateLimited, frozenset({EndpointError}), words(("boto3 behind LiteLLM", r"\(throttlingexception\)"))),
+    Meaning(EndpointRateLimited, frozenset({EndpointError}), words(("boto3, quoted", r"\(throttlingexception\)"))),
     Meaning(EndpointOverloaded, frozenset({EndpointRejected}), _DEGRADED),
     Meaning(EndpointOverloaded, _NOTHING, _BUSY),
     Meaning(EndpointRejected, frozenset({EndpointError}), _NOT_THERE),
