@@ -26,7 +26,7 @@ class LogLines(Observer):
     """Writes `call.finished`: good, failed and cancelled calls at level info, bugs of ours at level error."""
 
     def __init__(self) -> None:
-        self._log = structlog.get_logger("integration_api.call")
+        self._log = structlog.get_logger("integration_api.call").bind()  # else each line makes a logger anew
 
     def started(self, report: CallReport) -> None:
         """Nothing: the line is written at the end."""
