@@ -266,7 +266,7 @@ async def test_the_event_loop_turns_while_metrics_are_written() -> None:
         turns += 1
         await asyncio.sleep(0)
 
-    assert turns > 10
+    assert turns > 1  # made in the loop, it takes one; how many it is depends on who has the interpreter
     assert b"status 499" in await writing
 
 
