@@ -8,8 +8,8 @@
 One raw endpoint answers at once, or streams at a pace; one compiled client calls it directly, and through each gateway.
 Every work is done by each in turn before the next one begins, round by round, so that what else the machine does
 disturbs all alike; what a gateway adds is its time less that of the direct calls of the same round. Our service is
-called over gRPC, the others over HTTP/1.1: each as its clients do. CPU is the processes' own time from /proc; it says
-who was the limit.
+called over gRPC, the others over HTTP/1.1: each as its clients do. A gateway has a core for itself, client and endpoint
+have the others; CPU is the processes' own time from /proc, which says who was the limit.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.peers.gateways import GATEWAYS, Gateway
-from bench.peers.running import Running, Work, build_load, load, machine_busy, prefer, running
+from bench.peers.running import Running, Work, build_load, load, machine_busy, pin_to, prefer, running
 from bench.peers.table import summary, table
 from bench.work import Program, program, write
 
@@ -81,6 +81,7 @@ def _chosen(only: str) -> list[Gateway]:
 def main(only: str, rounds: int, scale: float, file: str, *, preferred: bool) -> None:
     """All rounds, the table, the file."""
     build_load()
+    pin_to(gateways=False)
     if preferred:
         prefer()
     works = [replace(each, seconds=each.seconds * scale, spread=each.spread * scale) for each in WORKS]

@@ -17,7 +17,8 @@ from bench.peers.gateways import ROOT, Gateway
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _START_SECONDS = 180.0
-_PREFERRED = -15
+# Those that this program may use.
+_CORES = os.sched_getaffinity(0)
 # A gateway is at rest below this part of a core; how often that is looked at, and how long it is waited for.
 _IDLE = 0.1
 _LOOK_SECONDS = 0.3
@@ -109,14 +110,18 @@ def machine_busy() -> float:
 
 
 def prefer() -> None:
-    """Let this process, and all that it starts, go before what else the machine does. Needs root.
+    """Let this process, and all that it starts, run whenever it can, before what else the machine does. Needs root.
 
-    Linux weighs sessions against each other first, and a nice number within its session only.
+    A nice number is not enough: who sleeps often, as threads do that hand work to each other, would still wait for
+    other work at each waking, and who never sleeps would not.
     """
-    os.setpriority(os.PRIO_PROCESS, 0, _PREFERRED)
-    autogroup = Path("/proc/self/autogroup")
-    if autogroup.exists():
-        autogroup.write_text(str(_PREFERRED), "ascii")
+    os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+
+
+def pin_to(*, gateways: bool) -> None:
+    """Have this process, and what it starts from now on, on the last core (gateways) or on the others (all else)."""
+    cores = sorted(_CORES)
+    os.sched_setaffinity(0, cores[-1:] if gateways else cores[:-1] or cores)
 
 
 def build_load() -> None:
@@ -152,6 +157,7 @@ def running(gateway: Gateway, endpoint: int, folder: Path) -> Iterator[Running]:
     port = _free_port()
     how = gateway.start(port, endpoint, folder)
     with (folder / "output.log").open("wb") as output:
+        pin_to(gateways=True)
         process = subprocess.Popen(  # noqa: S603 -- commands of this folder
             how.command,
             cwd=folder,
@@ -161,6 +167,7 @@ def running(gateway: Gateway, endpoint: int, folder: Path) -> Iterator[Running]:
             stderr=output,
             process_group=0,
         )
+        pin_to(gateways=False)
         try:
             found = Running(gateway, process.pid, port, folder, endpoint)
             _until_ready(found, process)

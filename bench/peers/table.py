@@ -45,18 +45,16 @@ def _cores(rounds: Sequence[_Round], name: str, work: str) -> dict[str, float]:
     return {each: _median([one[name][work]["cores"][each] for one in rounds]) or 0.0 for each in who}
 
 
-def _limit(cores: dict[str, float], machine: int) -> str:
-    """Which process could do no more."""
-    ours = {who: used for who, used in cores.items() if who != "others"}
-    most = max(ours, key=lambda who: ours[who])
-    if ours[most] >= _BUSY:
-        return most
-    if sum(cores.values()) < _BUSY * machine:
-        return "none: they wait for each other"
-    return "other work" if cores["others"] >= sum(ours.values()) else f"both cores, most by the {most}"
+def _limit(cores: dict[str, float]) -> str:
+    """Which process could do no more: a gateway has a core for itself, client and endpoint share another one."""
+    if cores["gateway"] >= _BUSY:
+        return "the gateway"
+    if cores["client"] + cores["endpoint"] >= _BUSY:
+        return "client and endpoint"
+    return "none: they wait for each other"
 
 
-def _of_gateway(rounds: Sequence[_Round], name: str, machine: int) -> dict[str, Any]:
+def _of_gateway(rounds: Sequence[_Round], name: str) -> dict[str, Any]:
     found: dict[str, Any] = {"failed": sum(each[name][work]["failed"] for each in rounds for work in each[name])}
     for work in _CALLS:
         cores = _cores(rounds, name, work)
@@ -68,7 +66,7 @@ def _of_gateway(rounds: Sequence[_Round], name: str, machine: int) -> dict[str, 
             "per_second": _each(rounds, name, work, lambda one: one["calls"] / one["wall"]),
             "cpu_us": _each(rounds, name, work, lambda one: _per(one, "calls")),
             "cores": cores,
-            "limit": _limit(cores, machine),
+            "limit": _limit(cores),
         }
     for work in _STREAMS:
         cores = _cores(rounds, name, work)
@@ -82,7 +80,7 @@ def _of_gateway(rounds: Sequence[_Round], name: str, machine: int) -> dict[str, 
             "cpu_us": _each(rounds, name, work, lambda one: _per(one, "tokens")),
             "reads_per_token": _each(rounds, name, work, lambda one: one["reads"] / (one["tokens"] or 1)),
             "cores": cores,
-            "limit": _limit(cores, machine),
+            "limit": _limit(cores),
         }
     return found
 
@@ -90,7 +88,7 @@ def _of_gateway(rounds: Sequence[_Round], name: str, machine: int) -> dict[str, 
 def summary(result: dict[str, Any]) -> dict[str, Any]:
     """Medians over the rounds, for each gateway."""
     rounds = [each["gateways"] for each in result["rounds"]]
-    return {name: _of_gateway(rounds, name, result["cores"]) for name in result["gateways"]}
+    return {name: _of_gateway(rounds, name) for name in result["gateways"]}
 
 
 def _number(value: float | None) -> str:
