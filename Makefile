@@ -159,8 +159,8 @@ interop: $(STAMP) ## Let the Rapida platform's own client (PyPI rapida-python) t
 	@$(BIN)/python acceptance/interop.py
 
 bench-rapida: $(STAMP) ## Measure barge-in, and a thousand idle bidirectional streams
-	@$(BIN)/python bench/barge_in.py
-	@$(BIN)/python bench/idle_streams.py
+	@$(BIN)/python -m bench.barge_in
+	@$(BIN)/python -m bench.idle_streams
 
 .PHONY: certs
 
@@ -210,7 +210,7 @@ fuzz: $(STAMP) ## A hundred thousand broken streams per API shape (STREAMS=…) 
 .PHONY: bench bench-floor profile
 
 bench-floor: $(STAMP) ## Measure the cost above a bare pipe: CPU and Python calls per call and token (ARGS='--quick')
-	@$(BIN)/python bench/floor.py $(ARGS)
+	@$(BIN)/python -m bench.floor $(ARGS)
 
 # What draws and samples, beside what developers need.
 BENCH := .venv/.bench
@@ -222,15 +222,15 @@ $(BENCH): $(STAMP)
 # A bound that is passed, or a case that is void, does not keep the rest from being measured and drawn.
 bench: $(BENCH) ## Measure cost, slow streams, the start and the race, and draw the plots in docs/bench (some ten minutes)
 	@mkdir -p docs/bench
-	-@$(BIN)/python bench/floor.py --json docs/bench/floor.json
-	-@$(BIN)/python bench/streams.py --json docs/bench/streams.json
-	-@$(BIN)/python bench/startup.py --json docs/bench/startup.json
-	-@$(BIN)/python bench/race.py --json docs/bench/race.json
-	-@$(BIN)/python bench/voice.py --json docs/bench/voice.json
-	@$(BIN)/python bench/plots.py docs/bench
+	-@$(BIN)/python -m bench.floor --json docs/bench/floor.json
+	-@$(BIN)/python -m bench.streams --json docs/bench/streams.json
+	-@$(BIN)/python -m bench.startup --json docs/bench/startup.json
+	-@$(BIN)/python -m bench.race --json docs/bench/race.json
+	-@$(BIN)/python -m bench.voice --json docs/bench/voice.json
+	@$(BIN)/python -m bench.plots docs/bench
 
 profile: $(BENCH) ## Write flame graphs of the service at its four works into .cache/flames
-	@$(BIN)/python bench/flames.py --folder $(CACHE)/flames $(ARGS)
+	@$(BIN)/python -m bench.flames --folder $(CACHE)/flames $(ARGS)
 
 .PHONY: hostile
 
@@ -306,7 +306,7 @@ $(PEERS)/.installed: Makefile
 
 peers: $(BENCH) $(PEERS)/.installed ## Measure the service beside LiteLLM, Portkey and two Rust routers (needs Go, Node; ARGS='--quick')
 	@$(BIN)/python -m bench.peers --json $(if $(ARGS),$(PEERS)/peers.json,docs/bench/peers.json) $(ARGS)
-	@$(BIN)/python bench/plots.py $(if $(ARGS),$(PEERS),docs/bench)
+	@$(BIN)/python -m bench.plots $(if $(ARGS),$(PEERS),docs/bench)
 
 .PHONY: observe
 
@@ -316,7 +316,7 @@ observe: $(STAMP) ## Ask every query of the dashboard of a real Prometheus under
 .PHONY: bench-observing
 
 bench-observing: $(STAMP) ## Measure what log lines, metrics and traces cost per call and token (ARGS='--rounds 7')
-	@$(BIN)/python bench/observing.py $(ARGS)
+	@$(BIN)/python -m bench.observing $(ARGS)
 
 .PHONY: acceptance
 

@@ -5,6 +5,7 @@ port and serves until it is killed.
 """
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import aiohttp
 import grpc
@@ -45,7 +46,9 @@ class Bare:
     async def StreamChat(
         self, request: pb.ChatRequest, context: grpc.aio.ServicerContext
     ) -> AsyncIterator[pb.StreamChatResponse]:
-        rest, texts, usage = b"", [], {}
+        rest = b""
+        texts: list[str] = []
+        usage: dict[str, Any] = {}
         async with self._session.post(**_request(request, stream=True)) as response:
             async for data in response.content.iter_any():
                 *events, rest = (rest + data).split(b"\n\n")
@@ -68,9 +71,9 @@ class Bare:
         )
 
 
-def _request(request: pb.ChatRequest, *, stream: bool) -> dict[str, object]:
+def _request(request: pb.ChatRequest, *, stream: bool) -> dict[str, Any]:
     credential = request.credential.value.fields
-    body = {
+    body: dict[str, object] = {
         "model": request.model_parameters.fields["model.name"].string_value,
         "messages": [{"role": "user", "content": request.messages[0].user.content[0].text}],
     }

@@ -1,7 +1,7 @@
 """Barge-in: how long after a new chat frame the endpoint sees the older turn's connection closed, and how long until
 the newer turn's first delta comes.
 
-    python bench/barge_in.py [--rounds 100] [--most 100]
+    python -m bench.barge_in [--rounds 100] [--most 100]
 
 The service runs in a process of its own; the client and the sandbox, whose script talks for 30 s, in this one, so that
 both look at one clock. Fails when any round takes longer than `--most` milliseconds.

@@ -1,6 +1,6 @@
 """Flame graphs of the service at the four works of `floor.py`: where its time goes.
 
-    python bench/flames.py [--folder .cache/flames] [--seconds 5]
+    python -m bench.flames [--folder .cache/flames] [--seconds 5]
 
 py-spy samples the service, which it starts as its child, so it needs no rights. The graphs are SVG files to look at in
 a browser.
@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 
 import uvloop
-from floor import CASES, cases
-from work import program
+from bench.floor import CASES, cases
+from bench.work import program
 
 _RATE = 500
 

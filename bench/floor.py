@@ -6,10 +6,10 @@ of both sides are printed and must be alike, or the round is void: who writes fe
 compared with our own short Chat: no bare pipe speaks of tools. Python calls are counted in processes of their own,
 exactly, but for paced tokens, which join where the machine is busy.
 
-    python bench/floor.py                 the whole measurement, about six minutes
-    python bench/floor.py --quick         a look, about a minute
-    python bench/floor.py --only paced    one case: unary, turn, burst or paced
-    python bench/floor.py --json FILE     keeps the result
+    python -m bench.floor                 the whole measurement, about six minutes
+    python -m bench.floor --quick         a look, about a minute
+    python -m bench.floor --only paced    one case: unary, turn, burst or paced
+    python -m bench.floor --json FILE     keeps the result
 """
 
 import argparse
@@ -22,7 +22,7 @@ from typing import Any
 
 import grpc
 import uvloop
-from work import Program, Round, measured, percentile, program, real_turns, request, streams, unary, write
+from bench.work import Program, Round, measured, percentile, program, real_turns, request, streams, unary, write
 
 ALIKE = 0.95
 CASES = ("unary", "turn", "burst", "paced")

@@ -1,6 +1,6 @@
 """Many bidirectional streams that are open and mostly idle, each with a turn now and then: none may be lost.
 
-    python bench/idle_streams.py [--streams 1000] [--seconds 20] [--turns 3]
+    python -m bench.idle_streams [--streams 1000] [--seconds 20] [--turns 3]
 
 The service and the endpoint run in processes of their own; the memory is the service's. Fails when a stream or a turn
 is lost.
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
-from barge_in import chat, configuration, open_stream
+from bench.barge_in import chat, configuration, open_stream
 
 _CHANNELS = 10
 _MODEL = "burst-20"

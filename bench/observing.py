@@ -4,7 +4,7 @@ Three services do the same work against the same raw endpoint, round by round in
 process differs from the next by up to a tenth, whatever it does. CPU is the server process's own, all threads, so what
 writes the log and sends the spans is in it.
 
-    python bench/observing.py [--rounds 7] [--only call] [--json FILE]
+    python -m bench.observing [--rounds 7] [--only call] [--json FILE]
 """
 
 import argparse
@@ -16,7 +16,7 @@ from typing import Any
 import grpc
 import uvloop
 from aiohttp import web
-from work import Round, measured, program, request, streams, unary, write
+from bench.work import Round, measured, program, request, streams, unary, write
 
 # The most that CPU may be multiplied by, per call and per token.
 AIMS = {"seen": {"call": 1.05, "token": 1.05}, "traced": {"call": 1.15, "token": 1.15}}

@@ -3,7 +3,7 @@
 Opens one stream to a silent endpoint with grpc's keep-alive at ten seconds (the shortest a client may), and waits:
 grpc's own default on the server side answers the third ping with GOAWAY, "too many pings".
 
-    python bench/pings.py [SECONDS]
+    python -m bench.pings [SECONDS]
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """Draws the results in a folder: `floor.json`, `streams.json`, `startup.json`, `race.json` and `peers.json`, each where
 it is there.
 
-    python bench/plots.py docs/bench
+    python -m bench.plots docs/bench
 
 An aim is a dashed line; a bar of CPU has its smallest and largest round as a whisker.
 """
@@ -20,7 +20,7 @@ mpl.rcParams["svg.hashsalt"] = "bench"  # the same picture for the same numbers
 from matplotlib import pyplot as plt  # noqa: E402 -- the backend is chosen first
 
 _COLOURS = {"base": "#9aa5b1", "ours": "#2f6fab"}
-_AIM = {"color": "#b03a2e", "linestyle": "--", "linewidth": 1}
+_AIM: dict[str, Any] = {"color": "#b03a2e", "linestyle": "--", "linewidth": 1}
 
 
 def _read(folder: Path, name: str) -> dict[str, Any] | None:

@@ -1,6 +1,6 @@
 """First outputs with and without the race, what it asks for beyond, and what a call costs that could hedge.
 
-    python bench/race.py [--streams 400] [--at-once 16] [--json FILE]
+    python -m bench.race [--streams 400] [--at-once 16] [--json FILE]
 
 The first target has 5 % of its first tokens after 5 s, all others after 80 ms; the spare has them after 80 ms;
 hedge_after is 300 ms. The endpoints live in this process, so that it sees when they are hung up on; the service is a
@@ -18,7 +18,7 @@ from typing import Any
 
 import grpc
 import uvloop
-from work import STREAM, Program, percentile, program, request, streams, write
+from bench.work import STREAM, Program, percentile, program, request, streams, write
 
 from integration_api.sandbox import Sandbox
 from integration_api.v1 import chat_service_pb2 as pb
@@ -65,6 +65,7 @@ async def one(call: grpc.aio.UnaryStreamMultiCallable, raw: bytes, seen: Seen) -
     """One stream, looked at word by word."""
     clock = asyncio.get_running_loop().time
     began, text, target = clock(), "", -1
+    now = began
     last = pb.StreamChatResponse()
     async for frame in call(raw):
         last = pb.StreamChatResponse.FromString(frame)

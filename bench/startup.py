@@ -1,6 +1,6 @@
 """How long until the first answer, and how much memory at rest: the service as it is installed, started many times.
 
-    python bench/startup.py [--rounds 10] [--json FILE]
+    python -m bench.startup [--rounds 10] [--json FILE]
 
 From the start of the process, `python -m integration_api serve`, to the answer of a first Chat. At rest is five seconds
 after that.
@@ -16,7 +16,7 @@ import sys
 import time
 
 import grpc
-from work import HERE, UNARY, Program, program, request, write
+from bench.work import HERE, UNARY, Program, program, request, write
 
 MOST_SECONDS = 1.5
 MOST_BYTES = 95 * 1024 * 1024

@@ -1,6 +1,6 @@
 """Thousands of slow streams at once: memory and CPU of each, and how evenly tokens come.
 
-    python bench/streams.py [--streams 1000 5000 10000] [--seconds 10] [--json FILE]
+    python -m bench.streams [--streams 1000 5000 10000] [--seconds 10] [--json FILE]
 
 Each stream gets a token every two seconds from the raw endpoint, and lives as long as is measured. Jitter is how far
 the gap between two frames of a stream is from those two seconds. The client is a process of this kind, too, on the same
@@ -16,7 +16,7 @@ from typing import Any
 
 import grpc
 import uvloop
-from work import STREAM, percentile, program, request, unary, write
+from bench.work import STREAM, percentile, program, request, unary, write
 
 MOST_BYTES = 60 * 1024
 _GAP = 2.0

@@ -1,6 +1,6 @@
 """What a voice agent waits for: the first token, through the service and without it, and the end of a call it cancels.
 
-    python bench/voice.py [--rounds 300] [--json FILE]
+    python -m bench.voice [--rounds 300] [--json FILE]
 
 First tokens: a raw endpoint that answers at once, asked directly with aiohttp and through the service with the typed
 client, in turn, on warm connections; a short request, and a real turn of 42 messages and twelve tools. Barge-in: a
@@ -15,7 +15,7 @@ import sys
 import time
 
 import aiohttp
-from work import percentile, program, real_turns, request, write
+from bench.work import percentile, program, real_turns, request, write
 
 from integration_api.client import ChatRequest, Client, TextDelta, chat_request, endpoint
 from integration_api.sandbox import Sandbox

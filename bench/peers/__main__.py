@@ -89,10 +89,10 @@ def main(only: str, rounds: int, scale: float, file: str, *, preferred: bool) ->
         endpoint = stack.enter_context(program("endpoint.py"))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="peers-")))
         gateways = []
-        for each in _chosen(only):
+        for known in _chosen(only):
             begun = time.monotonic()
-            gateways.append(stack.enter_context(running(each, endpoint.port, folder / each.name)))
-            print(f"{each.name} {each.version()}: answers after {time.monotonic() - begun:.1f} s", flush=True)
+            gateways.append(stack.enter_context(running(known, endpoint.port, folder / known.name)))
+            print(f"{known.name} {known.version()}: answers after {time.monotonic() - begun:.1f} s", flush=True)
         at_rest = {each.gateway.name: each.resident for each in gateways}
         for each in gateways:  # what is compiled or cached by the first calls
             load(each, Work("warm", "unary", callers=16, seconds=2 * scale))
