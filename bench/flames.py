@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import uvloop
+
 from bench.floor import CASES, cases
 from bench.work import program
 

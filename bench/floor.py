@@ -22,6 +22,7 @@ from typing import Any
 
 import grpc
 import uvloop
+
 from bench.work import Program, Round, measured, percentile, program, real_turns, request, streams, unary, write
 
 ALIKE = 0.95

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
+
 from bench.barge_in import chat, configuration, open_stream
 
 _CHANNELS = 10

@@ -16,6 +16,7 @@ from typing import Any
 import grpc
 import uvloop
 from aiohttp import web
+
 from bench.work import Round, measured, program, request, streams, unary, write
 
 # The most that CPU may be multiplied by, per call and per token.

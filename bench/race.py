@@ -18,8 +18,8 @@ from typing import Any
 
 import grpc
 import uvloop
-from bench.work import STREAM, Program, percentile, program, request, streams, write
 
+from bench.work import STREAM, Program, percentile, program, request, streams, write
 from integration_api.sandbox import Sandbox
 from integration_api.v1 import chat_service_pb2 as pb
 

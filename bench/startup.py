@@ -16,6 +16,7 @@ import sys
 import time
 
 import grpc
+
 from bench.work import HERE, UNARY, Program, program, request, write
 
 MOST_SECONDS = 1.5

@@ -16,6 +16,7 @@ from typing import Any
 
 import grpc
 import uvloop
+
 from bench.work import STREAM, percentile, program, request, unary, write
 
 MOST_BYTES = 60 * 1024

@@ -15,8 +15,8 @@ import sys
 import time
 
 import aiohttp
-from bench.work import percentile, program, real_turns, request, write
 
+from bench.work import percentile, program, real_turns, request, write
 from integration_api.client import ChatRequest, Client, TextDelta, chat_request, endpoint
 from integration_api.sandbox import Sandbox
 
