@@ -87,6 +87,7 @@ DECISIVE: Final[Mapping[str, Kind]] = {
                 ("DashScope", "data_inspection_failed DataInspectionFailed"),
                 ("ZenMux", "safety_check_failed"),
                 ("Portkey", "hooks_failed"),
+                ("Gemini, through others", "PROHIBITED_CONTENT"),
                 ("Huawei ModelArts", "ModelArts.81011"),
             ),
             QuotaExhausted: (

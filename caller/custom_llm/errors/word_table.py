@@ -92,6 +92,7 @@ _FILTERED: Final = words(
         r"(contains?|includes?|may contain)( any)? (sensitive|senstive) (content|information|words)",
     ),
     ("Vertex AI", r"responsible ai practices|contains sensitive words"),
+    ("Gemini's word, from whoever is in front of it", r"\bprohibited_content\b"),
     ("Bedrock", r"blocked by (our|the|a) (content filters?|guardrails?)|guardrail_intervened"),
     ("LiteLLM, Portkey", r"violated [^\n]{0,20}guardrail|guardrail[^\n]{0,60}(failed|violat|blocked|intervened)"),
     ("Cloudflare AI Gateway", r"(prompt|response) blocked due to security"),
