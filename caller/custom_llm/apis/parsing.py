@@ -121,7 +121,7 @@ def _several(text: bytes) -> list[JsonObject]:
 
 
 def parse_document(body: bytes) -> JsonObject:
-    """A whole JSON answer; one wrapped in a list of one is unwrapped.
+    """A whole JSON answer; one wrapped in a list of one is unwrapped, a stream's `data: [DONE]` behind it is no part.
 
     Raises:
         ProtocolError: it is not a JSON object.
@@ -129,12 +129,23 @@ def parse_document(body: bytes) -> JsonObject:
     try:
         value = parse(body)
     except ValueError:
-        value = None
+        value = _before_done(body)
     if isinstance(value, list) and value:
         value = value[0]
     if not isinstance(value, dict):
         raise ProtocolError.not_json("the endpoint's answer is not a JSON object", body)
     return value
+
+
+def _before_done(body: bytes) -> JsonValue:
+    """The JSON in front of an end that belongs to a stream (gateways add it to whole answers); None for other text."""
+    text = body.rstrip()
+    if not text.endswith(b"[DONE]"):
+        return None
+    try:
+        return parse(text.removesuffix(b"[DONE]").rstrip().removesuffix(b"data:"))
+    except ValueError:
+        return None
 
 
 def objects_within(value: JsonValue, most: int, what: str) -> list[JsonObject]:

@@ -168,7 +168,7 @@ class Conversation:
 
 def _rebuilt(message: AssistantMessage, adapted: set[str]) -> list[JsonObject]:
     """From the message's fields. A refusal has no field of its own: it is what the model said."""
-    texts = [text for text in (message.text, message.refusal) if text]
+    texts = [text for text in (message.text, message.refusal) if text.strip()]
     parts: list[JsonObject] = [{"text": text} for text in texts]
     for call in message.tool_calls:
         arguments = parse(arguments_json(call.arguments, adapted).encode())
