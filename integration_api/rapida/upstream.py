@@ -172,6 +172,8 @@ class Upstream:
             grpc.aio.AbortError: the original's status, if it is not OK.
         """
         rpc = stream.rpc
+        if first is None and _was_passed_on(rpc):
+            await stream.receive()  # grpc.aio makes an INTERNAL of a status that crosses the first message
         metadata = await self._onward(rpc)
         call = self._channel.stream_stream(path)(timeout=rpc.time_left(), metadata=metadata)
         stream.when_cut(call.cancel)
@@ -200,7 +202,7 @@ class Upstream:
         """The metadata with which a call goes on."""
         check_passing_on(rpc)
         given = rpc.context.invocation_metadata() or ()
-        if any(key == HOP for key, _ in given):
+        if _was_passed_on(rpc):
             await rpc.context.abort(grpc.StatusCode.FAILED_PRECONDITION, _LOOP)
         return (*_passed(given), (HOP, "1"))
 
@@ -252,6 +254,11 @@ async def _send(stream: OpenStream[Any], call: Any, first: bytes | None) -> None
             await call.write(raw)
             raw = await stream.receive()
         await call.done_writing()
+
+
+def _was_passed_on(rpc: Rpc) -> bool:
+    """Whether another instance, or this one, has passed the call on already."""
+    return any(key == HOP for key, _ in rpc.context.invocation_metadata() or ())
 
 
 def _passed(metadata: Sequence[tuple[str, str | bytes]] | None) -> Metadata:
