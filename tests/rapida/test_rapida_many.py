@@ -139,7 +139,8 @@ async def _refused(channel: grpc.aio.Channel) -> None:
             with suppress(grpc.aio.BaseError):  # it is refused already
                 await late.call.done_writing()
             code = await late.call.code()
-    assert code == grpc.StatusCode.UNAVAILABLE
+    # What crosses the first instant of a stop is ended by gRPC itself, in its own word.
+    assert code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
 
 
 async def test_a_rolling_restart_hangs_up_no_call(sandbox: Sandbox) -> None:
