@@ -59,11 +59,11 @@ class TestImpatientServer:
             for number in range(20):
                 await stream.chat(f"t{number}", f"tokens:n=7000,text={'x' * 400}")
             async with asyncio.timeout(within(15)):
-                while server.guard.open_streams:  # noqa: ASYNC110 -- counts of the server have no event
+                # The endpoint notices the closed connection a turn of the loop later than the server, which shares it.
+                while server.guard.open_streams or sandbox.open_requests:  # noqa: ASYNC110 -- counts have no event
                     await asyncio.sleep(0.02)
 
             assert server.guard.running == 0
-            assert sandbox.open_requests == 0
             assert len(sandbox.requests) < 20
 
     async def test_barge_in_is_noticed_although_the_client_does_not_read(
