@@ -16,13 +16,15 @@ LARGE: Final = 64 * 1024
 _STRETCH: Final = 0.005
 _REST: Final = 0.005
 _REST_OF_MANY: Final = 0.1
-# Of small pieces: while further ones arrive the rest goes on, up to so many times as long.
+# Of small pieces: while more than so many further ones arrive in it the rest goes on, up to so many times as long.
+_FLOOD: Final = 8
 _PATIENCE: Final = 10
 
 
 class HeavyWork:
     """The turns of one event loop. `small`: the pieces are small and come by hundreds; the loop rests for as long as
-    further ones arrive, of which somebody else's may be the next."""
+    further ones pour in, of which somebody else's may be the next. What only keeps coming, as fast as it is worked on,
+    is no reason to rest longer."""
 
     __slots__ = ("_began", "_busy", "_loop", "_queues", "_seen", "_small", "_worked", "arrived", "waiting")
 
@@ -74,7 +76,7 @@ class HeavyWork:
         self._loop.call_later(seconds, self._rested, seconds, until)
 
     def _rested(self, seconds: float, until: float) -> None:
-        if self.arrived != self._seen and perf_counter() < until:
+        if self.arrived - self._seen > _FLOOD and perf_counter() < until:
             self._rest(seconds, until)
         else:
             self._next()

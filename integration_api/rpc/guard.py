@@ -37,9 +37,9 @@ from integration_api.rpc.status import HELP_PAGE
 from integration_api.rpc.streams import OpenStream, parsed
 
 _NOTHING = Empty()
-# Calls take turns to begin, clients one after the other, where more than a few are there and more than a few of them
-# came within so many seconds.
-_FEW = 3
+# Calls take turns to begin, clients one after the other, where many are there and more than a few of them came within
+# so many seconds. Some dozens at a time are a busy server and no crowd: turns would only make them wait.
+_MANY = 40
 _BURST = 8
 _MOMENT = 0.05
 
@@ -233,7 +233,7 @@ class Guard:
         self._starts.arrived += 1
         if rpc.started - self._moment > _MOMENT:
             self._moment, self._arrived = rpc.started, self._starts.arrived
-        crowd = self._calls > _FEW and self._starts.arrived - self._arrived > _BURST
+        crowd = self._calls > _MANY and self._starts.arrived - self._arrived > _BURST
         self._crowded = crowd or self._starts.waiting > 0
         task.add_done_callback(self._ended)
         try:
