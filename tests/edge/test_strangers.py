@@ -160,11 +160,19 @@ async def test_watchers_of_the_health_are_bounded() -> None:
     health.set(SERVING)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
+    try:
+        await _watch_the_health(port)
+    finally:
+        await server.stop(0)
+
+
+async def _watch_the_health(port: int) -> None:
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub = health_pb2_grpc.HealthStub(channel)
-        watchers = [stub.Watch(health_pb2.HealthCheckRequest()) for _ in range(7)]  # one in eight stays free
-        for watcher in watchers:
-            assert (await watcher.read()).status == SERVING
+        watchers = []
+        for _ in range(7):  # one in eight stays free; one after the other, since few messages are read at once
+            watchers.append(stub.Watch(health_pb2.HealthCheckRequest()))
+            assert (await watchers[-1].read()).status == SERVING
         assert await stub.Watch(health_pb2.HealthCheckRequest()).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert (await stub.Check(health_pb2.HealthCheckRequest())).status == SERVING
 
@@ -172,7 +180,6 @@ async def test_watchers_of_the_health_are_bounded() -> None:
         async with asyncio.timeout(within(5)):
             while not await _watches(stub):
                 await stub.Check(health_pb2.HealthCheckRequest())
-    await server.stop(0)
 
 
 async def _watches(stub: health_pb2_grpc.HealthStub) -> bool:
