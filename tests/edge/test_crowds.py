@@ -9,6 +9,7 @@ from integration_api.rpc.guard import Guard
 from integration_api.rpc.rpc import Rpc
 from integration_api.v1 import chat_service_pb2 as pb
 from tests.edge.raw_http2 import RawConnection, message
+from tests.patience import within
 
 _METHOD = "/test.Service/Unary"
 _BEGINNING = 0.001  # seconds in which a call that begins holds the loop
@@ -51,7 +52,7 @@ async def _begun(calls: int) -> list[str]:
     async with RawConnection(port) as crowd, RawConnection(port) as other:
         for _ in range(calls):
             await crowd.send(crowd.open(_METHOD, (("who", "greedy"),)), message(b""), end=True)
-        time.sleep(0.3)  # noqa: ASYNC251 -- gRPC's own threads take all of them in while this loop stands still
+        time.sleep(within(0.2))  # noqa: ASYNC251 -- gRPC's own threads take all of them in while this loop stands still
         await other.send(other.open(_METHOD, (("who", "honest"),)), message(b""), end=True)
         await crowd.until(lambda: len(crowd.ended) == calls, 60)
     await server.stop(0)
