@@ -32,7 +32,7 @@ from integration_api.client import (
 from integration_api.sandbox import Sandbox
 from integration_api.server import Server
 from integration_api.settings import Settings
-from tests.edge.door_world import token_line
+from tests.edge.access_world import token_line
 from tests.edge.loopback import Cable, until
 from tests.patience import within
 

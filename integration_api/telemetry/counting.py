@@ -4,6 +4,7 @@ prometheus_client's own take a lock at every number and look buckets through one
 Here only the event loop counts, and it is the one that reads. Knows no calls.
 """
 
+from abc import abstractmethod
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
@@ -66,8 +67,9 @@ class _Family(Collector, Generic[_Child]):
             found = self.children[values] = self._new()
         return found
 
+    @abstractmethod
     def _new(self) -> _Child:
-        raise NotImplementedError
+        """A child that has counted nothing."""
 
 
 class Counts(_Family[Count]):

@@ -15,16 +15,16 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
-async def expires(dog: DeadlineTimer, seconds: float = 0.02) -> None:
-    dog.arm(now() + seconds, lambda: TotalTimeout("late"))
+async def expires(timer: DeadlineTimer, seconds: float = 0.02) -> None:
+    timer.arm(now() + seconds, lambda: TotalTimeout("late"))
     await asyncio.Event().wait()
 
 
 async def test_a_block_that_takes_too_long_fails_with_the_armed_error() -> None:
     """And its task goes on as if nothing had cancelled it."""
     with pytest.raises(TotalTimeout) as raised:
-        async with DeadlineTimer() as dog:
-            await expires(dog)
+        async with DeadlineTimer() as timer:
+            await expires(timer)
     task = asyncio.current_task()
 
     assert isinstance(raised.value.__cause__, asyncio.CancelledError)
@@ -35,8 +35,8 @@ async def test_a_block_that_takes_too_long_fails_with_the_armed_error() -> None:
 
 async def test_a_block_in_time_is_left_alone() -> None:
     """Nothing fires behind it."""
-    async with DeadlineTimer() as dog:
-        dog.arm(now() + 0.01, lambda: TotalTimeout("late"))
+    async with DeadlineTimer() as timer:
+        timer.arm(now() + 0.01, lambda: TotalTimeout("late"))
 
     assert await asyncio.sleep(0.03, "fine") == "fine"
 
@@ -45,9 +45,9 @@ async def test_the_last_arming_counts() -> None:
     """Later or earlier than the one before, with its own error."""
 
     async def guarded(first: float, second: float) -> None:
-        async with DeadlineTimer() as dog:
-            dog.arm(now() + first, lambda: FirstOutputTimeout("first"))
-            dog.arm(now() + second, lambda: BetweenOutputsTimeout("second"))
+        async with DeadlineTimer() as timer:
+            timer.arm(now() + first, lambda: FirstOutputTimeout("first"))
+            timer.arm(now() + second, lambda: BetweenOutputsTimeout("second"))
             await asyncio.Event().wait()
 
     for first, second in ((0.01, 0.05), (5.0, 0.05)):
@@ -61,11 +61,11 @@ async def test_a_disarmed_block_takes_its_time() -> None:
     """A timer that was set before fires into nothing; armed again, it counts again."""
 
     async def guarded() -> None:
-        async with DeadlineTimer() as dog:
-            dog.arm(now() + 0.01, lambda: FirstOutputTimeout("first"))
-            dog.due = None
+        async with DeadlineTimer() as timer:
+            timer.arm(now() + 0.01, lambda: FirstOutputTimeout("first"))
+            timer.due = None
             await asyncio.sleep(0.03)
-            await expires(dog)
+            await expires(timer)
 
     with pytest.raises(TotalTimeout):
         await guarded()
@@ -73,10 +73,10 @@ async def test_a_disarmed_block_takes_its_time() -> None:
 
 async def test_arming_again_and_again_is_cheap() -> None:
     """Once per token: it has to cost next to nothing."""
-    async with DeadlineTimer() as dog:
+    async with DeadlineTimer() as timer:
         started = time.process_time()
         for _ in range(100_000):
-            dog.arm(now() + 60, lambda: TotalTimeout("late"))
+            timer.arm(now() + 60, lambda: TotalTimeout("late"))
         took = time.process_time() - started
 
     assert took < within(2)
@@ -86,8 +86,8 @@ async def test_a_cancellation_from_outside_stays_one() -> None:
     """Who cancels the task gets it cancelled, armed or not, even when both come at once."""
 
     async def guarded(seconds: float) -> None:
-        async with DeadlineTimer() as dog:
-            await expires(dog, seconds)
+        async with DeadlineTimer() as timer:
+            await expires(timer, seconds)
 
     for seconds in (5.0, 0.0):
         task = asyncio.get_running_loop().create_task(guarded(seconds))
@@ -102,8 +102,8 @@ async def test_an_error_of_the_block_is_its_own() -> None:
     """What the block raises in time is what comes out."""
 
     async def guarded() -> None:
-        async with DeadlineTimer() as dog:
-            dog.arm(now() + 5, lambda: TotalTimeout("late"))
+        async with DeadlineTimer() as timer:
+            timer.arm(now() + 5, lambda: TotalTimeout("late"))
             raise ValueError("mine")
 
     with pytest.raises(ValueError, match="mine"):
@@ -113,8 +113,8 @@ async def test_an_error_of_the_block_is_its_own() -> None:
 async def test_a_time_that_is_past_fires_at_the_next_wait() -> None:
     """Also when it was past before it was armed."""
     with pytest.raises(TotalTimeout):
-        async with DeadlineTimer() as dog:
-            await expires(dog, -1)
+        async with DeadlineTimer() as timer:
+            await expires(timer, -1)
 
 
 async def test_dogs_may_be_nested() -> None:

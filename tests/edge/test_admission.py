@@ -24,7 +24,7 @@ from integration_api.settings import Settings
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
-from tests.edge.door_world import FULL, bearer, serving, token_line
+from tests.edge.access_world import FULL, bearer, serving, token_line
 from tests.edge.loopback import until
 from tests.edge.reading import Failure, fail, listen
 from tests.patience import within

@@ -26,7 +26,7 @@ from integration_api.sandbox import Sandbox
 from integration_api.settings import Settings
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
-from tests.edge.door_world import UNKNOWN_CALLER, Asker, Mounted, bearer, eventually, replaced, serving, token_line
+from tests.edge.access_world import UNKNOWN_CALLER, Asker, Mounted, bearer, eventually, replaced, serving, token_line
 from tests.edge.reading import fail, listen
 
 SECRET = "a shared secret of more than sixty-four bytes, as the longest of the three hashes wants it"
@@ -65,7 +65,7 @@ def signed(key: Any = SECRET, algorithm: str = "HS256", **changes: Any) -> str:
 # -- tokens ------------------------------------------------------------------------------------------------------------
 
 
-async def test_a_known_token_opens_the_door(guarded: ChatServiceStub, sandbox: Sandbox) -> None:
+async def test_a_known_token_is_admitted(guarded: ChatServiceStub, sandbox: Sandbox) -> None:
     """Each of the file's tokens is let in."""
     asker = Asker(guarded, sandbox)
     await asker.ask(TOKEN)
@@ -372,7 +372,7 @@ async def test_a_changed_key_holds_without_a_restart(key_file: Path, sandbox: Sa
 
 
 async def test_tokens_and_jwts_at_once(tokens_file: Path, key_file: Path, sandbox: Sandbox) -> None:
-    """Either opens the door; something that is neither does not."""
+    """Either is admitted; something that is neither does not."""
     async with serving(auth_tokens_file=str(tokens_file), auth_jwt_key_file=str(key_file)) as (_, stub):
         asker = Asker(stub, sandbox)
         assert await asker.knows(TOKEN)
@@ -435,7 +435,7 @@ def test_algorithms_that_do_not_fit_the_key_are_refused(key: Any, algorithms: st
 
 
 async def test_the_server_does_not_start_with_a_missing_file(tmp_path: Path) -> None:
-    """No half-open door: without its tokens the server does not listen."""
+    """Never half open: without its tokens the server does not listen."""
     with pytest.raises(ValueError, match="auth_tokens_file"):
         async with serving(auth_tokens_file=str(tmp_path / "none")):
             pytest.fail("it started")

@@ -18,7 +18,7 @@ from integration_api.settings import Settings
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
-from tests.edge.door_world import Mounted, bearer, eventually, replaced, serving, token_line
+from tests.edge.access_world import Mounted, bearer, eventually, replaced, serving, token_line
 from tests.edge.reading import Failure, fail, listen
 
 KEY = "sk-CANARY-of-the-store"

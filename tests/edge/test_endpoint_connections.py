@@ -22,7 +22,7 @@ from caller.errors import LostReusedConnection, ProtocolError, ServiceOverloaded
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
 from tests.caller.guarded_world import Dns
-from tests.edge.door_world import bearer, serving, token_line
+from tests.edge.access_world import bearer, serving, token_line
 from tests.edge.loopback import STREAM_HEAD, Handmade, answer, chat_answer, descriptors, resident, until
 from tests.edge.reading import fail
 from tests.patience import within

@@ -11,7 +11,7 @@ import pytest
 from integration_api.rpc.memory import MemoryGuard, resident_bytes
 from integration_api.sandbox import Sandbox
 from tests.asking import chat_request
-from tests.edge.door_world import FULL, serving
+from tests.edge.access_world import FULL, serving
 from tests.edge.loopback import until
 from tests.edge.reading import fail
 

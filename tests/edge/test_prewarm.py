@@ -23,8 +23,8 @@ from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1 import messages_pb2 as msg
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
+from tests.edge.access_world import UNKNOWN_CALLER, bearer, serving, token_line
 from tests.edge.certificates import Authority
-from tests.edge.door_world import UNKNOWN_CALLER, bearer, serving, token_line
 from tests.edge.leaping import LeapingLoop, leaping
 from tests.edge.loopback import STREAM_HEAD, Handmade, answer, free_port, server_with, token, until
 from tests.edge.reading import fail, listen

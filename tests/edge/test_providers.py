@@ -15,7 +15,7 @@ from integration_api.sandbox import Sandbox
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
-from tests.edge.door_world import eventually, replaced, serving
+from tests.edge.access_world import eventually, replaced, serving
 from tests.edge.reading import fail, listen
 
 KEY = "greenheronatdusk"

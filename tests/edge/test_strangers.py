@@ -15,7 +15,7 @@ from integration_api.rpc.strangers import Strangers
 from integration_api.sandbox import Sandbox
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
-from tests.edge.door_world import FULL, bearer, serving, token_line
+from tests.edge.access_world import FULL, bearer, serving, token_line
 from tests.edge.loopback import until
 from tests.edge.program import Program
 from tests.edge.raw_http2 import RawConnection, message

@@ -9,7 +9,7 @@ import structlog
 from integration_api.rpc.throttle import MOST_LINES, Throttle
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
-from tests.edge.door_world import UNKNOWN_CALLER, serving, token_line
+from tests.edge.access_world import UNKNOWN_CALLER, serving, token_line
 from tests.edge.loopback import until
 from tests.edge.reading import Failure, fail
 

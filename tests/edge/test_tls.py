@@ -20,8 +20,8 @@ from integration_api.server import Server
 from integration_api.settings import Settings
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
+from tests.edge.access_world import UNKNOWN_CALLER, Asker, eventually, replaced, token_line
 from tests.edge.certificates import Authority, Pair
-from tests.edge.door_world import UNKNOWN_CALLER, Asker, eventually, replaced, token_line
 from tests.edge.reading import fail
 
 AUTHORITY = Authority()

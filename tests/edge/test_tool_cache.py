@@ -118,7 +118,7 @@ async def test_tools_that_are_none_are_refused_by_the_name_of_the_contract(chann
 
 
 async def test_nothing_of_the_conversation_and_no_secret_is_kept(stub: ChatServiceStub, sandbox: Sandbox) -> None:
-    """What can be reached from the cache after calls: definitions, and nothing that was said or that opens a door."""
+    """What can be reached from the cache after calls: definitions, and nothing that was said or that gives access."""
     said = ["canary-system", "canary-user", "canary-answer", "canary-tool", "canary-parameter"]
     request = asking(
         sandbox.url,

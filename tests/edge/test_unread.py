@@ -9,7 +9,7 @@ import structlog
 
 from integration_api.v1 import chat_service_pb2 as pb
 from tests.asking import chat_request
-from tests.edge.door_world import serving
+from tests.edge.access_world import serving
 from tests.edge.loopback import Handmade, chat_answer, until
 from tests.edge.program import Program
 from tests.edge.raw_http2 import RawConnection, message

@@ -35,7 +35,7 @@ def _top(entry: JsonObject) -> TopLogprob:
         try:
             return TopLogprob(token, logprob, bytes(given))  # type: ignore[arg-type] # other members raise
         except (TypeError, ValueError):
-            pass
+            pass  # no bytes: the way below says what such a list is
     return TopLogprob(text_of(token), _logprob(entry), _bytes(given))
 
 

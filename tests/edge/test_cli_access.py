@@ -1,4 +1,4 @@
-"""The client commands at a guarded door: TLS, tokens, and credentials that the service holds."""
+"""The client commands against a guarded service: TLS, tokens, and credentials that the service holds."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ TOKEN = "canary-secret"
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The service's certificate for another name than loopback, its authority, a client's certificate, a token."""
-    folder = tmp_path_factory.mktemp("door")
+    folder = tmp_path_factory.mktemp("access")
     authority = Authority()
     server = authority.sign("service", [x509.DNSName("chat.example.com")])
     client = authority.sign("client")

@@ -1,4 +1,4 @@
-"""What the tests of the door share: token lines, files that are replaced as operators do it, and calls with a token."""
+"""What the tests of access share: token lines, files that are replaced as operators do it, and calls with a token."""
 
 import asyncio
 import hashlib
