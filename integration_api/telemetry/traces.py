@@ -94,8 +94,7 @@ class _CallTrace:
         span.attributes |= genai.usage_attributes(report.usage)
         if report.first_output is not None:
             span.first_output = span.ended - int((asyncio.get_running_loop().time() - report.first_output) * 1e9)
-            begun = span.ended - span.begun - (span.ended - span.first_output)
-            span.attributes[genai.TIME_TO_FIRST_CHUNK] = max(0, begun) / 1e9
+            span.attributes[genai.TIME_TO_FIRST_CHUNK] = max(0, span.first_output - span.begun) / 1e9
         self.attempts.append(span)
         return span
 
