@@ -13,6 +13,8 @@ JsonObject: TypeAlias = dict[str, JsonValue]
 
 # Characters of a long text that are searched first.
 _BEGINNING: Final = 1024 * 1024
+# No count is as large; sums of a few of them still fit into the 32 bits that our contract has for one.
+MAX_COUNT: Final = 2**29
 # Beyond it a double no longer holds every whole number.
 _EXACT = 2**53
 
@@ -67,7 +69,7 @@ def objects_of(value: JsonValue) -> list[JsonObject]:
 
 def count_of(value: JsonValue) -> int | None:
     """A count of tokens, or None. Counts come as floats from some gateways; a negative one is no count."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**32:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < MAX_COUNT:
         return None
     return int(value)
 

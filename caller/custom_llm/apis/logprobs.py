@@ -6,8 +6,8 @@ from caller.events import TokenLogprob, TopLogprob
 from caller.json_types import JsonObject, JsonValue, objects_of, text_of
 
 # What vLLM sends for a token that is not among the likely ones.
-_MISSING = -9999.0
-_HUGE = 1e9  # no log probability, whatever it is
+MISSING = -9999.0
+HUGE = 1e9  # no log probability, whatever it is
 
 
 def logprobs_of(wire: JsonValue) -> tuple[TokenLogprob, ...]:
@@ -31,7 +31,7 @@ def logprobs_of(wire: JsonValue) -> tuple[TokenLogprob, ...]:
 def _top(entry: JsonObject) -> TopLogprob:
     """One alternative: they are twenty times as many as tokens, so the usual form is read without further calls."""
     token, logprob, given = entry.get("token"), entry.get("logprob"), entry.get("bytes")
-    if type(token) is str and type(logprob) is float and type(given) is list and -_HUGE < logprob < _HUGE:
+    if type(token) is str and type(logprob) is float and type(given) is list and -HUGE < logprob < HUGE:
         try:
             return TopLogprob(token, logprob, bytes(given))  # type: ignore[arg-type] # other members raise
         except (TypeError, ValueError):
@@ -42,11 +42,11 @@ def _top(entry: JsonObject) -> TopLogprob:
 def _logprob(entry: JsonObject) -> float:
     value = entry.get("logprob")
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value) if -_HUGE < value < _HUGE else _MISSING
+        return float(value) if -HUGE < value < HUGE else MISSING
     probability = entry.get("prob")
     if isinstance(probability, int | float) and 0 < probability <= 1:
         return math.log(probability)
-    return _MISSING
+    return MISSING
 
 
 def _bytes(value: JsonValue) -> bytes:

@@ -18,6 +18,8 @@ _decode = msgspec.json.Decoder().decode
 _raw_decode = json.JSONDecoder(strict=False).raw_decode
 _MAX_IN_LINE: Final = 64
 _MAX_FRAMES: Final = 16 * 1024
+# Of one event whose lines are read one by one; a line that is no JSON costs as much as a long text.
+_MAX_LINES: Final = 4096
 _MAX_DEPTH: Final = 200
 # Of the parts of one message, or of one event of a stream.
 MAX_PARTS: Final = 4096
@@ -82,13 +84,13 @@ def parse_frame(data: bytes) -> Sequence[JsonObject]:
 
     Raises:
         ProtocolError: it is not JSON.
-        ResponseTooLarge: it holds too many values, or objects.
+        ResponseTooLarge: it holds too many values, objects or lines.
     """
     try:
         value = parse(data)
     except ValueError:
         if b"\n" in data:
-            return [member for line in data.split(b"\n") if line.strip() for member in parse_frame(line)]
+            return _by_line(data)
         text = data.strip()
         if text.startswith(b"data:") and b"data:" not in text[5:16]:  # a gateway prefixed each line again
             return parse_frame(text[5:])
@@ -101,6 +103,18 @@ def parse_frame(data: bytes) -> Sequence[JsonObject]:
     if isinstance(value, list):
         return objects_within(value, _MAX_FRAMES, "objects in one event")
     return [value] if isinstance(value, dict) else []
+
+
+def _by_line(data: bytes) -> list[JsonObject]:
+    """The objects of lines that are no JSON together."""
+    objects: list[JsonObject] = []
+    for number, line in enumerate(data.split(b"\n", _MAX_LINES)):
+        if number == _MAX_LINES:
+            raise ResponseTooLarge(f"an event of the endpoint's stream has more than {_MAX_LINES} lines")
+        objects += parse_frame(line) if line.strip() else ()
+        if len(objects) > _MAX_FRAMES:
+            raise ResponseTooLarge(f"the endpoint's answer has more than {_MAX_FRAMES} objects in one event")
+    return objects
 
 
 def _several(text: bytes) -> list[JsonObject]:

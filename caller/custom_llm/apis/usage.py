@@ -59,7 +59,7 @@ _KNOWN_DETAILS: Final = {
 def reported(value: JsonValue) -> int | None:
     """A count, also as text (gateways that pass numbers through headers and templates), or None."""
     if isinstance(value, str):
-        return int(value) if value.isascii() and value.isdecimal() and len(value) <= _MAX_DIGITS else None
+        value = int(value) if value.isascii() and value.isdecimal() and len(value) <= _MAX_DIGITS else None
     return count_of(value)
 
 

@@ -1,7 +1,10 @@
 """What decoders keep beside the text of an answer is bounded, in every API shape, and so are the members of a list."""
 
 import json
+import sys
 import time
+from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -11,8 +14,9 @@ from caller.custom_llm.adapter import Frame, ResolvedCall
 from caller.custom_llm.apis import ADAPTERS
 from caller.custom_llm.apis.chat_completions.state import KeptState
 from caller.custom_llm.apis.kept import MAX_KEPT
-from caller.errors import ResponseTooLarge
-from caller.events import ProviderState
+from caller.errors import EndpointError, ResponseTooLarge
+from caller.events import ProviderState, TextDelta
+from caller.fold import MAX_CHOICES
 from caller.parameters import Parameters
 from tests.patience import within
 
@@ -96,6 +100,10 @@ LISTS: dict[str, tuple[str, str]] = {
     "choices": ("openai_compatible", f'{{"choices":{_listed("{}")}}}'),
     "calls": ("openai_compatible", f'{{"choices":[{{"delta":{{"tool_calls":{_listed("{}")}}}}}]}}'),
     "parts": ("openai_compatible", f'{{"choices":[{{"delta":{{"content":{_listed("{}")}}}}}]}}'),
+    "objects in lines": ("openai_compatible", "{}\n" * 20_000),
+    "lists in lines": ("openai_compatible", f"[{','.join(['{}'] * 3_000)}]\n" * 8),
+    "pings in lines": ("openai_compatible", "ping\n" * 20_000),
+    "fields in lines": ("anthropic_messages", "data:\n" * 20_000),
     "frames": ("openai_responses", _listed('{"type":"x"}')),
     "pings": ("anthropic_messages", _listed('{"type":"ping"}')),
     "items": ("openai_responses", f'{{"type":"response.completed","response":{{"output":{_listed("{}")}}}}}'),
@@ -112,6 +120,53 @@ def test_the_members_of_a_list_are_bounded(kind: str) -> None:
 
     with pytest.raises(ResponseTooLarge):
         ADAPTERS[ApiCompatibility(api)].decoder(call).feed(Frame("", event.encode()))
+
+
+def test_output_in_the_event_of_an_error_is_bounded() -> None:
+    """What was said leaves, as the one answer that was asked for; then the error."""
+    call = ResolvedCall(Credential(ApiCompatibility.OPENAI_COMPATIBLE, "http://e/v1", {}), Parameters("m"), ())
+    decoder = ADAPTERS[ApiCompatibility.OPENAI_COMPATIBLE].decoder(call)
+    choices = [{"index": number, "delta": {"content": "x"}} for number in range(20_000)]
+
+    events = decoder.feed(Frame("", json.dumps({"error": {"message": "gone"}, "choices": choices}).encode()))
+
+    assert {(event.text, event.choice) for event in events if isinstance(event, TextDelta)} == {("x", 0)}
+    assert len(events) == MAX_CHOICES
+    with pytest.raises(EndpointError):
+        decoder.close()
+
+
+def _calls_within(work: Callable[[], object]) -> int:
+    """How many functions of Python begin, or go on, while it works."""
+    count = 0
+
+    def seen(_: FrameType, what: str, __: object) -> None:
+        nonlocal count
+        count += what == "call"
+
+    sys.setprofile(seen)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def test_the_blocks_of_an_answer_are_not_looked_through_at_every_event() -> None:
+    """Whether one is open is known without asking each of them."""
+    call = ResolvedCall(Credential(ApiCompatibility.ANTHROPIC_MESSAGES, "http://e/v1", {}), Parameters("m"), ())
+    decoder = ADAPTERS[ApiCompatibility.ANTHROPIC_MESSAGES].decoder(call)
+    decoder.feed(Frame("", b'{"type":"message_start","message":{"id":"a"}}'))
+    end = Frame("", b'{"type":"message_delta","delta":{"stop_reason":"end_turn"}}')
+    decoder.feed(end)
+    once = _calls_within(lambda: decoder.feed(end))
+    for number in range(500):
+        decoder.feed(Frame("", b'{"type":"content_block_start","index":%d,"content_block":{"type":"text"}}' % number))
+        assert not decoder.complete
+        decoder.feed(Frame("", b'{"type":"content_block_stop","index":%d}' % number))
+
+    assert decoder.complete
+    assert _calls_within(lambda: decoder.feed(end)) <= once
 
 
 def test_a_text_that_is_said_to_be_done_again_and_again_is_joined_once() -> None:

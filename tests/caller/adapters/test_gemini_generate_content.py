@@ -239,6 +239,7 @@ def test_an_error_in_a_good_status_is_raised_from_a_whole_answer() -> None:
         sse(chunk({"text": "x"}, finishReason="FINISH_REASON_UNSPECIFIED")),
         sse(chunk({"text": "x"}), {"promptFeedback": {"blockReason": "BLOCK_REASON_UNSPECIFIED"}}),
         sse(chunk({"text": "x"})) + b"data: [DONE]\n\n",
+        sse(chunk({"text": "all"}, **STOP), chunk({"text": "half"}, index=1)),
     ],
 )
 def test_a_stream_that_ends_without_a_finish_reason_was_cut(body: bytes) -> None:

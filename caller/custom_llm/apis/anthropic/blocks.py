@@ -99,7 +99,7 @@ class _Block:
 class ContentBlocks:
     """Follows the blocks of one answer. `budget` bounds what is kept and is neither text nor arguments."""
 
-    __slots__ = ("_at", "_blocks", "_calls", "_ids", "_latest", "budget")
+    __slots__ = ("_at", "_blocks", "_calls", "_ids", "_latest", "_open", "budget")
 
     def __init__(self) -> None:
         self._blocks: list[_Block] = []
@@ -107,6 +107,7 @@ class ContentBlocks:
         self._calls = 0
         self._ids = CallIds()
         self._latest = 0
+        self._open = 0  # blocks that were announced and are not closed
         self.budget = KeptBudget()
 
     @property
@@ -122,7 +123,7 @@ class ContentBlocks:
     @property
     def closed(self) -> bool:
         """True if no block that began is open."""
-        return all(block.closed or not block.announced for block in self._blocks)
+        return self._open == 0
 
     def start(self, wire_index: JsonValue, wire: JsonObject, events: list[Event]) -> None:
         """A block begins, empty or already full.
@@ -135,6 +136,7 @@ class ContentBlocks:
         index = index_of(wire_index, len(self._blocks))
         block = _Block(index, text_of(wire.get("type")), dict(wire))
         self._blocks.append(block)
+        self._open += 1
         self._at[index] = block  # an index used again is a new block: the old one gets no more fragments
         self._latest = index
         match block.kind:
@@ -223,6 +225,7 @@ class ContentBlocks:
             self.start(index, {"type": kind}, events)
             block = self._blocks[-1]
             block.announced = False
+            self._open -= 1
         return block
 
     def _begin_call(self, block: _Block, events: list[Event]) -> None:
@@ -273,6 +276,8 @@ class ContentBlocks:
             said = block.arguments.feed(arguments_text(given))
             if not block.doubt:
                 events.append(ToolCallDelta(block.call, said))
+        if block.announced and not block.closed:
+            self._open -= 1
         block.closed = True
 
     def _rare_delta(self, block: _Block, delta: JsonObject) -> None:

@@ -21,7 +21,17 @@ from caller.custom_llm.errors.endpoint_errors import failure, in_band_error
 from caller.errors import CallerError, ProtocolError, ResponseTooLarge, StreamInterrupted
 from caller.events import OUTPUT, Event, ProviderFields, Started, TextDelta, TokenLogprob, Usage, UsageReported
 from caller.fold import MAX_CHOICES, merge_usage
-from caller.json_types import JsonObject, JsonValue, count_of, index_of, object_of, objects_of, text_of, without
+from caller.json_types import (
+    JsonObject,
+    JsonValue,
+    count_of,
+    index_of,
+    list_of,
+    object_of,
+    objects_of,
+    text_of,
+    without,
+)
 
 _REMEDY = FACTS[ApiCompatibility.OPENAI_CHAT_COMPLETIONS].remedy
 # OpenAI pads chunks with random text against traffic analysis: `obfuscation` means nothing.
@@ -223,10 +233,10 @@ class ChatDecoder:
 
     def _output_of(self, chunk: JsonObject, events: list[Event]) -> None:
         """What the model said in the very chunk that is an error (OpenRouter)."""
-        for choice in objects_of(chunk.get("choices")):
+        for choice in objects_of(list_of(chunk.get("choices"))[:MAX_CHOICES]):
             delta = choice.get("delta")
             if isinstance(delta, dict):
-                OpenChoice(index_of(choice.get("index"))).delta(
+                OpenChoice(0 if self._single else index_of(choice.get("index"))).delta(
                     {key: value for key, value in delta.items() if key in PLAIN_DELTA}, (), events
                 )
 

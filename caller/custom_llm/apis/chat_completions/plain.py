@@ -12,9 +12,9 @@ from typing import Annotated, Final
 import msgspec
 
 from caller.events import Event, Finished, FinishReason, ProviderFields, Started, TextDelta, Usage, UsageReported
-from caller.json_types import JsonObject
+from caller.json_types import MAX_COUNT, JsonObject
 
-_Count = Annotated[int, msgspec.Meta(ge=0, lt=2**32)]
+_Count = Annotated[int, msgspec.Meta(ge=0, lt=MAX_COUNT)]
 _Whole = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
 _Zero = Annotated[int, msgspec.Meta(ge=0, le=0)] | None
 _Empty = Annotated[list[int], msgspec.Meta(max_length=0)]

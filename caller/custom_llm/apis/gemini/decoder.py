@@ -69,7 +69,7 @@ class GeminiDecoder:
 
     def close(self) -> Sequence[Event]:
         """The stream ended."""
-        if all(candidate.reason is None for candidate in self._candidates.values()):
+        if not self._candidates or any(candidate.reason is None for candidate in self._candidates.values()):
             what = "without a finishReason" if self._saw_frame else "without any event"
             raise StreamInterrupted(f"the endpoint's stream ended {what}", usage=self._counts.usage)
         return self._closed()

@@ -4,6 +4,7 @@ Source: Gemini API reference (`UsageMetadata`, `LogprobsResult`).
 """
 
 from caller.custom_llm.apis.gemini.spelling import camel_keys
+from caller.custom_llm.apis.logprobs import HUGE, MISSING
 from caller.custom_llm.apis.usage import reported
 from caller.events import TokenLogprob, TopLogprob, Usage
 from caller.json_types import JsonObject, JsonValue, list_of, object_of, objects_of, text_of
@@ -17,7 +18,6 @@ _COUNTS = (
     "totalTokenCount",
 )
 _COUNT_KEYS = frozenset({*_COUNTS, "responseTokenCount"})
-_MISSING = -9999.0
 
 
 class UsageCounts:
@@ -96,6 +96,6 @@ def logprobs_of(wire: JsonValue) -> tuple[TokenLogprob, ...]:
 
 def _logprob(entry: JsonObject) -> float:
     value = entry.get("logProbability")
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if isinstance(value, int | float) and not isinstance(value, bool) and -HUGE < value < HUGE:
         return float(value)
-    return _MISSING
+    return MISSING

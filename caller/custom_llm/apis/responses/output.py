@@ -148,7 +148,9 @@ class Output:
         item = self._items.find(REASONING, event.get("output_index"), event.get("item_id"))
         if not item.final:
             self._budget.consume(event.get("part"))
-            item.wire = {**item.wire, "summary": [*list_of(item.wire.get("summary")), event.get("part")]}
+            if not isinstance(item.wire.get("summary"), list):
+                item.wire = {**item.wire, "summary": []}
+            list_of(item.wire["summary"]).append(event.get("part"))
 
     def item_added(self, event: JsonObject) -> None:
         """An item begins. A tool call's id and name are known from here on, where the server is whole."""
