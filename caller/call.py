@@ -1,7 +1,6 @@
 """What callers are, what they answer, and the record of a call. Provider-neutral: no wire format, no gRPC."""
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from time import monotonic
 from typing import Protocol
@@ -65,8 +64,7 @@ class Passed(Enum):
     BREAKER_OPEN = "BREAKER_OPEN"  # not asked, since its endpoint failed too often of late
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptMade:
+class AttemptMade(msgspec.Struct, frozen=True):
     """One attempt that ended, or a target that was passed over. `reason` is what it failed with, None for the one that
     answered; `started` and `first_output` are `loop.time()` in seconds."""
 
@@ -236,8 +234,7 @@ class CallReport(PartlyPrinted, msgspec.Struct):
             self.usage = msgspec.structs.replace(self.usage, source=UsageSource.PARTIAL)
 
 
-@dataclass(frozen=True, slots=True)
-class Destination:
+class Destination(msgspec.Struct, frozen=True):
     """Where a target leads to. `digest` makes its key: most calls do without."""
 
     endpoint: str

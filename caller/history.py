@@ -49,13 +49,13 @@ class HedgeBudget:
         """A call begins."""
         self._tokens.put(key, min(BURST, self._tokens.get(key, BURST) + self._ratio))
 
-    def spend(self, key: BudgetKey) -> bool:
-        """Whether a further request may be made, which is counted then."""
-        tokens = self._tokens.get(key, BURST)
-        if not self._ratio or tokens < 1.0:
-            return False
-        self._tokens.put(key, tokens - 1.0)
-        return True
+    def allows(self, key: BudgetKey) -> bool:
+        """Whether a further request may be made."""
+        return self._ratio > 0.0 and self._tokens.get(key, BURST) >= 1.0
+
+    def spend(self, key: BudgetKey) -> None:
+        """A further request was made."""
+        self._tokens.put(key, self._tokens.get(key, BURST) - 1.0)
 
 
 class FirstOutputs:

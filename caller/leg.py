@@ -1,80 +1,66 @@
-"""A target of a call with several: one that can be asked, and one that is. What is asked when is `race`'s rule."""
+"""A target of a call with several that is being asked. What is asked when is `race`'s rule."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Sequence
 
-from caller.call import Caller, CallReport, Destination, Prepared
+import msgspec
+
+from caller.call import MAX_MODEL, MAX_PROVIDER, CallReport, Destination, Prepared, Waits
+from caller.candidates import Candidate
+from caller.errors import clipped
 from caller.events import Event
 from caller.target import Target
 
 
-@dataclass(slots=True)
-class Candidate:
-    """A target that can be asked. `passed_over`: its breaker is open, and it waits for all others to fail."""
+class Leg(msgspec.Struct, eq=False):
+    """One target that is asked.
 
-    number: int
+    Attributes:
+        target: whom.
+        destination: where it leads to.
+        prepared: what is sent; None once it has lost.
+        report: its record: the call's own for the call's own target.
+        batches: its answer.
+        own_slot: the call's slot is for its endpoint; None once it is let go of.
+        task: the one that reads its first output, where it is asked beside others; None: the call's own task does.
+        first: its first batch, once it has won; None for a good answer without.
+    """
+
     target: Target
-    caller: Caller
     destination: Destination
-    prepared: Prepared | None = None
-    passed_over: bool = False
+    prepared: Prepared | None
+    report: CallReport
+    batches: AsyncGenerator[Sequence[Event], None]
+    own_slot: bool | None
+    task: asyncio.Task[None] | None
+    first: Sequence[Event] | None = None
 
 
-class Leg:
-    """A target that is asked: `first` is the task that ends with its first batch, None for a good answer without."""
-
-    __slots__ = ("_closing", "batches", "destination", "first", "hedge", "own_slot", "prepared", "report")
-
-    def __init__(
-        self,
-        candidate: Candidate,
-        prepared: Prepared,
-        report: CallReport,
-        batches: AsyncGenerator[Sequence[Event], None],
-        ended: Callable[[], None],
-        *,
-        hedge: bool,
-        own_slot: bool,
-    ) -> None:
-        """`ended` is called where `first` ends; `hedge`: it is asked beside others; `own_slot`: the call's slot is for
-        its endpoint."""
-        self.destination = candidate.destination
-        self.prepared: Prepared | None = prepared
-        self.report = report
-        self.batches = batches
-        self.hedge = hedge
-        self.own_slot: bool | None = own_slot  # None once it is let go of
-        # Nothing that the task holds leads back to it: what it fails with would live until the next collection.
-        self.first: asyncio.Task[Sequence[Event] | None] = asyncio.create_task(_first(batches, ended))
-        self._closing: asyncio.Task[None] | None = None
-
-    @property
-    def failed(self) -> bool:
-        """Whether it ended without output."""
-        return self.first.done() and not self.first.cancelled() and self.first.exception() is not None
-
-    def close(self) -> None:
-        """Let go of its endpoint at once, and of its conversation."""
-        self.prepared = None
-        if not self.first.done():
-            self.first.cancel()
-        elif self._closing is None and not self.failed:
-            self._closing = asyncio.create_task(_closed(self.batches))
-
-    async def closed(self) -> None:
-        """Wait until it has let go."""
-        await asyncio.wait({self.first} if self._closing is None else {self._closing})
-        if not self.first.cancelled():
-            self.first.exception()  # seen: what a loser fails with is nobody's error
-
-
-async def _first(batches: AsyncGenerator[Sequence[Event], None], ended: Callable[[], None]) -> Sequence[Event] | None:
-    try:
-        return await anext(batches, None)
-    finally:
-        ended()  # a callback of the task would come a turn of the loop later
-
-
-async def _closed(batches: AsyncGenerator[Sequence[Event], None]) -> None:
-    await batches.aclose()
+def record(whole: CallReport, candidate: Candidate, prepared: Prepared, waited: float) -> CallReport:
+    """The record of a target that is asked now: one of its own, unless it is the call's own target. Whatever the call
+    did until now was waiting, for `waited` seconds."""
+    now = asyncio.get_running_loop().time()
+    if not candidate.number:
+        whole.asked, whole.waits.seconds = now, waited
+        return whole
+    return CallReport(
+        whole.started,
+        service=whole.service,
+        method=whole.method,
+        request_id=whole.request_id,
+        client=whole.client,
+        provider=clipped(candidate.target.provider.lower(), MAX_PROVIDER),
+        labels=whole.labels,
+        trace=whole.trace,
+        api=prepared.api,
+        endpoint=prepared.endpoint,
+        model=clipped(prepared.model, MAX_MODEL),
+        deadline=whole.deadline,
+        target=candidate.number,
+        label=candidate.target.label,
+        asked=now,
+        made=whole.made,
+        began=whole.began,
+        large=whole.large,
+        waits=Waits(waited),
+    )

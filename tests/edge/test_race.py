@@ -244,6 +244,32 @@ async def test_calls_fall_back_only_where_the_budget_is_spent(sandbox: Sandbox) 
         assert len(spare.requests) == len(answered) + 1
 
 
+async def test_a_race_that_finds_nobody_to_ask_spends_nothing(sandbox: Sandbox) -> None:
+    """Ten calls whose only other target cannot carry them leave the budget whole: the next ten race, and no more."""
+    settings = Settings(port=0, shutdown_grace=1.0, max_hedge_ratio=0.001)
+    options = {"hedgeAfter": "0.01s"}
+    first = {"modelParameters": {"model.name": "uneven:n=1,first=80ms,percent=0"}, "options": options}
+    async with (
+        Sandbox() as spare,
+        Server(settings) as server,
+        grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        stub = ChatServiceStub(channel)
+        audio = {"user": {"content": [{"audio": {"data": "UklGRg==", "format": "wav"}}]}}
+        nobody = [target(spare.url, "echo", "anthropic_messages")]
+        alone = chat_request(sandbox.url, "m", **{**first, "messages": [audio], "fallbacks": nobody})
+        for _ in range(10):
+            answer = (await listen(stub.StreamChat(alone, timeout=within(10)))).completed
+            assert made(answer) == {0: "", 1: "NOT_SUPPORTED_BY_API"}
+        raced = chat_request(sandbox.url, "silence:for=600s", fallbacks=[target(spare.url, "echo")], options=options)
+        for _ in range(10):
+            assert made((await listen(stub.StreamChat(raced, timeout=within(10)))).completed) == {0: "RACE_LOST", 1: ""}
+        heard = await listen(stub.StreamChat(raced, timeout=1))
+
+    assert heard.failure is not None
+    assert len(spare.requests) == 10
+
+
 async def test_the_time_to_hedge_can_be_measured(stub: ChatServiceStub, sandbox: Sandbox) -> None:
     """A percentile of the target's own first outputs, once 20 are known; until then `hedge_after`, here none."""
     async with Sandbox() as spare:
