@@ -248,7 +248,7 @@ async def test_a_race_that_finds_nobody_to_ask_spends_nothing(sandbox: Sandbox) 
     """Ten calls whose only other target cannot carry them leave the budget whole: the next ten race, and no more."""
     settings = Settings(port=0, shutdown_grace=1.0, max_hedge_ratio=0.001)
     options = {"hedgeAfter": "0.01s"}
-    first = {"modelParameters": {"model.name": "uneven:n=1,first=80ms,percent=0"}, "options": options}
+    first: dict[str, Any] = {"modelParameters": {"model.name": "uneven:n=1,first=80ms,percent=0"}, "options": options}
     async with (
         Sandbox() as spare,
         Server(settings) as server,
