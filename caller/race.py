@@ -32,13 +32,14 @@ from caller.target import Ask, Fallbacks, Target
 
 class Surroundings(msgspec.Struct, frozen=True, eq=False):
     """What a race needs of the service: `resolve` finds the caller of a provider; `beside` counts the call for one more
-    endpoint, and returns what stands in the way, in words; `leave` takes that back; `heavy` are the turns in which
-    large requests are made."""
+    endpoint, and returns what stands in the way, in words; `leave` takes that back; `replace` has another connection
+    opened for a target whose own was closed; `heavy` are the turns in which large requests are made."""
 
     resolve: Callable[[str], Caller]
     history: TargetHistory
     beside: Callable[[str], str]
     leave: Callable[[str], None]
+    replace: Callable[[Target], None]
     heavy: HeavyWork
 
 
@@ -316,13 +317,7 @@ class Race:
             asked = report.asked or now
             history.had_first_output(leg.destination, (report.first_output or now) - asked, stream=self._stream)
             if leg is not winner:
-                history.breaker.given_up(leg.destination)
-                report.mark_usage_partial()
-                report.note_attempt(asked, Passed.RACE_LOST)
-                if report.trace is not None:
-                    report.trace.attempt_lost(report)
-                leg.prepared = None
-                self._uncount(leg)
+                self._lose(leg, asked)
         self._running.clear()
         self._attempts_of_losers = sum([leg.report.attempts for leg in self._legs if leg is not winner])
         for task in self._tasks:
@@ -330,6 +325,20 @@ class Race:
                 task.cancel()
         if winner.task is not None:
             self._call_back()
+
+    def _lose(self, leg: Leg, asked: float) -> None:
+        """Another target had the first output. Its connection cannot be used again, since its answer will not be read;
+        the next call shall not wait for a new one."""
+        report, breaker = leg.report, self._history.breaker
+        breaker.given_up(leg.destination)
+        report.mark_usage_partial()
+        report.note_attempt(asked, Passed.RACE_LOST)
+        if report.trace is not None:
+            report.trace.attempt_lost(report)
+        leg.prepared = None
+        self._uncount(leg)
+        if breaker.passes(leg.destination):
+            self._surroundings.replace(leg.target)
 
     def _drop(self, leg: Leg, error: CallerError) -> None:
         """A target failed: whether another one is asked depends on what it failed with."""

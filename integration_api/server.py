@@ -186,6 +186,7 @@ class Server:
         self._health.close()
         await _bounded(self._server.stop(_LAST_WORDS))
         await _bounded(leaving)
+        await _bounded(self._calls.close())
         await _bounded(self._unified_provider.close())
         await _bounded(self._transport.close())
         await _bounded(asyncio.to_thread(self._access.files.stop))
@@ -234,6 +235,7 @@ class Server:
     async def abandon(self) -> None:
         """Close everything after a start that failed."""
         await self._server.stop(0)
+        await self._calls.close()
         await self._unified_provider.close()
         await self._transport.close()
         await self._stop_admin()

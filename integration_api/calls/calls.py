@@ -190,6 +190,7 @@ class Calls:
             self._history,
             beside=partial(self._admission.beside, report.client),
             leave=partial(self._admission.leave, report.client),
+            replace=partial(self._prewarming.replace, report.client),
             heavy=self.heavy,
         )
         return Race(surroundings, ask, (target, fallbacks), report, stream=stream)
@@ -240,6 +241,10 @@ class Calls:
         if isinstance(target, CallerError):
             return Warmth(error=target)
         return await self._prewarming.warm(client, target, connections)
+
+    async def close(self) -> None:
+        """End what goes on in the background; no call runs any more."""
+        await self._prewarming.close()
 
     def require(self, provider: str, report: CallReport | None = None) -> None:
         """Refuse a provider that nothing answers to; `report` notes who was asked for. The first thing that a `read`

@@ -21,13 +21,18 @@ class Scripted(Handmade):
         self.asked = asyncio.Event()
         self.hung_up = asyncio.Event()
         self.gone = 0.0
+        self.waiting = 0  # connections whose request has come
         self._writer: asyncio.StreamWriter | None = None
 
     async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: int) -> None:
         await self.request(reader)
         self._writer = writer
         self.asked.set()
-        await reader.read()
+        self.waiting += 1
+        try:
+            await reader.read()
+        finally:
+            self.waiting -= 1
         self.gone = asyncio.get_running_loop().time()
         self.hung_up.set()
 
@@ -49,8 +54,8 @@ class Scripted(Handmade):
             self._writer.close()
 
     async def left(self) -> None:
-        """Wait until nobody is connected."""
-        await until(lambda: not self.connections, 1)
+        """Wait until nobody waits for an answer; a connection that has not been used may be there."""
+        await until(lambda: not self.waiting, 1)
 
 
 @asynccontextmanager

@@ -325,6 +325,7 @@ async def test_every_end_in_every_window_of_a_race_closes_both(cause: str, strea
             await asyncio.gather(running, return_exceptions=True)
             await channel.close()
             await (stopping or server.stop())
+            await until(lambda: not any(each.connections for each in endpoints), 1)
             await leftovers.gone(3)
 
 
