@@ -1,7 +1,7 @@
 """Model parameters: merged from the three names that each may have, once, and read as their documented types.
 
 This module knows names and types. Where a parameter stands on the wire of an API shape is in
-`caller.custom_llm.parameter_table`.
+the table of the shape, in its folder.
 """
 
 import re

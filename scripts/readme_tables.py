@@ -1,6 +1,6 @@
 """Writes the generated parts into the pages of docs/: between `<!-- table: name -->` and `<!-- /table -->`.
 
-Rule: says nothing of its own. Each part is made from the one place that decides it: parameters from the table that
+Rule: says nothing of its own. Each part is made from the one place that decides it: parameters from the tables that
 requests are built from, settings from the class that the command line is made of.
 
     python -m scripts.readme_tables       update the pages
@@ -13,7 +13,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 from caller.credentials import ApiCompatibility
-from caller.custom_llm.parameter_table import TABLE
+from caller.custom_llm.apis import ADAPTERS
+from caller.parameters import KNOWN
 from caller.provider_table import PROVIDERS
 from integration_api import settings
 from scripts import error_sections
@@ -44,11 +45,11 @@ _SECTION = re.compile(r"(<!-- table: (\S+) -->\n)(.*?)(<!-- /table -->)", re.DOT
 def parameters() -> str:
     """Where each known parameter stands on the wire of each API shape. Shapes that never differ share a column."""
     columns: dict[tuple[str, ...], list[ApiCompatibility]] = {}
-    for api in ApiCompatibility:
-        columns.setdefault(tuple(row.get(api, "") for row in TABLE.values()), []).append(api)
+    for api, adapter in ADAPTERS.items():
+        columns.setdefault(tuple(adapter.parameters.get(name, "") for name in KNOWN), []).append(api)
     head = ["parameter", *(", ".join(code(api.value) for api in shapes) for shapes in columns.values())]
     rows = (
-        [code(name), *(code(cells[at]) if cells[at] else REFUSED for cells in columns)] for at, name in enumerate(TABLE)
+        [code(name), *(code(cells[at]) if cells[at] else REFUSED for cells in columns)] for at, name in enumerate(KNOWN)
     )
     return table(head, rows)
 

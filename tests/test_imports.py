@@ -40,6 +40,8 @@ def _provider(*names: str, packages: tuple[str, ...] = ("msgspec",), banned: fro
     return Row(tuple(f"caller.custom_llm.{name}" for name in names), packages, banned)
 
 
+# The folders of the API shapes: beside each other, so none imports another.
+_SHAPES = sorted(f"apis.{adapter.parent.name}" for adapter in ROOT.glob("caller/custom_llm/apis/*/adapter.py"))
 ORDER = (
     _edge("__main__", banned=frozenset()),
     _edge("cli", packages=("click",), banned=frozenset()),
@@ -77,7 +79,7 @@ ORDER = (
     _provider("answer"),
     _provider("http", packages=("aiohttp", "msgspec", "yarl", "multidict"), banned=frozenset({"importlib"})),
     _provider("apis.__init__"),
-    _provider("apis.chat_completions", "apis.responses", "apis.anthropic", "apis.gemini"),
+    _provider(*_SHAPES),
     _provider("apis.finish_words", "apis.tool_calls", "apis.openai_models", "apis.logprobs", "apis.usage", "apis.kept"),
     _provider("apis.arguments"),
     _provider("apis.shared"),
@@ -86,7 +88,7 @@ ORDER = (
     _provider("demand_table"),
     _provider("errors"),
     _provider("body"),
-    _provider("adapter", "parameter_table"),
+    _provider("adapter", "request_body"),
     _provider("base_url"),
     Row(("caller",), ("msgspec",), _IO - {"asyncio"}),
 )

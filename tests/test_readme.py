@@ -5,7 +5,7 @@ import re
 import pytest
 
 from caller.custom_llm.apis import ADAPTERS
-from caller.custom_llm.parameter_table import TABLE
+from caller.parameters import KNOWN
 from integration_api import settings
 from scripts import api_reference, documentation
 from scripts.error_sections import reasons
@@ -85,11 +85,11 @@ def test_every_parameter_has_a_word_for_every_shape() -> None:
     columns = {api: at for api in ADAPTERS for at, cell in enumerate(head) if f"`{api.value}`" in cell}
 
     assert columns.keys() == ADAPTERS.keys()
-    assert [row[0] for row in rows] == [f"`{name}`" for name in TABLE]
+    assert [row[0] for row in rows] == [f"`{name}`" for name in KNOWN]
     for row in rows:
-        places = TABLE[row[0].strip("`")]
         for api, at in columns.items():
-            assert row[at] == (f"`{places[api]}`" if api in places else REFUSED)
+            field = ADAPTERS[api].parameters.get(row[0].strip("`"))
+            assert row[at] == (f"`{field}`" if field else REFUSED)
 
 
 def test_every_setting_is_told() -> None:

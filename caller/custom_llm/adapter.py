@@ -163,6 +163,7 @@ class Adapter:
 
     Attributes:
         api: the shape's name in credentials.
+        parameters: the known parameters that it has, each with the path of its field in the body.
         request: a call to its HTTP request; `stream` asks for a stream. Raises `NotSupportedByApi`.
         decoder: a new decoder for one answer of a call, streamed or whole.
         models_request: the request for one page of the model list; the page's token, empty for the first.
@@ -170,6 +171,7 @@ class Adapter:
     """
 
     api: ApiCompatibility
+    parameters: Mapping[str, str]
     request: Callable[[ResolvedCall, bool], HttpRequest]
     decoder: Callable[[ResolvedCall], AnswerDecoder]
     models_request: Callable[[Credential, str], HttpRequest]

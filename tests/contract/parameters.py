@@ -1,5 +1,5 @@
-"""Every known parameter, and what each family of shapes sends for it: written by hand, so that a slip in the table of
-`caller.custom_llm.parameter_table` is noticed. A family that is missing in a row lacks the parameter.
+"""Every known parameter, and what each family of shapes sends for it: written by hand, so that a slip in a table of
+the shapes is noticed. A family that is missing in a row lacks the parameter.
 """
 
 import json

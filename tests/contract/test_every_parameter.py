@@ -7,7 +7,7 @@ import grpc
 import pytest
 
 from caller.credentials import ApiCompatibility
-from caller.custom_llm.parameter_table import TABLE
+from caller.custom_llm.apis import ADAPTERS
 from caller.parameters import KNOWN
 from integration_api.sandbox import Sandbox
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
@@ -39,16 +39,17 @@ def _asked(sandbox: Sandbox, shape: str, given: dict[str, Json]) -> Any:
 def test_no_parameter_is_forgotten() -> None:
     """Each known parameter stands in the table and in these tests, with the same shapes, and the documented ones are
     no less than documented."""
-    assert ROWS.keys() == TABLE.keys() == KNOWN.keys()
+    assert ROWS.keys() == KNOWN.keys()
     for name, row in ROWS.items():
-        assert {shape for shape in SHAPES if FAMILY[shape] in row.wire} == {api.value for api in TABLE[name]}, name
+        having = {api.value for api, adapter in ADAPTERS.items() if name in adapter.parameters}
+        assert {shape for shape in SHAPES if FAMILY[shape] in row.wire} == having, name
     for shape in (CHAT, COMPATIBLE):
         assert [name for name in DOCUMENTED_CHAT if FAMILY[shape] not in ROWS[name].wire] == []
     assert [name for name in DOCUMENTED_RESPONSES if "responses" not in ROWS[name].wire] == []
 
 
 @each_shape
-@pytest.mark.parametrize("name", TABLE)
+@pytest.mark.parametrize("name", KNOWN)
 async def test_a_parameter(sandbox: Sandbox, stub: ChatServiceStub, shape: str, name: str) -> None:
     """In every spelling it arrives at its field, or is refused by its path; inside model.parameters what the API lacks
     goes out as it is."""
@@ -72,7 +73,7 @@ async def test_a_parameter(sandbox: Sandbox, stub: ChatServiceStub, shape: str, 
 
 
 def _stands_where_the_table_says(body: Json, name: str, shape: str) -> None:
-    for key in TABLE[name][ApiCompatibility(shape)].split("."):
+    for key in ADAPTERS[ApiCompatibility(shape)].parameters[name].split("."):
         assert key in body, (name, shape, key)
         body = body[key]
 

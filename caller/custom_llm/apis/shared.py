@@ -16,7 +16,7 @@ import msgspec
 
 from caller.custom_llm.adapter import HttpRequest, ResolvedCall
 from caller.custom_llm.apis.parsing import parse
-from caller.custom_llm.parameter_table import merged
+from caller.custom_llm.request_body import merged
 from caller.errors import NotSupportedByApi, RequestInvalid, Violation
 from caller.json_types import JsonObject, JsonValue, object_of, text_of
 from caller.messages import AssistantMessage, ContentPart, Message, TextPart, ToolDefinition, ToolMessage, joined_text

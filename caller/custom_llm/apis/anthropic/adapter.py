@@ -7,7 +7,7 @@ from dataclasses import replace
 from caller.credentials import ApiCompatibility
 from caller.custom_llm.adapter import Adapter, ModelPage
 from caller.custom_llm.apis.anthropic.decoder import AnthropicDecoder
-from caller.custom_llm.apis.anthropic.request import messages_request, models_request
+from caller.custom_llm.apis.anthropic.request import PARAMETERS, messages_request, models_request
 from caller.custom_llm.apis.openai_models import decode_models as decode_openai_models
 from caller.custom_llm.apis.parsing import parse
 from caller.json_types import object_of, text_of
@@ -39,6 +39,7 @@ def _without_type(model: Model) -> Model:
 
 ANTHROPIC_MESSAGES = Adapter(
     api=ApiCompatibility.ANTHROPIC_MESSAGES,
+    parameters=PARAMETERS,
     request=messages_request,
     decoder=AnthropicDecoder,
     models_request=models_request,

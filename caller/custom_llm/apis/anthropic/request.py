@@ -8,6 +8,8 @@ Source of the wire facts: Anthropic's API reference and SDK; deviations name the
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
+from typing import Final
 
 from caller.credentials import ApiCompatibility, Credential
 from caller.custom_llm.adapter import HttpRequest, ResolvedCall
@@ -27,7 +29,7 @@ from caller.custom_llm.apis.shared import (
     with_headers,
 )
 from caller.custom_llm.base_url import Operation, join
-from caller.custom_llm.parameter_table import TABLE, MappedParameters, mapped_to, merged, set_path
+from caller.custom_llm.request_body import MappedParameters, mapped_to, merged, set_path
 from caller.json_types import JsonObject, JsonValue, count_of, object_of
 from caller.messages import ToolDefinition
 from caller.parameters import Parameters
@@ -39,6 +41,25 @@ VERSION_HEADER: Mapping[str, str] = {"anthropic-version": "2023-06-01"}
 DEFAULT_MAX_TOKENS = 4096
 # The most that one page may hold (Anthropic docs).
 MODELS_PER_PAGE = 1000
+# Where each known parameter that the API has stands in the body.
+PARAMETERS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "temperature": "temperature",
+        "top_p": "top_p",
+        "top_k": "top_k",
+        "max_tokens": "max_tokens",
+        "max_completion_tokens": "max_tokens",
+        "max_output_tokens": "max_tokens",
+        "stop": "stop_sequences",
+        "tool_choice": "tool_choice",
+        "parallel_tool_calls": "tool_choice.disable_parallel_tool_use",
+        "response_format": "output_config.format",
+        "reasoning_effort": "output_config.effort",
+        "user": "metadata.user_id",
+        "metadata": "metadata",
+        "service_tier": "service_tier",
+    }
+)
 
 _SHAPE = ApiCompatibility.ANTHROPIC_MESSAGES
 # The first that is given counts: the more specific name wins.
@@ -60,7 +81,7 @@ def messages_request(call: ResolvedCall, stream: bool) -> HttpRequest:
         NotSupportedByApi: something that this shape cannot carry.
         RequestInvalid: a parameter that cannot be read.
     """
-    mapped = mapped_to(call.parameters, _SHAPE)
+    mapped = mapped_to(call.parameters, _SHAPE, PARAMETERS)
     conversation = Conversation(call.messages, call.demands.get("thinking", ""))
     adapted = conversation.adapted
     body: JsonObject = {"model": call.parameters.model, "max_tokens": _max_tokens(call, adapted)}
@@ -73,7 +94,7 @@ def messages_request(call: ResolvedCall, stream: bool) -> HttpRequest:
     _tool_choice(body, call)
     for name, value in mapped.known.items():
         if name not in _TRANSLATED:
-            set_path(body, TABLE[name][_SHAPE], value)
+            set_path(body, PARAMETERS[name], value)
     _effort(body, mapped, adapted)
     if "metadata" in mapped.known:
         merged(body, {"metadata": mapped.known["metadata"]})
@@ -117,7 +138,7 @@ def _effort(body: JsonObject, mapped: MappedParameters, adapted: set[str]) -> No
     elif value is not None:
         if word == "minimal":
             adapted.add("reasoning_effort: low")
-        set_path(body, TABLE["reasoning_effort"][_SHAPE], "low" if word == "minimal" else value)
+        set_path(body, PARAMETERS["reasoning_effort"], "low" if word == "minimal" else value)
 
 
 def _tool_choice(body: JsonObject, call: ResolvedCall) -> None:
@@ -149,7 +170,7 @@ def _response_format(body: JsonObject, parameters: Parameters) -> None:
         described: JsonObject = {"description": schema.description} if schema.description else {}
         # The API has no field for the description beside the schema; a schema's own one wins.
         wire: JsonObject = schema.schema | (described if "description" not in schema.schema else {})
-        set_path(body, TABLE["response_format"][_SHAPE], {"type": "json_schema", "schema": wire})
+        set_path(body, PARAMETERS["response_format"], {"type": "json_schema", "schema": wire})
     elif wanted.get("type") == "json_object":
         raise unsupported(
             path, f"{API} has no JSON mode without a schema; give a json_schema, or ask for JSON in words"

@@ -11,13 +11,14 @@ from functools import partial
 from caller.credentials import ApiCompatibility
 from caller.custom_llm.adapter import Adapter
 from caller.custom_llm.apis.chat_completions.decoder import ChatDecoder
-from caller.custom_llm.apis.chat_completions.request import chat_request, models_request
+from caller.custom_llm.apis.chat_completions.request import PARAMETERS, chat_request, models_request
 from caller.custom_llm.apis.openai_models import decode_models
 
 
 def _adapter(api: ApiCompatibility) -> Adapter:
     return Adapter(
         api=api,
+        parameters=PARAMETERS,
         request=partial(chat_request, api=api),
         decoder=ChatDecoder,
         models_request=models_request,

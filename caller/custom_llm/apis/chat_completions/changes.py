@@ -11,7 +11,7 @@ from types import MappingProxyType
 from caller.custom_llm.adapter import ResolvedCall
 from caller.custom_llm.apis.chat_completions.state import REASONING, STATE_SHAPE
 from caller.custom_llm.apis.shared import names_of_calls, says_nothing, short_call_id, tool_name
-from caller.custom_llm.parameter_table import merged
+from caller.custom_llm.request_body import merged
 from caller.json_types import JsonObject, JsonValue, list_of, object_of, objects_of, text_of
 from caller.messages import AssistantMessage, ToolMessage
 from caller.provider_state import unseal

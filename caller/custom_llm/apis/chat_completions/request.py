@@ -4,6 +4,8 @@ Source of the wire facts: OpenAI's API reference; deviations name the server.
 """
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
 
 import msgspec
 
@@ -27,7 +29,7 @@ from caller.custom_llm.apis.shared import (
     unsupported,
 )
 from caller.custom_llm.base_url import Operation, join
-from caller.custom_llm.parameter_table import TABLE, mapped_to, merged, set_path
+from caller.custom_llm.request_body import mapped_to, merged, set_path
 from caller.json_types import JsonObject, JsonValue, object_of, objects_of
 from caller.messages import (
     AssistantMessage,
@@ -47,6 +49,33 @@ from caller.provider_state import unseal
 
 CHAT = Operation("chat/completions", siblings=("models",))
 MODELS = Operation("models", siblings=("chat/completions",))
+# Where each known parameter that the API has stands in the body.
+PARAMETERS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "temperature": "temperature",
+        "top_p": "top_p",
+        "top_k": "top_k",
+        "max_tokens": "max_tokens",
+        "max_completion_tokens": "max_completion_tokens",
+        "frequency_penalty": "frequency_penalty",
+        "presence_penalty": "presence_penalty",
+        "seed": "seed",
+        "n": "n",
+        "stop": "stop",
+        "tool_choice": "tool_choice",
+        "parallel_tool_calls": "parallel_tool_calls",
+        "response_format": "response_format",
+        "reasoning_effort": "reasoning_effort",
+        "verbosity": "verbosity",
+        "user": "user",
+        "metadata": "metadata",
+        "logprobs": "logprobs",
+        "top_logprobs": "top_logprobs",
+        "logit_bias": "logit_bias",
+        "store": "store",
+        "service_tier": "service_tier",
+    }
+)
 
 
 class _Ours(msgspec.Struct):
@@ -75,7 +104,7 @@ def chat_request(call: ResolvedCall, stream: bool, api: ApiCompatibility) -> Htt
         NotSupportedByApi: something that this shape cannot carry.
         RequestInvalid: a parameter that cannot be read.
     """
-    mapped = mapped_to(call.parameters, api)
+    mapped = mapped_to(call.parameters, api, PARAMETERS)
     ours = _Ours(call.demands)
     body: JsonObject = {
         "model": call.parameters.model,
@@ -84,7 +113,7 @@ def chat_request(call: ResolvedCall, stream: bool, api: ApiCompatibility) -> Htt
     if call.tools:
         body["tools"] = tools_json(call, "chat_completions", _tools)
     for name, value in mapped.known.items():
-        set_path(body, TABLE[name][api], value)
+        set_path(body, PARAMETERS[name], value)
     _tool_choice(body, call)
     if "top_logprobs" in body:
         body.setdefault("logprobs", True)

@@ -8,7 +8,7 @@ from caller.credentials import Credential
 from caller.custom_llm.adapter import Adapter, HttpRequest, ModelPage
 from caller.custom_llm.apis.gemini.decoder import GeminiDecoder
 from caller.custom_llm.apis.gemini.model import API, models_operation
-from caller.custom_llm.apis.gemini.request import gemini_request
+from caller.custom_llm.apis.gemini.request import PARAMETERS, gemini_request
 from caller.custom_llm.apis.parsing import parse_document
 from caller.custom_llm.apis.shared import get_json
 from caller.custom_llm.base_url import join
@@ -51,6 +51,7 @@ def decode_models(body: bytes) -> ModelPage:
 
 GEMINI_GENERATE_CONTENT = Adapter(
     api=API,
+    parameters=PARAMETERS,
     request=gemini_request,
     decoder=GeminiDecoder,
     models_request=models_request,

@@ -27,7 +27,7 @@ from caller.custom_llm.apis.shared import (
     part_field,
     unsupported,
 )
-from caller.custom_llm.parameter_table import merged
+from caller.custom_llm.request_body import merged
 from caller.json_types import JsonObject, JsonValue, list_of, object_of, text_of
 from caller.messages import (
     AssistantMessage,

@@ -5,6 +5,7 @@ Source of the wire facts: Gemini API reference; deviations name the server.
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import Final
 
 from caller.custom_llm.adapter import HttpRequest, ResolvedCall
 from caller.custom_llm.apis.gemini.contents import Conversation
@@ -20,11 +21,32 @@ from caller.custom_llm.apis.shared import (
     unsupported,
 )
 from caller.custom_llm.base_url import join
-from caller.custom_llm.parameter_table import TABLE, mapped_to, merged, set_path
+from caller.custom_llm.request_body import mapped_to, merged, set_path
 from caller.json_types import JsonObject, JsonValue, object_of
 from caller.messages import ToolDefinition
 from caller.parameters import Parameters
 
+# Where each known parameter that the API has stands in the body.
+PARAMETERS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "temperature": "generationConfig.temperature",
+        "top_p": "generationConfig.topP",
+        "top_k": "generationConfig.topK",
+        "max_tokens": "generationConfig.maxOutputTokens",
+        "max_completion_tokens": "generationConfig.maxOutputTokens",
+        "max_output_tokens": "generationConfig.maxOutputTokens",
+        "frequency_penalty": "generationConfig.frequencyPenalty",
+        "presence_penalty": "generationConfig.presencePenalty",
+        "seed": "generationConfig.seed",
+        "n": "generationConfig.candidateCount",
+        "stop": "generationConfig.stopSequences",
+        "tool_choice": "toolConfig.functionCallingConfig",
+        "response_format": "generationConfig.responseJsonSchema",
+        "reasoning_effort": "generationConfig.thinkingConfig.thinkingLevel",
+        "logprobs": "generationConfig.responseLogprobs",
+        "top_logprobs": "generationConfig.logprobs",
+    }
+)
 _CONFIG = "generationConfig"
 _CALLING = "toolConfig.functionCallingConfig"
 # The fields of generationConfig: a parameter of such a name goes there, any other to the body's top level.
@@ -69,7 +91,7 @@ def gemini_request(call: ResolvedCall, stream: bool) -> HttpRequest:
     """
     model = call.parameters.model
     operation = chat_operation(model, call.parameters.path("model.name"), stream=stream)
-    mapped = mapped_to(call.parameters, API)
+    mapped = mapped_to(call.parameters, API, PARAMETERS)
     conversation = Conversation(call.messages, sign=wants_signatures(model))
     if "system_messages" in call.demands:
         conversation.rules_into_user()
@@ -100,7 +122,7 @@ def _parameter(body: JsonObject, name: str, value: JsonValue, parameters: Parame
         case "reasoning_effort":
             set_path(body, f"{_CONFIG}.thinkingConfig", _thinking(str(value), parameters.model))
         case _:
-            set_path(body, TABLE[name][API], value)
+            set_path(body, PARAMETERS[name], value)
 
 
 def _response_format(body: JsonObject, wanted: JsonObject, path: str) -> None:

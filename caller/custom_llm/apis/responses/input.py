@@ -12,7 +12,7 @@ from typing import assert_never
 
 from caller.credentials import ApiCompatibility
 from caller.custom_llm.apis.shared import arguments_json, data_url, part_field, plain_text, unsupported
-from caller.custom_llm.parameter_table import merged
+from caller.custom_llm.request_body import merged
 from caller.json_types import JsonObject, JsonValue, list_of, objects_of, text_of
 from caller.messages import (
     AssistantMessage,

@@ -11,7 +11,9 @@ Two things are sent that nobody asked for, each because the service keeps no con
 Source of the wire facts: OpenAI's API reference; deviations name the server.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
 
 from caller.credentials import ApiCompatibility, Credential
 from caller.custom_llm.adapter import HttpRequest, ResolvedCall
@@ -29,7 +31,7 @@ from caller.custom_llm.apis.shared import (
     tools_json,
 )
 from caller.custom_llm.base_url import Operation, join
-from caller.custom_llm.parameter_table import TABLE, MappedParameters, mapped_to, merged, set_path
+from caller.custom_llm.request_body import MappedParameters, mapped_to, merged, set_path
 from caller.json_types import JsonObject, JsonValue, list_of, object_of
 from caller.messages import ToolDefinition
 from caller.parameters import Parameters
@@ -37,6 +39,27 @@ from caller.parameters import Parameters
 API = ApiCompatibility.OPENAI_RESPONSES
 RESPONSES = Operation("responses", siblings=("models", "chat/completions"))
 MODELS = Operation("models", siblings=("responses", "chat/completions"))
+# Where each known parameter that the API has stands in the body.
+PARAMETERS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "temperature": "temperature",
+        "top_p": "top_p",
+        "max_tokens": "max_output_tokens",
+        "max_completion_tokens": "max_output_tokens",
+        "max_output_tokens": "max_output_tokens",
+        "tool_choice": "tool_choice",
+        "parallel_tool_calls": "parallel_tool_calls",
+        "response_format": "text.format",
+        "reasoning_effort": "reasoning.effort",
+        "verbosity": "text.verbosity",
+        "user": "user",
+        "metadata": "metadata",
+        "logprobs": "include",
+        "top_logprobs": "top_logprobs",
+        "store": "store",
+        "service_tier": "service_tier",
+    }
+)
 
 _ENCRYPTED = "reasoning.encrypted_content"
 _LOGPROBS = "message.output_text.logprobs"
@@ -52,7 +75,7 @@ def responses_request(call: ResolvedCall, stream: bool) -> HttpRequest:
         NotSupportedByApi: something that this shape cannot carry.
         RequestInvalid: a parameter that cannot be read.
     """
-    mapped = mapped_to(call.parameters, API)
+    mapped = mapped_to(call.parameters, API, PARAMETERS)
     adapted: set[str] = set()
     items = input_items(call.messages, adapted, without_reasoning="encrypted_reasoning" in call.demands)
     body: JsonObject = {"model": call.parameters.model, "input": [*items]}
@@ -89,12 +112,12 @@ def _parameters(body: JsonObject, call: ResolvedCall, mapped: MappedParameters) 
     known = mapped.known
     for name, value in known.items():
         if name not in _TRANSLATED:
-            set_path(body, TABLE[name][API], value)
+            set_path(body, PARAMETERS[name], value)
     for name in _LIMITS:
         if name in known:
             body["max_output_tokens"] = known[name]
     if "response_format" in known:
-        set_path(body, "text.format", _format(object_of(known["response_format"]), call.parameters))
+        set_path(body, PARAMETERS["response_format"], _format(object_of(known["response_format"]), call.parameters))
     choice = _tool_choice(call.parameters)
     if call.tools and choice is not None:  # documented: applied only when tools are present
         body["tool_choice"] = choice
