@@ -5,7 +5,7 @@ ones first, until one is answered as that shape is. Redirects are not followed, 
 """
 
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -31,7 +31,6 @@ _MOST_LISTS: Final = 5
 _MOST_FOR_ONE: Final = 2
 _OPENAI: Final = ApiCompatibility.OPENAI_CHAT_COMPLETIONS
 _COMPATIBLE: Final = ApiCompatibility.OPENAI_COMPATIBLE
-_RESPONSES: Final = ApiCompatibility.OPENAI_RESPONSES
 _ANTHROPIC: Final = ApiCompatibility.ANTHROPIC_MESSAGES
 _GEMINI: Final = ApiCompatibility.GEMINI_GENERATE_CONTENT
 # A model that is asked where none is known: the answer shows the shape all the same.
@@ -174,21 +173,10 @@ def _likely(base_url: str) -> tuple[ApiCompatibility, ...]:
     parts = urlsplit(base_url)
     host, path = parts.hostname or "", parts.path.rstrip("/").lower()
     chat = _OPENAI if host == "api.openai.com" or is_azure(host) else _COMPATIBLE
-    usual = (chat, _ANTHROPIC, _RESPONSES, _GEMINI)
-    for first in _hinted(host, path, chat):
-        return (first, *(api for api in usual if api is not first))
-    return usual
-
-
-def _hinted(host: str, path: str, chat: ApiCompatibility) -> Iterator[ApiCompatibility]:
-    if path.endswith("/chat/completions") or "/openai" in path:
-        yield chat
-    if path.endswith("/responses"):
-        yield _RESPONSES
-    if path.endswith(("/messages", "/anthropic")) or host.endswith("anthropic.com"):
-        yield _ANTHROPIC
-    if "/v1beta" in path or host.endswith("generativelanguage.googleapis.com") or "generatecontent" in path:
-        yield _GEMINI
+    # Anthropic's is spoken by more servers than the others.
+    usual = tuple(dict.fromkeys((chat, _ANTHROPIC, *(api for api in SHAPES if api not in (_OPENAI, _COMPATIBLE)))))
+    hinted = [api for api in usual if SHAPES[api].hint.search(f"{host}{path}")]
+    return tuple(dict.fromkeys((*hinted, *usual)))
 
 
 def _header(api: ApiCompatibility, base: str) -> tuple[str, str]:

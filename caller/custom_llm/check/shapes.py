@@ -3,6 +3,7 @@
 Decoders are lenient: they make the best of what comes. These readers say what a strict client would miss.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -18,11 +19,13 @@ _LAYER: Final = "or put a compatibility layer such as LiteLLM in front of the en
 @dataclass(frozen=True, slots=True)
 class Shape:
     """One API shape. `structure` reads a whole answer; `sign` ends a stream, as it stands in its bytes; `malformed` is
-    the body of a request that no server of this shape can take."""
+    the body of a request that no server of this shape can take; `hint`, searched in the host and path of a base URL in
+    lower case, tells that it is likely to be meant."""
 
     structure: Callable[[JsonObject], Finding]
     sign: str
     malformed: Callable[[str], JsonObject]
+    hint: re.Pattern[str]
 
 
 def _missing(what: str, needed: str) -> Finding:
@@ -113,13 +116,16 @@ def _with_messages(model: str) -> JsonObject:
 def _shape(api: ApiCompatibility) -> Shape:
     match api:
         case ApiCompatibility.OPENAI_CHAT_COMPLETIONS | ApiCompatibility.OPENAI_COMPATIBLE:
-            return Shape(_chat, "[DONE]", _with_messages)
+            return Shape(_chat, "[DONE]", _with_messages, re.compile("/chat/completions$|/openai"))
         case ApiCompatibility.OPENAI_RESPONSES:
-            return Shape(_responses, "response.completed", lambda model: {"model": model, "input": 7})
+            hint = re.compile("/responses$")
+            return Shape(_responses, "response.completed", lambda model: {"model": model, "input": 7}, hint)
         case ApiCompatibility.ANTHROPIC_MESSAGES:
-            return Shape(_messages, "message_stop", _with_messages)
+            hint = re.compile(r"/messages$|/anthropic$|^[^/]*anthropic\.com(?:/|$)")
+            return Shape(_messages, "message_stop", _with_messages, hint)
         case ApiCompatibility.GEMINI_GENERATE_CONTENT:
-            return Shape(_gemini, "finishReason", lambda _: {"contents": "no list"})
+            hint = re.compile(r"/v1beta|/.*generatecontent|^[^/]*generativelanguage\.googleapis\.com(?:/|$)")
+            return Shape(_gemini, "finishReason", lambda _: {"contents": "no list"}, hint)
         case _:
             assert_never(api)
 

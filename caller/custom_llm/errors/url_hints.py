@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import Final
 from urllib.parse import SplitResult, parse_qs, urlsplit, urlunsplit
 
+from caller.api_facts import FACTS
 from caller.custom_llm.base_url import is_azure
 
-_OPERATION: Final = re.compile(r"/(chat/completions|responses|messages|models)$")
+_OPERATION: Final = re.compile(f"(?:{'|'.join(sorted({facts.operation.rstrip('/') for facts in FACTS.values()}))})$")
 # One digit and then anything: `\d+[a-z0-9]*` tries every way to split the digits where the rest does not match.
 _VERSION: Final = re.compile(r"/v\d[a-z0-9]*(?=/|$)", re.IGNORECASE)
 _TWICE: Final = re.compile(r"(/v\d[a-z0-9]*)(/v\d[a-z0-9]*)+(?=/|$)", re.IGNORECASE)
