@@ -6,7 +6,7 @@ Rule: an API format is a value made of pure functions. The network stands in `se
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from integration_api.sandbox.check import Fields, refuse
 from integration_api.sandbox.scenario import HttpError, Request, Scenario, Wire, count_words
@@ -26,20 +26,50 @@ class RawRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelList:
+    """The model list of an API: a page of it, by the request's query, and one model. `page` raises RefusedError."""
+
+    page: Callable[[Mapping[str, str]], JsonObject]
+    one: Callable[[str], JsonObject]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an API is on the endpoint.
+
+    `operations` are the paths that are posted to; of one with a `{target}` that is a model and one of `methods`, each
+    of which streams or does not. `models` is the path of the model list. Paths that begin with `own` are this API's
+    alone; `header` is one that tells it where a path does not.
+    """
+
+    operations: tuple[str, ...]
+    own: str
+    models: str = "/v1/models"
+    header: str = ""
+    methods: Mapping[str, bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class ApiFormat:
     """An API.
 
     `read` raises RefusedError. `stream` gives what goes over the wire; `whole` the body of an answer without streaming;
-    `error` the body of an error; `headers` those that every answer has. `key_headers`: where a key may be.
+    `error` the body of an error; `headers` those that every answer has. A key may be in one of `key_headers`, or in the
+    query as `key_parameter`. `emptied` is a whole answer without what was said, `usage` where one has its counts.
     """
 
     name: str
+    place: Place
+    models: ModelList
     key_headers: tuple[str, ...]
     read: Callable[[RawRequest], Request]
     stream: Callable[[Request, Scenario], Iterator[Wire]]
     whole: Callable[[Request, Scenario], JsonObject]
     error: Callable[[HttpError], JsonObject]
     headers: Callable[[], Mapping[str, str]]
+    emptied: Callable[[JsonObject], JsonObject]
+    usage: str = "usage"
+    key_parameter: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, assert_never
 
-from integration_api.sandbox.api_format import ApiFormat, alternatives
+from integration_api.sandbox import models
+from integration_api.sandbox.api_format import ApiFormat, Place, alternatives
 from integration_api.sandbox.chat_request import read
 from integration_api.sandbox.openai_errors import error, headers
 from integration_api.sandbox.scenario import (
@@ -220,4 +221,19 @@ def stream(request: Request, scenario: Scenario) -> Iterator[Wire]:
     return _Stream(request, scenario).wires()
 
 
-FORMAT: Final = ApiFormat("chat", ("authorization", "api-key"), read, stream, whole, error, headers)
+def _emptied(body: JsonObject) -> JsonObject:
+    return {**body, "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant"}}]}
+
+
+FORMAT: Final = ApiFormat(
+    "chat",
+    Place(("/v1/chat/completions",), own="/v1/chat"),
+    models.OPENAI,
+    ("authorization", "api-key"),
+    read,
+    stream,
+    whole,
+    error,
+    headers,
+    _emptied,
+)

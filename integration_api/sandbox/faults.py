@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
+from integration_api.sandbox.api_format import ApiFormat
 from integration_api.sandbox.building import paced
 from integration_api.sandbox.scenario import HttpError, Pause, Reply, Request, Scenario, Text
-from integration_api.sandbox.wire import JsonObject
+from integration_api.sandbox.wire import JsonObject, without
 
 _LATE: Final = 3.5
 _GAP: Final = 0.05
@@ -28,7 +29,8 @@ def _same(request: Request, scenario: Scenario) -> Scenario:
     return scenario
 
 
-def _whole(body: JsonObject) -> JsonObject:
+def _whole(api_format: ApiFormat, body: JsonObject) -> JsonObject:
+    del api_format
     return body
 
 
@@ -45,7 +47,7 @@ class Fault:
     does: str
     instead: Callable[[Request, bytes], Reply | None] = _no_reply
     changed: Callable[[Request, Scenario], Scenario] = _same
-    whole: Callable[[JsonObject], JsonObject] = _whole
+    whole: Callable[[ApiFormat, JsonObject], JsonObject] = _whole
     prefix: str = ""
     drops: bool = False
     lists: bool = True
@@ -61,20 +63,6 @@ def _refused(message: str, status: int = 400, code: str | None = None) -> HttpEr
 def _unless(wrong: Callable[[Request, bytes], bool], refusal: Reply) -> Callable[[Request, bytes], Reply | None]:
     """The refusal of requests of a kind."""
     return lambda request, body: refusal if wrong(request, body) else None
-
-
-def _without_content(body: JsonObject) -> JsonObject:
-    """The whole answer without what was said, in whichever API."""
-    message = {"message": {"role": "assistant"}}
-    if "choices" in body:
-        return {**body, "choices": [{"index": 0, "finish_reason": "stop", **message}]}
-    if "candidates" in body:
-        return {**body, "candidates": [{"index": 0, "finishReason": "STOP", "content": {"role": "model"}}]}
-    return {name: value for name, value in body.items() if name not in ("content", "output")}
-
-
-def _without_usage(body: JsonObject) -> JsonObject:
-    return {name: value for name, value in body.items() if name not in ("usage", "usageMetadata")}
 
 
 def _endless(request: Request, scenario: Scenario) -> Scenario:
@@ -123,8 +111,12 @@ FAULTS: Final[Mapping[str, Fault]] = MappingProxyType(
             _unless(lambda *_: True, _refused("The model does not exist.", 404, "model_not_found")),
         ),
         "chat": Fault("fails at every chat", _unless(lambda *_: True, _refused("CUDA error: out of memory", 500))),
-        "structure": Fault("leaves the content out of whole answers", whole=_without_content),
-        "usage": Fault("counts no tokens in whole answers", whole=_without_usage),
+        "structure": Fault(
+            "leaves the content out of whole answers", whole=lambda api_format, body: api_format.emptied(body)
+        ),
+        "usage": Fault(
+            "counts no tokens in whole answers", whole=lambda api_format, body: without(body, api_format.usage)
+        ),
         "parameters": Fault(
             "refuses a temperature",
             _unless(lambda _, body: _TEMPERATURE in body, _refused("Unsupported parameter: 'temperature'.")),

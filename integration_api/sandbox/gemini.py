@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, assert_never
 
-from integration_api.sandbox.api_format import ApiFormat
+from integration_api.sandbox import models
+from integration_api.sandbox.api_format import ApiFormat, Place
 from integration_api.sandbox.gemini_request import read
 from integration_api.sandbox.scenario import (
     Call,
@@ -241,4 +242,27 @@ def stream(request: Request, scenario: Scenario) -> Iterator[Wire]:
     return _Stream(request, scenario).wires()
 
 
-FORMAT: Final = ApiFormat("gemini", ("x-goog-api-key", "authorization"), read, stream, whole, error, headers)
+def _emptied(body: JsonObject) -> JsonObject:
+    return {**body, "candidates": [{"index": 0, "finishReason": "STOP", "content": {"role": "model"}}]}
+
+
+FORMAT: Final = ApiFormat(
+    "gemini",
+    Place(
+        ("/v1beta/models/{target:.+}", "/v1/models/{target:.+}"),  # newer SDKs call the stable version
+        own="/v1beta",
+        models="/v1beta/models",
+        header="x-goog-api-key",
+        methods=MappingProxyType({"generateContent": False, "streamGenerateContent": True}),
+    ),
+    models.GEMINI,
+    ("x-goog-api-key", "authorization"),
+    read,
+    stream,
+    whole,
+    error,
+    headers,
+    _emptied,
+    usage="usageMetadata",
+    key_parameter="key",
+)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, assert_never
 
-from integration_api.sandbox.api_format import ApiFormat
+from integration_api.sandbox import models
+from integration_api.sandbox.api_format import ApiFormat, Place
 from integration_api.sandbox.messages_request import read
 from integration_api.sandbox.scenario import (
     CallFragment,
@@ -33,7 +34,7 @@ from integration_api.sandbox.scenario import (
     fold,
 )
 from integration_api.sandbox.signature import sign
-from integration_api.sandbox.wire import Json, JsonObject, dump, event
+from integration_api.sandbox.wire import Json, JsonObject, dump, event, without
 
 _STOP: Final[Mapping[Finish | None, str | None]] = MappingProxyType(
     {
@@ -246,4 +247,15 @@ def stream(request: Request, scenario: Scenario) -> Iterator[Wire]:
     return _Stream(request, scenario).wires()
 
 
-FORMAT: Final = ApiFormat("messages", ("x-api-key", "authorization"), read, stream, whole, error, headers)
+FORMAT: Final = ApiFormat(
+    "messages",
+    Place(("/v1/messages",), own="/v1/messages", header="anthropic-version"),
+    models.ANTHROPIC,
+    ("x-api-key", "authorization"),
+    read,
+    stream,
+    whole,
+    error,
+    headers,
+    lambda body: without(body, "content"),
+)

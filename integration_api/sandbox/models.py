@@ -6,6 +6,7 @@ Rule: pure; pages are cut as each API cuts them (OpenAI has none, Anthropic by `
 from collections.abc import Mapping
 from typing import Final
 
+from integration_api.sandbox.api_format import ModelList
 from integration_api.sandbox.check import refuse
 from integration_api.sandbox.script import SCRIPTS, Entry, ScriptError, UnknownScriptError, parse
 from integration_api.sandbox.wire import JsonObject
@@ -84,6 +85,11 @@ def gemini_model(name: str) -> JsonObject:
         "topK": 64,
         "maxTemperature": 2,
     }
+
+
+OPENAI: Final = ModelList(openai, openai_model)
+ANTHROPIC: Final = ModelList(anthropic, anthropic_model)
+GEMINI: Final = ModelList(gemini, gemini_model)
 
 
 def known(name: str) -> bool:

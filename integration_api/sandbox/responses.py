@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, assert_never
 
-from integration_api.sandbox.api_format import ApiFormat, alternatives
+from integration_api.sandbox import models
+from integration_api.sandbox.api_format import ApiFormat, Place, alternatives
 from integration_api.sandbox.openai_errors import code, error, headers
 from integration_api.sandbox.responses_request import read
 from integration_api.sandbox.scenario import (
@@ -32,7 +33,7 @@ from integration_api.sandbox.scenario import (
     Wire,
 )
 from integration_api.sandbox.signature import sign
-from integration_api.sandbox.wire import Json, JsonObject, comment, dump, event
+from integration_api.sandbox.wire import Json, JsonObject, comment, dump, event, without
 
 # The codes that a response object may hold; an `error` event may say any word.
 _FAILED: Final = frozenset({"server_error", "rate_limit_exceeded", "invalid_prompt"})
@@ -303,4 +304,15 @@ def stream(request: Request, scenario: Scenario) -> Iterator[Wire]:
                 raise TypeError(f"a step that became no event: {item}")
 
 
-FORMAT: Final = ApiFormat("responses", ("authorization", "api-key"), read, stream, whole, error, headers)
+FORMAT: Final = ApiFormat(
+    "responses",
+    Place(("/v1/responses",), own="/v1/responses"),
+    models.OPENAI,
+    ("authorization", "api-key"),
+    read,
+    stream,
+    whole,
+    error,
+    headers,
+    lambda body: without(body, "output"),
+)

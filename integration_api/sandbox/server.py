@@ -9,20 +9,21 @@ import hmac
 import json
 import random
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from types import TracebackType
 from typing import Final, Self
 
 from aiohttp import web
 
-from integration_api.sandbox import chat, gemini, messages, models, responses
+from integration_api.sandbox import models
 from integration_api.sandbox.api_format import ApiFormat, RawRequest
 from integration_api.sandbox.builders import build
 from integration_api.sandbox.building import Context
 from integration_api.sandbox.check import Fields, RefusedError, refuse
 from integration_api.sandbox.delivery import close, deliver, error_response, json_response
 from integration_api.sandbox.faults import SOUND, Fault
+from integration_api.sandbox.formats import FORMATS
 from integration_api.sandbox.record import Feed, Recorded
 from integration_api.sandbox.scenario import HttpError, Scenario
 from integration_api.sandbox.script import help_text
@@ -30,10 +31,9 @@ from integration_api.sandbox.wire import JsonObject
 
 _MOST_BODY: Final = 64 * 1024 * 1024
 _MOST_COUNTED: Final = 10_000
-_METHODS: Final = ("generateContent", "streamGenerateContent")
+_TARGET: Final = "{target:.+}"
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-_List = Callable[[Mapping[str, str]], JsonObject]
 
 
 class Sandbox:
@@ -121,11 +121,7 @@ class Sandbox:
     def _routes(self) -> list[web.RouteDef]:
         root = self._fault.prefix
         return [
-            web.post(f"{root}/v1/chat/completions", self._posted(chat.FORMAT)),
-            web.post(f"{root}/v1/responses", self._posted(responses.FORMAT)),
-            web.post(f"{root}/v1/messages", self._posted(messages.FORMAT)),
-            web.post(root + "/v1beta/models/{target:.+}", self._generate),
-            web.post(root + "/v1/models/{target:.+}", self._generate),  # Gemini's stable version; newer SDKs call it
+            *(web.post(root + path, self._posted(each)) for each in FORMATS for path in each.place.operations),
             *self._lists(root),
             web.get("/healthz", self._health),
             web.get("/", self._about),
@@ -134,11 +130,10 @@ class Sandbox:
     def _lists(self, root: str) -> list[web.RouteDef]:
         if not self._fault.lists:
             return []
+        paths = [root + path for path in _list_paths()]
         return [
-            web.get(f"{root}/v1/models", self._list),
-            web.get(root + "/v1/models/{model:.+}", self._model),
-            web.get(f"{root}/v1beta/models", self._list),
-            web.get(root + "/v1beta/models/{model:.+}", self._model),
+            *(web.get(path, self._list) for path in paths),
+            *(web.get(path + "/{model:.+}", self._model) for path in paths),
         ]
 
     @web.middleware
@@ -192,15 +187,14 @@ class Sandbox:
 
     def _posted(self, api_format: ApiFormat) -> _Handler:
         async def handle(request: web.Request) -> web.StreamResponse:
-            return await self._answer(api_format, request)
+            if "target" not in request.match_info:
+                return await self._answer(api_format, request)
+            model, _, method = request.match_info["target"].rpartition(":")
+            if not model or method not in api_format.place.methods:
+                return self._refusal(api_format, _routing_http_error_of(request, web.HTTPNotFound()))
+            return await self._answer(api_format, request, model, stream=api_format.place.methods[method])
 
         return handle
-
-    async def _generate(self, request: web.Request) -> web.StreamResponse:
-        model, _, method = request.match_info["target"].rpartition(":")
-        if not model or method not in _METHODS:
-            raise web.HTTPNotFound
-        return await self._answer(gemini.FORMAT, request, model, stream=method == "streamGenerateContent")
 
     async def _answer(
         self, api_format: ApiFormat, request: web.Request, model: str = "", *, stream: bool = False
@@ -220,7 +214,7 @@ class Sandbox:
         if isinstance(reply, Scenario):
             reply = fault.changed(parsed, reply)
         whole = api_format.whole
-        changed = replace(api_format, whole=lambda asked, scenario: fault.whole(whole(asked, scenario)))
+        changed = replace(api_format, whole=lambda asked, scenario: fault.whole(api_format, whole(asked, scenario)))
         return await deliver(request, changed, parsed, reply)
 
     def _check_key(self, api_format: ApiFormat, request: web.Request, wanted: str) -> None:
@@ -244,18 +238,14 @@ class Sandbox:
 
     async def _list(self, request: web.Request) -> web.StreamResponse:
         api_format = self._format_of(request)
-        page: _List = {"gemini": models.gemini, "messages": models.anthropic}.get(api_format.name, models.openai)
         try:
             self._check_key(api_format, request, self._require_key)
-            return json_response(page(request.query), headers=api_format.headers())
+            return json_response(api_format.models.page(request.query), headers=api_format.headers())
         except RefusedError as refused:
             return self._refusal(api_format, refused.http_error)
 
     async def _model(self, request: web.Request) -> web.StreamResponse:
         api_format, name = self._format_of(request), request.match_info["model"]
-        shape = {"gemini": models.gemini_model, "messages": models.anthropic_model}.get(
-            api_format.name, models.openai_model
-        )
         try:
             self._check_key(api_format, request, self._require_key)
         except RefusedError as refused:
@@ -263,29 +253,32 @@ class Sandbox:
         if not models.known(name):
             http_error = HttpError(404, f"The model '{name}' does not exist.", "model_not_found", "model")
             return self._refusal(api_format, http_error)
-        return json_response(shape(name), headers=api_format.headers())
+        return json_response(api_format.models.one(name), headers=api_format.headers())
 
     def _format_of(self, request: web.Request) -> ApiFormat:
         """The API that a path belongs to, where no route says it."""
         path = request.path.removeprefix(self._fault.prefix)
-        gemini_call = path.startswith("/v1/models/") and request.method == "POST"
-        if path.startswith("/v1beta") or gemini_call or "x-goog-api-key" in request.headers:
-            return gemini.FORMAT
-        if path.startswith("/v1/messages") or "anthropic-version" in request.headers:
-            return messages.FORMAT
-        return chat.FORMAT
+        by_path = [each for each in FORMATS if path.startswith(each.place.own)]
+        by_header = [each for each in FORMATS if each.place.header and each.place.header in request.headers]
+        return (*by_path, *by_header, FORMATS[0])[0]
 
     async def _health(self, _: web.Request) -> web.StreamResponse:
         return json_response({"status": "ok"})
 
     async def _about(self, _: web.Request) -> web.StreamResponse:
-        about = (
-            "This is the sandbox of integration-api: a chat endpoint with scripted answers, no model behind it.\n\n"
-            "POST /v1/chat/completions\nPOST /v1/responses\nPOST /v1/messages\n"
-            "POST /v1beta/models/{model}:generateContent\nPOST /v1beta/models/{model}:streamGenerateContent?alt=sse\n"
-            "GET /v1/models\nGET /v1beta/models\nGET /healthz\n\n"
-        )
-        return web.Response(text=f"{about}{help_text()}\n")
+        about = "This is the sandbox of integration-api: a chat endpoint with scripted answers, no model behind it."
+        posts = [
+            f"POST {path.replace(_TARGET, '{model}:' + method)}"
+            for each in FORMATS
+            for path in each.place.operations
+            for method in each.place.methods or ("",)
+        ]
+        routes = "\n".join([*posts, *(f"GET {path}" for path in (*_list_paths(), "/healthz"))])
+        return web.Response(text=f"{about}\n\n{routes}\n\n{help_text()}\n")
+
+
+def _list_paths() -> tuple[str, ...]:
+    return tuple(dict.fromkeys(each.place.models for each in FORMATS))
 
 
 def _parsed(body: bytes) -> JsonObject:
@@ -315,7 +308,7 @@ def _key(api_format: ApiFormat, request: web.Request) -> str:
             value = value.strip() if scheme.lower() == "bearer" else ""
         if value:
             return value
-    return request.query.get("key", "") if api_format.name == "gemini" else ""
+    return request.query.get(api_format.key_parameter, "")
 
 
 def _routing_http_error_of(request: web.Request, error: web.HTTPException) -> HttpError:

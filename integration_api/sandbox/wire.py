@@ -30,3 +30,8 @@ def event(data: str, name: str = "", eol: str = "\n") -> bytes:
 def comment(text: str, eol: str = "\n") -> bytes:
     """A line that clients must ignore."""
     return f": {text}{eol}{eol}".encode()
+
+
+def without(value: JsonObject, name: str) -> JsonObject:
+    """The object without a member."""
+    return {key: member for key, member in value.items() if key != name}

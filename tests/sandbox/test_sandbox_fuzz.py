@@ -5,19 +5,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from integration_api.sandbox import SCRIPTS, chat, gemini, messages, responses
+from integration_api.sandbox import SCRIPTS
 from integration_api.sandbox.api_format import ApiFormat, RawRequest
 from integration_api.sandbox.builders import build
 from integration_api.sandbox.building import Context
 from integration_api.sandbox.check import Fields, RefusedError
+from integration_api.sandbox.formats import FORMATS as SANDBOX_FORMATS
 from integration_api.sandbox.scenario import Scenario
 from integration_api.sandbox.schema import sample
 from integration_api.sandbox.wire import dump
 from tests.sandbox.sandbox_client import FORMS, hear, request
 
-FORMATS: dict[str, ApiFormat] = {
-    each.name: each for each in (chat.FORMAT, responses.FORMAT, messages.FORMAT, gemini.FORMAT)
-}
+FORMATS: dict[str, ApiFormat] = {each.name: each for each in SANDBOX_FORMATS}
 HEADERS = {"anthropic-version": "2023-06-01"}
 
 # Words that the forms look for, so that a mutation reaches deep into the checks.
