@@ -85,16 +85,26 @@ class EndpointConnector(TCPConnector):
         self._factory = cast("partial[ResponseHandler]", partial(EndpointProtocol, self._loop))
 
     async def connect(self, req: ClientRequest, traces: list[Trace], timeout: ClientTimeout) -> Connection:  # noqa: ASYNC109 -- aiohttp's signature
+        """The same as `acquire`, in the form in which aiohttp's own requests take it."""
+        del traces
+        protocol = await self.acquire(req, timeout, CURRENT.get() or Exchange())
+        return Connection(self, req.connection_key, protocol, self._loop)
+
+    async def acquire(
+        self,
+        req: ClientRequest,
+        timeout: ClientTimeout,  # noqa: ASYNC109 -- aiohttp's value
+        exchange: Exchange,
+    ) -> EndpointProtocol:
         """A clean kept connection, or a new one. A kept one was allowed when it was made: its key has all that the
         policy asks for."""
-        exchange = CURRENT.get() or Exchange()
         key = _pool_key(req, exchange)
         protocol = self._idle.take(key)
         if protocol is None:
             self._check(req)
             begun = monotonic()
             try:
-                protocol = await self._connected(req, traces, timeout, exchange)
+                protocol = await self._connected(req, timeout, exchange)
             finally:
                 exchange.blocked += monotonic() - begun
         else:
@@ -103,7 +113,7 @@ class EndpointConnector(TCPConnector):
                 self._update_proxy_auth_header_and_build_proxy_req(req)  # writes the proxy's header into the request
         self._keys[protocol] = key
         self._acquired.add(protocol)
-        return Connection(self, req.connection_key, protocol, self._loop)
+        return protocol
 
     async def open_ahead(
         self,
@@ -119,7 +129,7 @@ class EndpointConnector(TCPConnector):
             return None
         self._check(req)
         began = monotonic()
-        made = await self._connected(req, [], timeout, exchange)
+        made = await self._connected(req, timeout, exchange)
         self._idle.put_unused(key, made)
         resolved = exchange.resolved or began
         return ConnectionTimes(resolved - began, made.connected_at - resolved, made.made_at - made.connected_at)
@@ -142,7 +152,6 @@ class EndpointConnector(TCPConnector):
     async def _connected(
         self,
         req: ClientRequest,
-        traces: list[Trace],
         timeout: ClientTimeout,  # noqa: ASYNC109 -- aiohttp's value
         exchange: Exchange,
     ) -> EndpointProtocol:
@@ -155,13 +164,13 @@ class EndpointConnector(TCPConnector):
                     due = asyncio.get_running_loop().time() + timeout.connect
                     timer.arm(due, partial(_no_connection, req.url, timeout.connect))
                 try:
-                    made = await self._create_connection(req, traces, timeout)
+                    made = await self._create_connection(req, [], timeout)
                 except OSError as error:
                     if _errno(error) not in OUT_OF_DESCRIPTORS or exchange.ahead or not self._idle:
                         raise
                     self._idle.drop_all()  # an idle connection is worth less than a call
                     await asyncio.sleep(0)
-                    made = await self._create_connection(req, traces, timeout)
+                    made = await self._create_connection(req, [], timeout)
         except OSError as error:
             self._names.forget(server.raw_host or "", server.port or 0)
             denied = denied_by(error)
@@ -181,8 +190,11 @@ class EndpointConnector(TCPConnector):
         return made
 
     def _release(self, key: ConnectionKey, protocol: ResponseHandler, *, should_close: bool = False) -> None:
-        """A request has ended: its connection is kept if it is clean."""
         del key
+        self.give_back(protocol, should_close)
+
+    def give_back(self, protocol: ResponseHandler, should_close: bool) -> None:
+        """A request has ended: its connection is kept if it is clean."""
         if self._closed:
             return
         self._acquired.discard(protocol)

@@ -8,7 +8,7 @@ through a proxy, and a body that is not copied into the socket's buffer in one p
 import asyncio
 from collections.abc import Mapping
 from time import monotonic
-from typing import Final, cast
+from typing import Final
 
 from aiohttp import ClientConnectionResetError, ClientRequest, ClientResponse, HttpVersion11, InvalidURL
 from aiohttp.abc import AbstractStreamWriter
@@ -29,15 +29,8 @@ PIECEWISE_BYTES: Final = 256 * 1024
 _LARGE_BODY: Final = 64 * 1024
 
 
-class _Sent:
-    """Stands in for a writer: all has left."""
-
-    output_size = 0
-
-
 _NO_TIMER: Final = TimerNoop()
 _NO_DEFAULTS: Final[CIMultiDict[str]] = CIMultiDict()
-_SENT: Final = cast("AbstractStreamWriter", _Sent())
 # What is the same in every request; there is no session, and nothing asks for it.
 _ALIKE: Final[Mapping[str, object]] = {
     "_session": None,
@@ -101,34 +94,34 @@ class EndpointRequest(ClientRequest):
             if len(body) > PIECEWISE_BYTES:
                 self.update_body_from_data(Pieces(body))
 
-    async def send(self, conn: Connection) -> ClientResponse:
-        """Write it; the answer, of which nothing is here yet."""
-        protocol = conn.protocol
-        if not isinstance(protocol, EndpointProtocol):  # the way to a proxy
-            return await super().send(conn)
-        protocol.begin(CURRENT.get() or Exchange())
-        if self._body is not None or self.proxy is not None:
-            response = await super().send(conn)
-            if not self._body:
-                protocol.note_written()
-            return response
+    @property
+    def in_one_write(self) -> bool:
+        """Whether head and body leave together; else it is `send` that sends it."""
+        return self._body is None and self.proxy is None
+
+    def write(self, protocol: EndpointProtocol, exchange: Exchange) -> None:
+        """Write all of it.
+
+        Raises:
+            ClientConnectionResetError: the connection is closed.
+        """
+        protocol.begin(exchange)
         transport = protocol.transport
         if transport is None or transport.is_closing():
             raise ClientConnectionResetError("Cannot write to closing transport")
         transport.write(self._head() + self._whole)
         protocol.note_written()
-        return ClientResponse(
-            self.method,
-            self.url,
-            writer=None,
-            continue100=None,
-            timer=_NO_TIMER,
-            request_info=self.request_info,
-            traces=self._traces,
-            loop=self.loop,
-            session=self._session,
-            stream_writer=_SENT,
-        )
+
+    async def send(self, conn: Connection) -> ClientResponse:
+        """Write it aiohttp's way; the answer, of which nothing is here yet."""
+        protocol = conn.protocol
+        if not isinstance(protocol, EndpointProtocol):  # the way to a proxy
+            return await super().send(conn)
+        protocol.begin(CURRENT.get() or Exchange())
+        response = await super().send(conn)
+        if not self._body:
+            protocol.note_written()
+        return response
 
     def _head(self) -> bytes:
         lines = [f"{name}: {value}" for name, value in self.headers.items()]

@@ -17,6 +17,7 @@ from multidict import CIMultiDictProxy
 from caller.call import Waits
 from caller.custom_llm.body.encoding import Inflater
 from caller.custom_llm.body.turn import TurnBudget
+from caller.custom_llm.http.answer import Answer
 from caller.custom_llm.http.exchange import Exchange
 from caller.custom_llm.http.faults import THEIRS, without_frames
 from caller.deadline import DeadlineTimer
@@ -42,7 +43,7 @@ class Drains:
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def release(self, response: aiohttp.ClientResponse) -> None:
+    def release(self, response: Answer | aiohttp.ClientResponse) -> None:
         """Give an answer's connection back, reading the few bytes behind its end where they have not come yet."""
         if response.content.at_eof():
             response.release()
@@ -82,7 +83,7 @@ class Response:
 
     def __init__(
         self,
-        response: aiohttp.ClientResponse,
+        response: Answer | aiohttp.ClientResponse,
         exchange: Exchange,
         shared: tuple[Drains, HeavyWork],
         max_bytes: int,
@@ -227,7 +228,7 @@ def _unreadable(error: ProtocolError) -> Iterator[bytes]:
     yield b""
 
 
-async def _drained(response: aiohttp.ClientResponse) -> None:
+async def _drained(response: Answer | aiohttp.ClientResponse) -> None:
     try:
         async with asyncio.timeout(_DRAIN_SECONDS):
             while await response.content.readany():

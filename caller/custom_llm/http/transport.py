@@ -16,6 +16,7 @@ from yarl import URL
 
 from caller.call import Waits
 from caller.custom_llm.adapter import HttpRequest
+from caller.custom_llm.http.answer import Answer
 from caller.custom_llm.http.connector import EndpointConnector, make_connector
 from caller.custom_llm.http.egress_policy import EgressPolicy
 from caller.custom_llm.http.exchange import CURRENT, Exchange
@@ -24,7 +25,7 @@ from caller.custom_llm.http.idle_pool import DEFAULT_LIMITS, PoolLimits
 from caller.custom_llm.http.names import LONGEST_TTL
 from caller.custom_llm.http.outgoing import EndpointRequest
 from caller.custom_llm.http.partition import Partitions
-from caller.custom_llm.http.protocol import MAX_HEADER_LINE, MAX_HEADERS
+from caller.custom_llm.http.protocol import MAX_HEADER_LINE, MAX_HEADERS, EndpointProtocol
 from caller.custom_llm.http.response import Drains, Response
 from caller.custom_llm.http.tls import endpoint_context
 from caller.errors import (
@@ -117,7 +118,7 @@ class Transport:
         try:
             sent = self._sent_again if request.method == "GET" else self._sent
             timeout = _connecting(connect_timeout)
-            response = await sent(self._outgoing(request, request.body), timeout)
+            response = await sent(self._outgoing(request, request.body), timeout, exchange)
             answered = True
         except THEIRS as error:
             raise self.counts.noted(
@@ -186,23 +187,30 @@ class Transport:
             proxy_headers=self._proxy_headers,
         )
 
-    async def _sent_again(self, request: EndpointRequest, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:  # noqa: ASYNC109 -- aiohttp's value
+    async def _sent_again(
+        self,
+        request: EndpointRequest,
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 -- aiohttp's value
+        exchange: Exchange,
+    ) -> Answer | aiohttp.ClientResponse:
         """Send a request that changes nothing, again where its connection was lost (RFC 9112, 9.3.1)."""
         try:
-            return await self._sent(request, timeout)
+            return await self._sent(request, timeout, exchange)
         except aiohttp.ClientConnectorError:
             raise
         except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
-            return await self._sent(request, timeout)
+            return await self._sent(request, timeout, exchange)
 
-    async def _sent(self, request: EndpointRequest, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:  # noqa: ASYNC109 -- aiohttp's value
+    async def _sent(
+        self,
+        request: EndpointRequest,
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 -- aiohttp's value
+        exchange: Exchange,
+    ) -> Answer | aiohttp.ClientResponse:
         """Send a request; its answer once the head is here."""
-        connection: Connection | None = None
-        response: aiohttp.ClientResponse | None = None
+        protocol: EndpointProtocol | None = None
         try:
-            connection = await self._connector.connect(request, [], timeout)
-            protocol = connection.protocol
-            assert protocol is not None  # noqa: S101 -- it was given a moment ago
+            protocol = await self._connector.acquire(request, timeout, exchange)
             protocol.set_response_params(
                 read_until_eof=True,
                 auto_decompress=False,
@@ -210,15 +218,29 @@ class Transport:
                 max_field_size=MAX_HEADER_LINE,
                 max_headers=MAX_HEADERS,
             )
-            response = await request.send(connection)
-            await response.start(connection)
+            if not request.in_one_write:
+                return await self._sent_piecewise(request, protocol)
+            request.write(protocol, exchange)
+            message, content = await protocol.read()
         except BaseException as error:
-            if response is not None:
-                response.close()
-            if connection is not None:
-                connection.close()
+            if protocol is not None:
+                self._connector.give_back(protocol, True)
             if isinstance(error, OSError) and not isinstance(error, aiohttp.ClientError | TimeoutError):
                 raise aiohttp.ClientOSError(*error.args) from error
+            raise
+        return Answer(protocol, message, content, self._connector.give_back)
+
+    async def _sent_piecewise(self, request: EndpointRequest, protocol: EndpointProtocol) -> aiohttp.ClientResponse:
+        """What goes aiohttp's way: through a proxy, or with a body that leaves piece by piece."""
+        connection = Connection(self._connector, request.connection_key, protocol, self._loop)
+        response: aiohttp.ClientResponse | None = None
+        try:
+            response = await request.send(connection)
+            await response.start(connection)
+        except BaseException:
+            if response is not None:
+                response.close()
+            connection.close()
             raise
         return response
 
