@@ -13,6 +13,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
 
+import msgspec
+
 from caller.errors import CallerError, ServiceOverloaded
 
 # A timer that fires later than this was not late by the loop's ordinary work. In seconds, as all times here.
@@ -24,38 +26,23 @@ _READING: Final = 0.05
 _MOST_DELAYS: Final = 20
 
 
-class DeadlineTimer:
+class DeadlineTimer(msgspec.Struct, eq=False):
     """Guards the block it is entered around. When the armed time passes, the block's task is cancelled and leaves the
     block with the armed error.
 
     Entering and leaving happen in one task, the one that works in the block, unless another one goes on: see `follow`.
     """
 
-    __slots__ = (
-        "_away",
-        "_cancelling",
-        "_delays",
-        "_error",
-        "_expired",
-        "_fires_at",
-        "_loop",
-        "_task",
-        "_timer",
-        "due",
-    )
-
-    def __init__(self, task: asyncio.Task[object] | None = None) -> None:
-        """`task`: the one that works in the block, where it is known already."""
-        self._loop = asyncio.get_running_loop()
-        self._task = task
-        self._timer: asyncio.TimerHandle | None = None
-        self._fires_at = 0.0  # when the timer fires; uvloop's handles of a time in the past cannot tell
-        self.due: float | None = None
-        self._error: Callable[[], CallerError] | None = None
-        self._expired = False
-        self._cancelling = 0
-        self._away = 0.0  # how long the process was away when the armed time passed
-        self._delays = 0
+    _task: asyncio.Task[object] | None = None  # the one that works in the block, where it is known already
+    due: float | None = None
+    _loop: asyncio.AbstractEventLoop = msgspec.field(default_factory=asyncio.get_running_loop)
+    _timer: asyncio.TimerHandle | None = None
+    _fires_at: float = 0.0  # when the timer fires; uvloop's handles of a time in the past cannot tell
+    _error: Callable[[], CallerError] | None = None
+    _expired: bool = False
+    _cancelling: int = 0
+    _away: float = 0.0  # how long the process was away when the armed time passed
+    _delays: int = 0
 
     @property
     def error(self) -> CallerError | None:

@@ -81,45 +81,47 @@ class Folder:
         self.left_of_large = max_chars - LARGE
         self.usage: Usage | None = None
 
-    def feed(self, event: Event) -> None:
-        """Add one event.
+    def feed(self, *events: Event) -> None:  # noqa: C901 -- in every call and for every token: without further calls
+        """Add events, in their order.
 
         Raises:
             ResponseTooLarge: past the bounds.
         """
+        choices = self._choices
+        for event in events:
+            match event:
+                case TextDelta():
+                    # Once per token: without calls of its own.
+                    choice = choices[event.choice] if event.choice in choices else self._choice(event.choice)
+                    self.left -= len(event.text)
+                    if self.left < 0:
+                        self._consume(0)
+                    choice.text += (event.text,)
+                    if choice.text[_FRAGMENTS:]:
+                        choice.text[:] = ("".join(choice.text),)
+                    if event.logprobs:
+                        choice.logprobs.extend(event.logprobs)
+                        self._consume(sum(_LOGPROB * (1 + len(token.top)) for token in event.logprobs))
+                case ReasoningDelta():
+                    self._append(self._choice(event.choice).reasoning, event.text)
+                case ToolCallDelta():
+                    self._tool_call(event)
+                # What the whole answer of every endpoint has.
+                case Started():
+                    self._response_id = self._response_id or event.response_id
+                    self._model = self._model or event.model
+                case UsageReported():
+                    self.usage = merge_usage(self.usage, event.usage) if self.usage is not None else event.usage
+                case Finished():
+                    choice = choices[event.choice] if event.choice in choices else self._choice(event.choice)
+                    choice.reason, choice.raw_reason = event.reason, event.raw
+                case _:
+                    self._other(event)
+
+    def _other(self, event: RefusalDelta | ProviderFields | ProviderState) -> None:
         match event:
-            case TextDelta():
-                # Once per token: without calls of its own.
-                choices = self._choices
-                choice = choices[event.choice] if event.choice in choices else self._choice(event.choice)
-                self.left -= len(event.text)
-                if self.left < 0:
-                    self._consume(0)
-                choice.text += (event.text,)
-                if choice.text[_FRAGMENTS:]:
-                    choice.text[:] = ("".join(choice.text),)
-                if event.logprobs:
-                    choice.logprobs.extend(event.logprobs)
-                    self._consume(sum(_LOGPROB * (1 + len(token.top)) for token in event.logprobs))
-            case ReasoningDelta():
-                self._append(self._choice(event.choice).reasoning, event.text)
             case RefusalDelta():
                 self._append(self._choice(event.choice).refusal, event.text)
-            case ToolCallDelta():
-                self._tool_call(event)
-            case _:
-                self._other(event)
-
-    def _other(self, event: Started | UsageReported | ProviderFields | ProviderState | Finished) -> None:
-        match event:
-            case Started():
-                self._response_id = self._response_id or event.response_id
-                self._model = self._model or event.model
-            case Finished():
-                choice = self._choice(event.choice)
-                choice.reason, choice.raw_reason = event.reason, event.raw
-            case UsageReported():
-                self.usage = event.usage if self.usage is None else merge_usage(self.usage, event.usage)
             case ProviderFields():
                 fields, sizes = self._fields, self._sizes
                 if event.choice is not None:

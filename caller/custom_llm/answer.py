@@ -270,16 +270,16 @@ class AnswerReader:
         """What may leave now: nothing before the first output, but at the good end."""
         if self._tags is not None:
             events = self._tags.feed(events, last=last)
-        output = other = False
+        output = fields = False
         for event in events:
             if type(event) in OUTPUT:
                 output = True
             elif type(event) is UsageReported:
                 self.usage = merge_usage(self.usage, event.usage)
-            else:
-                other = True
+            elif type(event) is ProviderFields:
+                fields = True
         self.output_started = output
-        if other and self._redactor is not None:
+        if fields and self._redactor is not None:
             events = [self._concealed(event) if type(event) is ProviderFields else event for event in events]
         held = self._held
         if held is None:

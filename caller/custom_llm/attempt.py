@@ -183,12 +183,12 @@ class Attempt:
         return due, on_expire
 
     def _note_headers(self, response: Response) -> None:
-        left_out, adapted = self._work.request.left_out, self._work.request.adapted
-        self._report.left_out = tuple(sorted(left_out)) if left_out else ()
-        self._report.adapted = tuple(sorted(adapted)) if adapted else ()
-        named = request_id_of(response.headers)
-        self._report.endpoint_request_id = clipped(self._redactor(named), MAX_REQUEST_ID) if named else ""
-        self._report.rate_limits = rate_limit_headers(response.headers, self._redactor)
+        request, report, headers = self._work.request, self._report, response.headers
+        report.left_out = tuple(sorted(request.left_out)) if request.left_out else ()
+        report.adapted = tuple(sorted(request.adapted)) if request.adapted else ()
+        named = request_id_of(headers)
+        report.endpoint_request_id = clipped(self._redactor(named), MAX_REQUEST_ID) if named else ""
+        report.rate_limits = rate_limit_headers(headers, self._redactor)
 
     async def _heavy_turn(self) -> None:
         """Wait until a large answer, or a large event of one, may be read."""

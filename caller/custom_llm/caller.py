@@ -140,8 +140,11 @@ class PreparedCall:
         Raises:
             ClientError: the API shape cannot carry the call, or a parameter cannot be read.
         """
+        credential, self.model = call.credential, call.parameters.model
         self.target = target
-        self._adapter: Adapter = ADAPTERS[call.credential.api]
+        self.api: str = credential.api._value_  # `value` is two calls of Python's
+        self.endpoint = credential.endpoint
+        self._adapter: Adapter = ADAPTERS[credential.api]
         self._transport = transport
         self._memory = memory
         self._limits = limits
@@ -156,25 +159,9 @@ class PreparedCall:
         self._request: HttpRequest | None = self._built()
 
     @property
-    def api(self) -> str:
-        """The API shape."""
-        return self._call.credential.api.value
-
-    @property
-    def endpoint(self) -> str:
-        """Host and port."""
-        return self._call.credential.endpoint
-
-    @property
-    def model(self) -> str:
-        """The model's name."""
-        return self._call.parameters.model
-
-    @property
     def destination(self) -> Destination:
         """Where it leads to."""
-        credential, model = self._call.credential, self._call.parameters.model
-        return Destination(credential.endpoint, model, partial(self._memory.key, credential, model))
+        return Destination(self.endpoint, self.model, partial(self._memory.key, self._call.credential, self.model))
 
     def first_output_due(self, report: CallReport) -> float:
         """When the first output must be there; a whole answer has the call's time."""
@@ -234,7 +221,7 @@ class PreparedCall:
 
     def _demanded(self) -> ResolvedCall:
         """The call with what the endpoint is known to demand."""
-        if not (self._memory or self._lessons):
+        if not (self._memory.learned or self._lessons):
             return self._call
         learned = self._memory.known(self._memory_key())
         return replace(self._call, demands={**self._call.demands, **learned, **self._lessons})

@@ -44,12 +44,8 @@ class Demands:
         self._clock = clock
         self._max_entries = max_entries
         self._secret = secrets.token_bytes(32)
-        self.learned = 0  # demands, in all
+        self.learned = 0  # demands, in all; while there is none, nobody need ask further
         self._entries: OrderedDict[bytes, tuple[float, Mapping[str, str]]] = OrderedDict()
-
-    def __bool__(self) -> bool:
-        """Whether anything was learned: most calls need not ask further."""
-        return bool(self._entries)
 
     def key(self, credential: Credential, model: str) -> bytes:
         """The digest of endpoint, model and credential. It means nothing outside of this process."""

@@ -117,26 +117,24 @@ class Admission:
 
     async def acquire(self, client: str, endpoint: str, within: float | None) -> None:
         """Hold a slot, which has to be released."""
-        full = self._full(client, endpoint)
+        full = self._full_for(client)
+        if not full and endpoint in self._endpoints:  # else nobody calls it, or there is no limit for one
+            full = self._full_at(client, endpoint)
         if full:
             await self._wait(client, endpoint, full, within)
         else:
             self._acquire(client, endpoint)
 
-    def _full(self, client: str, endpoint: str) -> str:
-        """Which limit stands in the way, in words; empty when none does."""
-        return self._full_for(client) or (self._full_at(client, endpoint) if endpoint else "")
-
     def _full_for(self, client: str) -> str:
+        """Which limit stands in the client's way, in words; empty when none does."""
         limits, slots = self._limits, self._slots
-        if slots.full:
-            return f"this instance runs all the calls it may (max_running_calls, here {limits.running})"
         if limits.per_caller and slots.held.get(client, 0) >= limits.per_caller:
             return f"this client runs all the calls it may (max_running_per_caller, here {limits.per_caller})"
-        wanted = len(self._queues) > (client in self._queues)
-        if not slots.allows(client, wanted=wanted):
-            return f"this client runs its share of calls (of max_running_calls, here {limits.running})"
-        return ""
+        if slots.allows(client, wanted=len(self._queues) > (client in self._queues)):
+            return ""
+        if slots.full:
+            return f"this instance runs all the calls it may (max_running_calls, here {limits.running})"
+        return f"this client runs its share of calls (of max_running_calls, here {limits.running})"
 
     def _full_at(self, client: str, endpoint: str) -> str:
         known = self._endpoints.get(endpoint)
@@ -151,38 +149,41 @@ class Admission:
         """Count a call that holds a slot for a further endpoint, at once; returns the limit that stands in the way, in
         words. Where it is empty, `leave` undoes it."""
         full = self._full_at(client, endpoint)
-        if not full:
+        if not full and endpoint and self._limits.per_endpoint:
             self._acquire_at(client, endpoint)
         return full
 
     def leave(self, client: str, endpoint: str) -> None:
         """A call that was counted `beside` needs the endpoint no longer."""
-        self._leave(client, endpoint)
+        if endpoint in self._endpoints:
+            self._leave(client, endpoint)
         if self._queues:
             self._serve_queues()
 
     def _acquire(self, client: str, endpoint: str) -> None:
         self._slots.acquire(client)
-        self._acquire_at(client, endpoint)
+        if endpoint and self._limits.per_endpoint:
+            self._acquire_at(client, endpoint)
 
     def _acquire_at(self, client: str, endpoint: str) -> None:
-        if endpoint and self._limits.per_endpoint:
-            known = self._endpoints.get(endpoint)
-            if known is None:
-                known = self._endpoints[endpoint] = Shares(self._limits.per_endpoint, self._limits.share)
-            known.acquire(client)
+        known = self._endpoints.get(endpoint)
+        if known is None:
+            known = self._endpoints[endpoint] = Shares(self._limits.per_endpoint, self._limits.share)
+        known.acquire(client)
 
     def release(self, client: str, endpoint: str) -> None:
         """Release a slot: whoever waits may have it."""
         self._slots.release(client)
-        self.leave(client, endpoint)
+        if endpoint in self._endpoints:
+            self._leave(client, endpoint)
+        if self._queues:
+            self._serve_queues()
 
     def _leave(self, client: str, endpoint: str) -> None:
-        known = self._endpoints.get(endpoint)
-        if known is not None:
-            known.release(client)
-            if not known.total:
-                del self._endpoints[endpoint]
+        known = self._endpoints[endpoint]
+        known.release(client)
+        if not known.total:
+            del self._endpoints[endpoint]
 
     def _serve_queues(self) -> None:
         """Give what is free to clients in turn, past those whom a limit of their own still holds."""

@@ -6,7 +6,7 @@ domain values of its request, and a `Sink`, which makes its answer of events. It
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from functools import partial
 from time import monotonic
 from types import TracebackType
@@ -115,14 +115,17 @@ class Calls:
                 await self.heavy.turn(report.client, further=True)
             running = self._prepared(client, report, question, observed, stream=sink.stream)
             del question
-            folder = self._folder(report)
+            folder = Folder(self._max_answer_chars)
+            if report.content is not None:
+                report.content.answering(folder.completion)
             outputs = 0
-            async with self._admitted(report):
-                try:
+            client_key, endpoint = report.client, report.endpoint
+            await self._admission.acquire(client_key, endpoint, client.deadline - report.started)
+            try:
+                async with aclosing(running):
                     async for batch in running:
                         events = coalesced(batch) if sink.stream and batch[1:2] else batch
-                        for event in events:
-                            folder.feed(event)
+                        folder.feed(*events)
                         if sink.stream:
                             waiting = sink.events(events, folder)
                             if waiting is not None:
@@ -141,8 +144,8 @@ class Calls:
                     waiting = sink.completed(completion)
                     if waiting is not None:
                         await waiting
-                finally:
-                    await running.aclose()
+            finally:
+                self._admission.release(client_key, endpoint)
 
     def _prepared(
         self, client: Client, report: CallReport, question: Question, observed: AttemptObserver, *, stream: bool
@@ -169,13 +172,6 @@ class Calls:
             clipped(prepared.model, MAX_MODEL),
         )
         return running
-
-    def _folder(self, report: CallReport) -> Folder:
-        """What the answer is gathered in."""
-        folder = Folder(self._max_answer_chars)
-        if report.content is not None:
-            report.content.answering(folder.completion)
-        return folder
 
     def _race(self, ask: Ask, target: Target, fallbacks: Fallbacks, report: CallReport, *, stream: bool) -> Race:
         """The call with all of its targets, which share its times."""

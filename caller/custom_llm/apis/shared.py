@@ -143,7 +143,7 @@ def get_json(url: str, headers: Mapping[str, str], ours: Mapping[str, str] = NO_
 
 def with_headers(given: Mapping[str, str], ours: Mapping[str, str]) -> dict[str, str]:
     """Our headers and the given ones; a given one replaces ours whatever its case."""
-    names = {name.lower() for name in given}
+    names = set(map(str.lower, given))
     return {name: value for name, value in ours.items() if name.lower() not in names} | dict(given)
 
 

@@ -70,23 +70,20 @@ class Template(NamedTuple):
     rows: Callable[[bytes], Sequence[Sequence[str]]]  # the values of the holes, where there are several
 
 
-class Repeats:
+class Repeats(msgspec.Struct, eq=False):
     """Follows the events of one body. `taken` counts the events that took the short way, `held` is the beginning of one
     that a read cut off, `like` what the events have in common whose texts came last."""
 
-    __slots__ = ("_begun", "_changing", "_limit", "_template", "_useful", "_wait", "_waited", "held", "like", "taken")
-
-    def __init__(self, max_event_bytes: int) -> None:
-        self.taken = 0
-        self.held = b""
-        self._begun = b""  # of an event that takes the full way
-        self._limit = max_event_bytes
-        self._template: Template | None = None
-        self.like: Template | None = None
-        self._useful: bool | None = None  # what was learned last, None where nothing was
-        self._changing: frozenset[str] = frozenset()
-        self._wait = 0  # bytes that take the full way before it is tried again
-        self._waited = 0
+    _limit: int  # `max_event_bytes`
+    taken: int = 0
+    held: bytes = b""
+    _begun: bytes = b""  # of an event that takes the full way
+    _template: Template | None = None
+    like: Template | None = None
+    _useful: bool | None = None  # what was learned last, None where nothing was
+    _changing: frozenset[str] = frozenset()
+    _wait: int = 0  # bytes that take the full way before it is tried again
+    _waited: int = 0
 
     def take(self, chunk: bytes) -> tuple[Sequence[str], bytes]:
         """The texts of the events that a read begins with, and the bytes behind them that must take the full way."""

@@ -8,6 +8,8 @@ is not blank decides.
 import re
 from enum import Enum
 
+import msgspec
+
 from caller.custom_llm.adapter import Frame
 from caller.custom_llm.body.sse import SseDecoder
 from caller.errors import ProtocolError, ResponseTooLarge
@@ -29,6 +31,11 @@ _FOREIGN = (
     "the endpoint's answer is neither JSON nor an event stream; check that baseUrl is the root of an API of the chosen"
     " apiCompatibility"
 )
+
+
+# What matters in an array outside of a string, and inside of one.
+_OUTSIDE = re.compile(rb'["{}]')
+_IN_STRING = re.compile(rb'["\\]')
 
 
 class BodyKind(Enum):
@@ -149,25 +156,18 @@ class BodyDecoder:
         return frames
 
 
-class _ArrayDecoder:
+class _ArrayDecoder(msgspec.Struct, eq=False):
     """A JSON array that is streamed: each object in it is a frame. Cuts between objects by counting braces.
 
     `empty` is True until an object began. An array of anything but objects is none of ours.
     """
 
-    __slots__ = ("_depth", "_held", "_limit", "_skip", "_string", "empty")
-
-    # What matters outside of a string, and inside of one.
-    _PLAIN = re.compile(rb'["{}]')
-    _STRING = re.compile(rb'["\\]')
-
-    def __init__(self, limit: int) -> None:
-        self.empty = True
-        self._limit = limit
-        self._held = bytearray()
-        self._depth = 0
-        self._string = False
-        self._skip = 0  # 1: the chunk ended behind a backslash
+    _limit: int
+    empty: bool = True
+    _held: bytearray = msgspec.field(default_factory=bytearray)
+    _depth: int = 0
+    _string: bool = False
+    _skip: int = 0  # 1: the chunk ended behind a backslash
 
     @property
     def pending(self) -> int:
@@ -178,7 +178,7 @@ class _ArrayDecoder:
         start = 0
         at = self._skip
         self._skip = 0
-        while (found := (self._STRING if self._string else self._PLAIN).search(chunk, at)) is not None:
+        while (found := (_IN_STRING if self._string else _OUTSIDE).search(chunk, at)) is not None:
             at = found.end()
             mark = found[0]
             if mark == b"\\":

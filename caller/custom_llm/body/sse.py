@@ -14,6 +14,8 @@ What differs from the HTML standard, because endpoints do:
 * Events without data, and `data: null`, are dropped.
 """
 
+import msgspec
+
 from caller.custom_llm.adapter import Frame
 from caller.errors import ResponseTooLarge
 
@@ -24,24 +26,21 @@ _MAX_NAME = 256
 _FIELDS = (b"data", b"event", b"id", b"retry", b"error", b":", b"{", b"[")
 
 
-class SseDecoder:
+class SseDecoder(msgspec.Struct, eq=False):
     """Decodes one stream. Never raises but for `ResponseTooLarge`, and holds at most `max_event_bytes` of it.
 
     `foreign` is True when the body began with something that is no line of an event stream, and no event came.
     """
 
-    __slots__ = ("_after_cr", "_data", "_event", "_limit", "_partial", "_raw", "_size", "_start", "foreign")
-
-    def __init__(self, max_event_bytes: int) -> None:
-        self.foreign = False
-        self._limit = max_event_bytes
-        self._partial = bytearray()  # an unfinished line
-        self._size = 0  # of the pending event
-        self._after_cr = False
-        self._start = True
-        self._event = ""
-        self._data: list[bytes] = []
-        self._raw = False
+    _limit: int  # `max_event_bytes`
+    foreign: bool = False
+    _partial: bytearray = msgspec.field(default_factory=bytearray)  # an unfinished line
+    _size: int = 0  # of the pending event
+    _after_cr: bool = False
+    _start: bool = True
+    _event: str = ""
+    _data: list[bytes] = msgspec.field(default_factory=list)
+    _raw: bool = False
 
     @property
     def between_events(self) -> bool:

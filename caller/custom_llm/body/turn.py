@@ -6,6 +6,8 @@ the size of a piece follows from what the piece before it took.
 
 from collections.abc import Iterator
 
+import msgspec
+
 MOST = 64 * 1024
 # Less is never cut, and not worth measuring.
 LEAST = 4 * 1024
@@ -14,20 +16,17 @@ _LONGEST = 0.004  # seconds that a piece may take
 _QUICK = 0.001  # seconds; so much later may the output of one piece leave, together with the next one's
 
 
-class TurnBudget:
+class TurnBudget(msgspec.Struct, eq=False):
     """The bytes of one answer that may be worked on before others run.
 
     `size` is the most bytes of the next piece, `given` the size of the last one; who hands pieces out keeps it. `left`
     are the bytes of the same read that come next, `quick` says that the last piece took next to no time.
     """
 
-    __slots__ = ("given", "left", "quick", "size")
-
-    def __init__(self) -> None:
-        self.size = _FIRST
-        self.given = 0
-        self.left = 0
-        self.quick = False
+    size: int = _FIRST
+    given: int = 0
+    left: int = 0
+    quick: bool = False
 
     def worked(self, seconds: float) -> None:
         """The last piece took so many seconds: the next one is larger or smaller for it."""

@@ -46,8 +46,8 @@ _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 def request_id_of(headers: Mapping[str, str]) -> str:
     """The endpoint's name for the request, as long as it is, or `""`."""
-    for name in _REQUEST_IDS:
-        value = one_line(headers[name]) if name in headers else ""
+    for name in filter(headers.__contains__, _REQUEST_IDS):
+        value = one_line(headers[name])
         if value:
             return value
     return ""

@@ -124,9 +124,10 @@ class EndpointRequest(ClientRequest):
         return response
 
     def _head(self) -> bytes:
-        lines = [f"{name}: {value}" for name, value in self.headers.items()]
-        text = f"{self.method} {self.url.raw_path_qs} HTTP/1.1\r\n" + "\r\n".join(lines)
-        if text.count("\n") != len(lines) or text.count("\r") != len(lines):
+        lines = "\r\n".join(map(": ".join, self.headers.items()))
+        text = f"{self.method} {self.url.raw_path_qs} HTTP/1.1\r\n{lines}"
+        breaks = len(self.headers)
+        if text.count("\n") != breaks or text.count("\r") != breaks:
             raise ValueError("a header holds a line break")
         return f"{text}\r\n\r\n".encode()
 

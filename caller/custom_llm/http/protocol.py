@@ -21,6 +21,7 @@ from contextlib import suppress
 from typing import Final, Protocol
 
 import aiohttp
+import msgspec
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawResponseMessage
@@ -246,18 +247,15 @@ class EndpointProtocol(ResponseHandler):
         super().connection_lost(exc)
 
 
-class _Head:
+class _Head(msgspec.Struct, eq=False):
     """Stands before aiohttp's parser until the head of the answer is read."""
 
-    __slots__ = ("_first", "_heads", "_left", "_parser", "_protocol", "_tail")
-
-    def __init__(self, protocol: EndpointProtocol, parser: _Parser) -> None:
-        self._protocol = protocol
-        self._parser = parser
-        self._left = _MAX_HEAD
-        self._heads = 0
-        self._tail = b""  # of what came, as far as an end of the head may have begun in it
-        self._first = True
+    _protocol: EndpointProtocol
+    _parser: _Parser
+    _left: int = _MAX_HEAD
+    _heads: int = 0
+    _tail: bytes = b""  # of what came, as far as an end of the head may have begun in it
+    _first: bool = True
 
     def feed_data(self, data: bytes) -> _Parsed:
         """Parse what belongs to heads, each by itself; hand over behind the last one."""
@@ -278,7 +276,7 @@ class _Head:
             self._tail = b"" if end is not None else (self._tail + piece)[-3:]
             self._heads += end is not None
             messages, upgraded, behind = self._parser.feed_data(piece)
-            if messages and not _interim(messages[-1][0].code):
+            if messages and ((code := messages[-1][0].code) >= 200 or code == 101 or code < 100):
                 return self._handed_over(messages[-1], upgraded, behind + data)
             fault = self._fault(data)
             if fault:
@@ -351,10 +349,6 @@ def _probe(connection: socket.socket) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, value in _PROBES:
             connection.setsockopt(socket.IPPROTO_TCP, option, value)
-
-
-def _interim(code: int) -> bool:
-    return 100 <= code <= 199 and code != 101
 
 
 def _begun(parser: _Parser | None) -> bool:
