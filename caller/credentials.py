@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from types import MappingProxyType
 from urllib.parse import unquote_plus, urlsplit
 
@@ -66,6 +67,9 @@ _HEADER_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]*")  # half a
 _PLAIN_URL = re.compile(
     r"(https?)://((?!-)[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63}){0,20}\.?)(?::([0-9]{1,5}))?(?:/[A-Za-z0-9._~/-]{0,1024})?"
 )
+# How many of them are remembered, and what makes a URL one that is not: it begins a query, or ends a user.
+_REMEMBERED = 512
+_WHERE_KEYS_ARE = frozenset("?@")
 # What parts the labels of a name (RFC 3490, 3.1), and how long one may be (RFC 1035, 2.3.4).
 _DOTS = re.compile("[.\u3002\uff0e\uff61]")
 _MAX_LABEL = 63
@@ -134,10 +138,9 @@ class Credential(PartlyPrinted, msgspec.Struct, frozen=True):
     @property
     def endpoint(self) -> str:
         """Host and port that it leads to, lower case: the key to count by."""
-        plain = _PLAIN_URL.fullmatch(self.base_url)
-        if plain is not None:
-            scheme, host, port = plain.groups()
-            return f"{host if host[-1] != '.' else host.rstrip('.')}:{int(port or 0) or _DEFAULT_PORTS[scheme]}"
+        plain = _plain_endpoint(self.base_url) if _WHERE_KEYS_ARE.isdisjoint(self.base_url) else ""
+        if plain:
+            return plain
         parts = urlsplit(self.base_url)
         host = (parts.hostname or "").rstrip(".")
         return f"{host}:{parts.port or (80 if parts.scheme == 'http' else 443)}"
@@ -229,10 +232,20 @@ def _base_url(raw: Mapping[str, JsonValue], within: str, violations: list[Violat
     return url
 
 
+@lru_cache(maxsize=_REMEMBERED)
+def _plain_endpoint(url: str) -> str:
+    """Host and port of a URL that has nothing unusual and nothing wrong; empty for any other. It remembers them: not
+    to be called with those that may hold keys."""
+    plain = _PLAIN_URL.fullmatch(url)
+    if plain is None or not 0 < int(plain[3] or 1) <= MAX_PORT:
+        return ""
+    scheme, host, port = plain.groups()
+    return f"{host.rstrip('.')}:{int(port or 0) or _DEFAULT_PORTS[scheme]}"
+
+
 def _wrong_with_url(url: str) -> str:
     """What is wrong with a base URL, in words that do not repeat it; empty when nothing is."""
-    plain = _PLAIN_URL.fullmatch(url)
-    if plain is not None and 0 < int(plain[3] or 1) <= MAX_PORT:
+    if _WHERE_KEYS_ARE.isdisjoint(url) and _plain_endpoint(url):
         return ""
     if len(url.encode("utf-8", "replace")) > MAX_URL_BYTES:
         return f"must be at most {MAX_URL_BYTES} bytes"

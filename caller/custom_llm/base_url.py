@@ -30,7 +30,7 @@ _VERSION = re.compile(r"/v\d[a-z0-9]*(?=/|$)", re.IGNORECASE)
 _LAST_VERSION = re.compile(r"/v\d[a-z0-9]*$", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # each is there once
 class Operation:
     """One operation of an API, as a URL sees it.
 
@@ -76,10 +76,15 @@ def without_fragment(base_url: str) -> str:
 
 def without_query(url: str) -> str:
     """A URL as errors and logs may repeat it: without query and fragment, where keys can be."""
-    if _WITHOUT_SECRETS.fullmatch(url):
+    if "?" not in url and "@" not in url and _is_plain(url):
         return url
     parts = urlsplit(url)
     return urlunsplit(parts._replace(query="", fragment="", netloc=parts.netloc.rpartition("@")[2]))
+
+
+@lru_cache(maxsize=_MEMORY)
+def _is_plain(url: str) -> bool:
+    return _WITHOUT_SECRETS.fullmatch(url) is not None
 
 
 def is_azure(host: str) -> bool:
