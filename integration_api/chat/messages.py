@@ -1,7 +1,8 @@
 """The conversation of a chat request, as domain values. Pure; what is wrong is one violation with its path.
 
 A conversation is read on every turn, and most of its messages are text alone: those are read in the one loop, without
-a call for each of their parts.
+a call for each of their parts. What repeats is sliced before it is iterated: protobuf ends an iteration with an error
+whose text it formats, which costs as much as a small message.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -40,7 +41,7 @@ def messages_of(wire: Sequence[msg.Message], violations: Violations) -> tuple[Me
         return ()
     known = len(violations)
     messages: list[Message] = []
-    for number, message in enumerate(wire):
+    for number, message in enumerate(wire[:]):
         role = message.WhichOneof("role")
         if role is None:
             advice = "must have a role: system, developer, user, assistant or tool"
@@ -96,7 +97,7 @@ def _tool_calls(number: int, wire: Sequence[msg.ToolCall], violations: Violation
     if violations.pieces < 0:
         return ()
     calls: list[ToolCall] = []
-    for at, call in enumerate(wire):
+    for at, call in enumerate(wire[:]):
         name, text = call.name, call.arguments
         if not (call.id and name) or len(text) > SHORT_TEXT:
             path = f"messages[{number}].assistant.tool_calls[{at}]"
@@ -126,7 +127,7 @@ def _content(
         violations.append(Violation(f"messages[{number}].{role}.content", f"must hold at most {MAX_PARTS} parts"))
         return ()
     parts: list[ContentPart] = []
-    for at, part in enumerate(wire):
+    for at, part in enumerate(wire[:]):
         kind = part.WhichOneof("part")
         if kind == "text" and not part.HasField("provider_options"):
             parts += (TextPart(part.text),)

@@ -66,7 +66,7 @@ class SseDecoder(msgspec.Struct, eq=False):
         if self._after_cr and chunk:
             self._after_cr = False
             chunk = chunk.removeprefix(b"\n")
-        if b"\r" in chunk:
+        if chunk.find(b"\r") >= 0:
             self._after_cr = chunk.endswith(b"\r")
             chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         frames: list[Frame] = []
