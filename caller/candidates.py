@@ -127,9 +127,13 @@ class Candidates:
             if candidate.passed_over or self._breaker.passes(candidate.destination) or not (running or self._another()):
                 return candidate
             self.pass_over(candidate, Passed.BREAKER_OPEN)
-            candidate.passed_over = True
-            self._queue.append(candidate)
+            self.put_back(candidate)
         return None
+
+    def put_back(self, candidate: Candidate) -> None:
+        """One that was asked in vain is asked again where all others fail."""
+        candidate.passed_over = True
+        self._queue.append(candidate)
 
     def _another(self) -> bool:
         """Whether one is left whose breaker is not open."""

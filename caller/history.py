@@ -54,8 +54,8 @@ class HedgeBudget:
         return self._ratio > 0.0 and self._tokens.get(key, BURST) >= 1.0
 
     def spend(self, key: BudgetKey) -> None:
-        """A further request was made."""
-        self._tokens.put(key, self._tokens.get(key, BURST) - 1.0)
+        """A further request was made; one that had to be made takes what is left."""
+        self._tokens.put(key, max(0.0, self._tokens.get(key, BURST) - 1.0))
 
 
 class FirstOutputs:

@@ -9,29 +9,30 @@ from caller.call import MAX_MODEL, MAX_PROVIDER, CallReport, Destination, Prepar
 from caller.candidates import Candidate
 from caller.errors import clipped
 from caller.events import Event
-from caller.target import Target
 
 
 class Leg(msgspec.Struct, eq=False):
     """One target that is asked.
 
     Attributes:
-        target: whom.
+        candidate: whom.
         destination: where it leads to.
         prepared: what is sent; None once it has lost.
         report: its record: the call's own for the call's own target.
         batches: its answer.
         own_slot: the call's slot is for its endpoint; None once it is let go of.
+        probe: its breaker is open, and it finds out for all others.
         task: the one that reads its first output, where it is asked beside others; None: the call's own task does.
         first: its first batch, once it has won; None for a good answer without.
     """
 
-    target: Target
+    candidate: Candidate
     destination: Destination
     prepared: Prepared | None
     report: CallReport
     batches: AsyncGenerator[Sequence[Event], None]
     own_slot: bool | None
+    probe: bool
     task: asyncio.Task[None] | None
     first: Sequence[Event] | None = None
 

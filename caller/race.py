@@ -4,6 +4,8 @@
   endpoint may do better (`retry.moves_on`); only the last one left is asked again.
 * With a time to hedge by, the next one is also asked beside those that run whenever no output came for that long,
   as far as the budget goes. The first output wins, and everything of the others is dropped.
+* Beyond the budget a call waits for its target; not up to a timeout, though, where that is silent: it lost all of its
+  latest races, and gives the call nothing for much longer than the time to hedge by.
 * After output nothing moves on.
 * A target whose breaker is open is passed over while another one is left, and asked at last where all others failed.
 
@@ -24,6 +26,7 @@ from caller.candidates import Candidate, Candidates
 from caller.errors import CallerError, Fault, ServiceOverloaded
 from caller.events import Event
 from caller.heavy import HeavyWork
+from caller.hedging import Hedging
 from caller.history import TargetHistory
 from caller.leg import Leg, record
 from caller.retry import most_telling, moves_on
@@ -61,7 +64,6 @@ class Race:
             ClientError: what is wrong with the call, or with one of its targets.
         """
         own, fallbacks = targets
-        self._hedging = fallbacks
         self._report = report
         self._surroundings = surroundings
         self._history = history = surroundings.history
@@ -74,7 +76,6 @@ class Race:
         self._tasks: set[asyncio.Task[None]] = set()  # of targets that are asked beside others
         self._reader: asyncio.Task[object] | None = None  # the call's own, while it reads a target
         self._event: asyncio.Future[None] | None = None  # what the call's own waits for otherwise
-        self._timer: asyncio.TimerHandle | None = None  # to hedge
         self._called_back = False
         self._bug: Exception | None = None  # of one of the tasks
         self._winner: Leg | None = None
@@ -84,7 +85,7 @@ class Race:
         everyone = (own, *fallbacks.targets)
         self._candidates = Candidates(surroundings.resolve, history.breaker, ask, everyone, report, stream=stream)
         self._slot = self._candidates.first.destination.endpoint  # what the call's own slot is for; empty while used
-        self._budget_key = (report.client, self._slot, stream)
+        self._hedging = Hedging(history, fallbacks, (report.client, self._slot, stream))
 
     @property
     def first(self) -> Prepared:
@@ -103,8 +104,7 @@ class Race:
             CallerError: the failure that tells most, or the winner's.
         """
         self._observer, self._begun, self._waited = observer, monotonic(), self._report.waits.seconds
-        if self._hedging.hedge_after is not None or self._hedging.hedge_percentile is not None:
-            self._history.budget.earn(self._budget_key)
+        self._hedging.begin()
         try:
             winner = await self._won()
             report, its = self._report, winner.report
@@ -119,7 +119,7 @@ class Race:
     async def _close(self) -> None:
         """Let go of all endpoints. An error that is on its way holds the frames that it came through: neither they nor
         this race may lead back to it, here and in what follows."""
-        self._stop_timer()
+        self._hedging.stop()
         for leg in self._running:  # nobody will know whether they would have answered
             self._history.breaker.given_up(leg.destination)
             self._uncount(leg)
@@ -182,6 +182,7 @@ class Race:
         finally:
             self._reader = None
             if self._called_back:
+                self._called_back = False
                 task.uncancel()
 
     async def _heavy_turn(self) -> None:
@@ -214,13 +215,15 @@ class Race:
             self._slot = "" if own_slot else self._slot
             report = record(self._report, candidate, prepared, self._waited + monotonic() - self._begun)
             candidate.prepared = None
-            self._history.breaker.asked(candidate.destination)
+            probe = self._history.breaker.asked(candidate.destination)
             assert self._observer is not None  # noqa: S101 -- set where the race begins
             batches = attempts(prepared, report, self._observer, self._alone)
-            leg = Leg(candidate.target, candidate.destination, prepared, report, batches, own_slot, task)
+            leg = Leg(candidate, candidate.destination, prepared, report, batches, own_slot, probe, task)
             self._legs.append(leg)
             self._running.append(leg)
-            self._set_timer(leg)
+            self._hedging.stop()
+            if candidates:
+                self._hedging.start(leg.destination, self._hedge)
             return leg
         return None
 
@@ -245,23 +248,8 @@ class Race:
 
     # -- racing ------------------------------------------------------------------------------------------------------
 
-    def _set_timer(self, leg: Leg) -> None:
-        """Measure the time to hedge, from when a target was asked."""
-        self._stop_timer()
-        if not self._candidates:
-            return
-        after = self._history.hedge_after(self._hedging, leg.destination, stream=self._stream)
-        if after is not None:
-            self._timer = self._loop.call_later(after, self._hedge)
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
     def _hedge(self) -> None:
         """No output came for so long."""
-        self._timer = None
         if self._candidates.fresh:
             self._tasks.add(asyncio.create_task(self._beside()))
 
@@ -293,22 +281,35 @@ class Race:
                 self._decide(leg)
 
     def _hedged(self, task: asyncio.Task[None]) -> Leg | None:
-        """The target that is asked beside others; it takes a token of the budget."""
-        history = self._history
-        if not history.budget.allows(self._budget_key):
-            history.refused += 1
+        """The target that is asked beside others; it takes a token of the budget. Where one that runs finds out for all
+        others, which may take long, it is asked in any case."""
+        if not any(leg.probe for leg in self._running) and not self._hedging.allowed():
+            self._hedging.watch(self._judge)
             return None
         leg = self._ask_next(task)
         if leg is not None:
-            history.budget.spend(self._budget_key)
-            history.hedges += 1
+            self._hedging.made()
         return leg
+
+    def _judge(self) -> None:
+        """A target had no output for long: where it is silent for others, too, the call asks the next one instead, and
+        this one again where all others fail."""
+        if not self._running or not self._candidates.fresh:
+            return
+        leg = self._running[0]
+        if len(self._running) > 1 or self._reader is None or not self._history.breaker.waited_in_vain(leg.destination):
+            self._hedging.watch(self._judge)
+            return
+        self._running.clear()
+        self._leave(leg, Passed.BREAKER_OPEN)
+        self._candidates.put_back(leg.candidate)
+        self._call_back()
 
     def _decide(self, winner: Leg) -> None:
         """A target had the first output: the others are closed, and what came of them is dropped."""
         history, now = self._history, self._loop.time()
         self._winner = winner
-        self._stop_timer()
+        self._hedging.stop()
         self._candidates.clear()
         history.won += winner.task is not None
         history.breaker.answered(winner.destination)
@@ -317,28 +318,33 @@ class Race:
             asked = report.asked or now
             history.had_first_output(leg.destination, (report.first_output or now) - asked, stream=self._stream)
             if leg is not winner:
-                self._lose(leg, asked)
+                self._lose(leg)
         self._running.clear()
-        self._attempts_of_losers = sum([leg.report.attempts for leg in self._legs if leg is not winner])
+        self._attempts_of_losers = self._attempts_beside(winner.report)
         for task in self._tasks:
             if task is not winner.task:
                 task.cancel()
         if winner.task is not None:
             self._call_back()
 
-    def _lose(self, leg: Leg, asked: float) -> None:
+    def _lose(self, leg: Leg) -> None:
         """Another target had the first output. Its connection cannot be used again, since its answer will not be read;
         the next call shall not wait for a new one."""
-        report, breaker = leg.report, self._history.breaker
-        breaker.given_up(leg.destination)
+        breaker = self._history.breaker
+        breaker.lost(leg.destination)
+        self._leave(leg, Passed.RACE_LOST)
+        if breaker.passes(leg.destination):
+            self._surroundings.replace(leg.candidate.target)
+
+    def _leave(self, leg: Leg, why: Passed) -> None:
+        """Wait no longer for a target that has not failed."""
+        report = leg.report
         report.mark_usage_partial()
-        report.note_attempt(asked, Passed.RACE_LOST)
+        report.note_attempt(report.asked or self._loop.time(), why)
         if report.trace is not None:
             report.trace.attempt_lost(report)
         leg.prepared = None
         self._uncount(leg)
-        if breaker.passes(leg.destination):
-            self._surroundings.replace(leg.target)
 
     def _drop(self, leg: Leg, error: CallerError) -> None:
         """A target failed: whether another one is asked depends on what it failed with."""
@@ -353,7 +359,7 @@ class Race:
         else:
             breaker.given_up(leg.destination)
         if not self._running:
-            self._stop_timer()
+            self._hedging.stop()
         leg.prepared = None
         self._uncount(leg)
         self._failures.append((error, leg.report))
@@ -368,8 +374,13 @@ class Race:
         if not failures:
             return self._candidates.telling()
         error, report = failures[most_telling([error for error, _ in failures])]
-        self._adopt(report, sum([leg.report.attempts for leg in self._legs if leg.report is not report]))
+        self._adopt(report, self._attempts_beside(report))
         return error
+
+    def _attempts_beside(self, report: CallReport) -> int:
+        """The attempts that were made with other targets; one may have been asked twice."""
+        others = {id(leg.report): leg.report.attempts for leg in self._legs if leg.report is not report}
+        return sum(others.values())
 
     def _adopt(self, report: CallReport, others: int) -> None:
         """What is known of the call is what is known of one of its targets now; `others` are the attempts beside its

@@ -2,7 +2,7 @@
 
 import pytest
 
-from caller.breaker import MAX_ENTRIES, Breaker, BreakerLimits
+from caller.breaker import MAX_ENTRIES, SILENT, Breaker, BreakerLimits
 from caller.call import Destination
 
 HOST = "host:443"
@@ -91,13 +91,48 @@ def test_one_call_finds_out_after_ten_seconds() -> None:
 
 
 def test_one_that_found_nothing_out_leaves_it_to_the_next() -> None:
-    """A probe that lost its race, or was cancelled."""
+    """A probe that was cancelled."""
     made, clock = breaker()
     fails(made, 5)
     clock.now += 10.0
     made.asked(KEY)
     made.given_up(KEY)
     assert made.passes(KEY)
+
+
+def test_one_that_lost_its_race_found_nothing_out() -> None:
+    """The next one does after ten seconds more: an outage costs no race of every call."""
+    made, clock = breaker()
+    fails(made, 5)
+    clock.now += 10.0
+    assert made.asked(KEY)
+    made.lost(KEY)
+    clock.now += 9.9
+    assert not made.passes(KEY)
+    clock.now += 0.1
+    assert made.passes(KEY)
+
+
+def test_lost_races_alone_open_nothing() -> None:
+    """Nor does a call that waits long alone, nor both where there was an output after the races."""
+    made, clock = breaker()
+    for _ in range(100):
+        made.lost(KEY)
+        clock.now += 1.0
+    assert made.passes(KEY)
+    answers(made)
+    assert not made.waited_in_vain(KEY)
+    for _ in range(SILENT - 1):
+        made.lost(KEY)
+    assert not made.waited_in_vain(KEY)
+    assert made.passes(KEY)
+    made.lost(KEY)
+    assert made.waited_in_vain(KEY)
+    assert not made.passes(KEY)
+    off, _ = breaker(failures=0)
+    for _ in range(SILENT):
+        off.lost(KEY)
+    assert not off.waited_in_vain(KEY)
 
 
 def test_answers_and_failures_of_calls_from_before_change_nothing_while_it_is_open() -> None:
