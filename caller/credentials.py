@@ -30,7 +30,7 @@ MAX_PORT = 65_535
 
 
 class ApiCompatibility(Enum):
-    """The five API shapes, by the names that credentials use."""
+    """The API shapes, by the names that credentials use."""
 
     __hash__ = object.__hash__  # each is there once; Enum's own is a call of Python's
 

@@ -1,1 +1,1 @@
-"""The caller of the provider `custom-llm`: any endpoint that speaks one of the five API shapes, over aiohttp."""
+"""The caller of the provider `custom-llm`: any endpoint that speaks one of the API shapes, over aiohttp."""

@@ -54,7 +54,7 @@ def test_chat_completions_is_the_default_and_the_legacy(given: JsonObject) -> No
 @pytest.mark.parametrize("value", ["", "  ", None, 7, True, [], {}, "OpenAI", "openai_compat", SECRET])
 @pytest.mark.parametrize("key", ["apiCompatibility", "api_compatibility"])
 def test_a_wrong_compatibility_is_one_violation(key: str, value: JsonValue) -> None:
-    """It must be one of the five words when it is given; the violation lists them."""
+    """It must be one of the known words when it is given; the violation lists them."""
     found = faults({key: value, "baseUrl": URL})
 
     assert list(found) == [f"credential.value.{key}"]

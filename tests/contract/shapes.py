@@ -1,6 +1,6 @@
-"""What the contract suite knows of the five shapes: credentials, paths, envelopes, and how to ask through them.
+"""How the contract suite asks through a shape, and what an answer said.
 
-It must not know adapters: expectations are written by hand here and in `situations`.
+It must not know adapters: what is expected of each shape is written by hand, in `families`.
 """
 
 from typing import Any
@@ -12,6 +12,8 @@ from integration_api.sandbox import Sandbox
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
+from tests.contract.families import anthropic, chat, gemini, responses
+from tests.contract.families.family import Family
 from tests.edge.reading import Heard, listen
 
 Json = Any
@@ -24,40 +26,30 @@ CHAT, COMPATIBLE, RESPONSES, ANTHROPIC, GEMINI = (
     "anthropic_messages",
     "gemini_generate_content",
 )
-# The two spellings of Chat Completions send the same, but for the `developer` role.
-FAMILY = {CHAT: "chat", COMPATIBLE: "chat", RESPONSES: "responses", ANTHROPIC: "anthropic", GEMINI: "gemini"}
-_PATHS = {"chat": "/v1/chat/completions", "responses": "/v1/responses", "anthropic": "/v1/messages"}
-_ENVELOPES: dict[str, dict[str, Json]] = {
-    "chat": {},
-    "responses": {"store": False},
-    "anthropic": {"max_tokens": 4096},
-    "gemini": {},
-}
-_STREAMED: dict[str, dict[str, Json]] = {
-    "chat": {"stream": True, "stream_options": {"include_usage": True}},
-    "responses": {"stream": True},
-    "anthropic": {"stream": True},
-    "gemini": {},
+FAMILIES: dict[str, Family] = {
+    CHAT: chat.STRICT,
+    COMPATIBLE: chat.COMPATIBLE,
+    RESPONSES: responses.RESPONSES,
+    ANTHROPIC: anthropic.ANTHROPIC,
+    GEMINI: gemini.GEMINI,
 }
 
 
 def envelope(shape: str, model: str, *, streamed: bool) -> dict[str, Json]:
     """The fields that every request of a shape has, whatever is said in it."""
-    family = FAMILY[shape]
-    named = {} if family == "gemini" else {"model": model}
-    return {**named, **_ENVELOPES[family], **(_STREAMED[family] if streamed else {})}
+    family = FAMILIES[shape]
+    named = {"model": model} if family.names_model else {}
+    return {**named, **family.envelope, **(family.streamed if streamed else {})}
 
 
 def raw_path(shape: str, model: str, *, streamed: bool) -> str:
     """Path and query of a request; `model` must need no escape in a URL."""
-    if shape == GEMINI:
-        return f"/v1beta/models/{model}:" + ("streamGenerateContent?alt=sse" if streamed else "generateContent")
-    return _PATHS[FAMILY[shape]]
+    return FAMILIES[shape].path(model, streamed)
 
 
 def base_url(shape: str, url: str) -> str:
     """The base URL as the documentation of each API gives it."""
-    return url if shape in (ANTHROPIC, GEMINI) else f"{url}/v1"
+    return url + FAMILIES[shape].root
 
 
 def asking(url: str, shape: str, model: str, **changes: Json) -> pb.ChatRequest:

@@ -10,20 +10,7 @@ from integration_api.sandbox import Sandbox
 from integration_api.sandbox.answers import UNICODE as ANSWERED_UNICODE
 from integration_api.v1 import messages_pb2 as msg
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
-from tests.contract.shapes import (
-    ANTHROPIC,
-    CHAT,
-    COMPATIBLE,
-    FAMILY,
-    GEMINI,
-    RESPONSES,
-    SHAPES,
-    answer_of,
-    asking,
-    message_of,
-    raw_path,
-    sent,
-)
+from tests.contract.shapes import FAMILIES, SHAPES, answer_of, asking, message_of, raw_path, sent
 from tests.contract.situations import ALL, HELLO, UNICODE
 from tests.edge.reading import fail, listen
 
@@ -66,47 +53,18 @@ EXPECTED: dict[str, Expected] = {
 }
 # Shapes that have a field for failure let the model read it there, not in the text.
 _FAILURE_HAS_A_FIELD = Expected("The tool says: 21 °C; no clock", usage=(9, 7, 0, 0))
-BY_SHAPE: dict[tuple[str, str], Expected] = {
-    ("tool results", ANTHROPIC): _FAILURE_HAS_A_FIELD,
-    ("tool results", GEMINI): _FAILURE_HAS_A_FIELD,
-}
-# The endpoint's own word for each end.
-RAW_FINISH: dict[int, dict[str, str]] = {
-    msg.FINISH_REASON_STOP: {
-        CHAT: "stop",
-        COMPATIBLE: "stop",
-        RESPONSES: "completed",
-        ANTHROPIC: "end_turn",
-        GEMINI: "STOP",
-    },
-    msg.FINISH_REASON_LENGTH: {
-        CHAT: "length",
-        COMPATIBLE: "length",
-        RESPONSES: "incomplete",
-        ANTHROPIC: "max_tokens",
-        GEMINI: "MAX_TOKENS",
-    },
-    msg.FINISH_REASON_TOOL_CALLS: {
-        CHAT: "tool_calls",
-        COMPATIBLE: "tool_calls",
-        RESPONSES: "completed",
-        ANTHROPIC: "tool_use",
-        GEMINI: "STOP",
-    },
-    msg.FINISH_REASON_CONTENT_FILTER: {
-        CHAT: "content_filter",
-        COMPATIBLE: "content_filter",
-        RESPONSES: "incomplete",
-        ANTHROPIC: "refusal",
-        GEMINI: "SAFETY",
-    },
-}
+
+
+def expected_of(shape: str, name: str) -> Expected:
+    """What the answer in a situation has to say."""
+    in_a_field = name == "tool results" and FAMILIES[shape].failure_has_a_field
+    return _FAILURE_HAS_A_FIELD if in_a_field else EXPECTED[name]
 
 
 def test_every_situation_has_its_expectation() -> None:
     """No situation is asked without knowing what the answer has to be."""
     assert EXPECTED.keys() == ALL.keys()
-    assert all(words.keys() == set(SHAPES) for words in RAW_FINISH.values())
+    assert all(family.ends.keys() == {end.finish for end in EXPECTED.values()} for family in FAMILIES.values())
 
 
 @each_shape
@@ -115,7 +73,7 @@ def test_every_situation_has_its_expectation() -> None:
 async def test_a_situation(sandbox: Sandbox, stub: ChatServiceStub, shape: str, name: str, streamed: bool) -> None:
     """The whole request is the one written down, and message, end and counts are the same through every shape."""
     model, situation = ALL[name]
-    expected = BY_SHAPE.get((name, shape), EXPECTED[name])
+    expected = expected_of(shape, name)
 
     answer = await answer_of(stub, asking(sandbox.url, shape, model, **situation.changes), streamed=streamed)
     said = message_of(answer)
@@ -127,7 +85,7 @@ async def test_a_situation(sandbox: Sandbox, stub: ChatServiceStub, shape: str, 
     assert tuple((call["name"], call["arguments"]) for call in calls) == expected.calls
     assert len({call["id"] for call in calls} - {""}) == len(calls)
     assert answer.choices[0].finish_reason == expected.finish
-    assert answer.choices[0].raw_finish_reason == RAW_FINISH[expected.finish][shape]
+    assert answer.choices[0].raw_finish_reason == FAMILIES[shape].ends[expected.finish]
     assert _counts(answer.usage) == expected.usage
     assert answer.usage.total_tokens == expected.usage[0] + expected.usage[1]
     assert answer.usage.source == msg.USAGE_SOURCE_REPORTED
@@ -151,7 +109,8 @@ async def test_a_request_goes_where_the_api_has_it(
     assert (request.method, request.raw_path) == ("POST", raw_path(shape, "echo", streamed=streamed))
     assert request.headers["Content-Type"] == "application/json"
     assert request.headers["Authorization"] == "Bearer k"
-    assert request.headers.get("anthropic-version") == ("2023-06-01" if shape == ANTHROPIC else None)
+    own = {name: value for family in FAMILIES.values() for name, value in family.headers.items()}
+    assert {name: request.headers[name] for name in own if name in request.headers} == FAMILIES[shape].headers
 
 
 @each_shape
@@ -231,15 +190,9 @@ async def test_a_cut_whole_answer(sandbox: Sandbox, stub: ChatServiceStub, shape
 @both_ways
 async def test_a_refusal(sandbox: Sandbox, stub: ChatServiceStub, shape: str, streamed: bool) -> None:
     """What the model says when it refuses is kept, where the API has words for it."""
-    words = "I'm sorry, I cannot help with that."
     answer = await answer_of(stub, asking(sandbox.url, shape, "refusal"), streamed=streamed)
     message = answer.choices[0].message
 
-    assert (message.text, message.refusal) == {
-        "chat": ("", words),
-        "responses": ("", words),
-        "anthropic": (words, ""),
-        "gemini": ("", ""),
-    }[FAMILY[shape]]
-    if shape in (ANTHROPIC, GEMINI):
+    assert (message.text, message.refusal) == FAMILIES[shape].refusal
+    if FAMILIES[shape].refusal_is_filter:
         assert answer.choices[0].finish_reason == msg.FINISH_REASON_CONTENT_FILTER

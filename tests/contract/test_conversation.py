@@ -10,8 +10,9 @@ from integration_api.sandbox import Sandbox
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1 import messages_pb2 as msg
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
-from tests.contract.shapes import FAMILY, SHAPES, answer_of, as_said, asking, envelope, message_of, sent
-from tests.contract.situations import FORMAT, FORMAT_ON_THE_WIRE, PNG, TOOLS, TOOLS_ON_THE_WIRE, user
+from tests.contract.families.family import FORMAT, PNG
+from tests.contract.shapes import FAMILIES, SHAPES, answer_of, as_said, asking, envelope, message_of, sent
+from tests.contract.situations import TOOLS, user
 
 Json = Any
 
@@ -63,98 +64,12 @@ async def converse(sandbox: Sandbox, stub: ChatServiceStub, shape: str, *, strea
 
 def _last_body(shape: str, call_id: str, *, streamed: bool) -> Json:
     """The last request, written by hand."""
-    family, args = FAMILY[shape], '{"city":"Rome"}'
-    told = "The tool says: 21 °C"
-    picture = f"data:image/png;base64,{PNG}"
-    called: Json = {"id": call_id, "type": "function", "function": {"name": "weather", "arguments": args}}
-    conversation: dict[str, dict[str, Json]] = {
-        "chat": {
-            "messages": [
-                {"role": "system", "content": "Be brief."},
-                {
-                    "role": "user",
-                    "content": [
-                        {"type": "text", "text": "Weather here?"},
-                        {"type": "image_url", "image_url": {"url": picture}},
-                    ],
-                },
-                {"role": "assistant", "tool_calls": [called]},
-                {"role": "tool", "tool_call_id": call_id, "content": "21 °C"},
-                {"role": "assistant", "content": told},
-                {"role": "user", "content": "As JSON, please"},
-            ]
-        },
-        "responses": {
-            "input": [
-                {"role": "system", "content": "Be brief."},
-                {
-                    "role": "user",
-                    "content": [
-                        {"type": "input_text", "text": "Weather here?"},
-                        {"type": "input_image", "image_url": picture, "detail": "auto"},
-                    ],
-                },
-                {"type": "function_call", "call_id": call_id, "name": "weather", "arguments": args},
-                {"type": "function_call_output", "call_id": call_id, "output": "21 °C"},
-                {
-                    "type": "message",
-                    "id": "msg_4",
-                    "role": "assistant",
-                    "status": "completed",
-                    "content": [{"type": "output_text", "text": told, "annotations": []}],
-                },
-                {"role": "user", "content": "As JSON, please"},
-            ]
-        },
-        "anthropic": {
-            "system": "Be brief.",
-            "messages": [
-                {
-                    "role": "user",
-                    "content": [
-                        {"type": "text", "text": "Weather here?"},
-                        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}},
-                    ],
-                },
-                {
-                    "role": "assistant",
-                    "content": [{"type": "tool_use", "id": call_id, "name": "weather", "input": {"city": "Rome"}}],
-                },
-                {
-                    "role": "user",
-                    "content": [{"type": "tool_result", "tool_use_id": call_id, "content": "21 °C"}],
-                },
-                {"role": "assistant", "content": told},
-                {"role": "user", "content": "As JSON, please"},
-            ],
-        },
-        "gemini": {
-            "systemInstruction": {"parts": [{"text": "Be brief."}]},
-            "contents": [
-                {
-                    "role": "user",
-                    "parts": [{"text": "Weather here?"}, {"inlineData": {"mimeType": "image/png", "data": PNG}}],
-                },
-                {
-                    "role": "model",
-                    "parts": [{"functionCall": {"id": call_id, "name": "weather", "args": {"city": "Rome"}}}],
-                },
-                {
-                    "role": "user",
-                    "parts": [
-                        {"functionResponse": {"id": call_id, "name": "weather", "response": {"output": "21 °C"}}}
-                    ],
-                },
-                {"role": "model", "parts": [{"text": told}]},
-                {"role": "user", "parts": [{"text": "As JSON, please"}]},
-            ],
-        },
-    }
+    family = FAMILIES[shape]
     return {
         **envelope(shape, "structured", streamed=streamed),
-        **conversation[family],
-        "tools": TOOLS_ON_THE_WIRE[family],
-        **FORMAT_ON_THE_WIRE[family],
+        **family.conversation(call_id),
+        "tools": family.tools,
+        **family.response_format,
     }
 
 

@@ -12,7 +12,7 @@ from caller.parameters import KNOWN
 from integration_api.sandbox import Sandbox
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.contract.parameters import ROWS, added, spellings
-from tests.contract.shapes import ANTHROPIC, CHAT, COMPATIBLE, FAMILY, GEMINI, RESPONSES, SHAPES, asking, sent
+from tests.contract.shapes import CHAT, COMPATIBLE, FAMILIES, RESPONSES, SHAPES, asking, sent
 from tests.contract.situations import ASK_WEATHER, HELLO
 from tests.edge.reading import fail
 
@@ -40,12 +40,12 @@ def test_no_parameter_is_forgotten() -> None:
     """Each known parameter stands in the table and in these tests, with the same shapes, and the documented ones are
     no less than documented."""
     assert ROWS.keys() == KNOWN.keys()
-    for name, row in ROWS.items():
+    for name in ROWS:
         having = {api.value for api, adapter in ADAPTERS.items() if name in adapter.parameters}
-        assert {shape for shape in SHAPES if FAMILY[shape] in row.wire} == having, name
+        assert {shape for shape in SHAPES if name in FAMILIES[shape].parameters} == having, name
     for shape in (CHAT, COMPATIBLE):
-        assert [name for name in DOCUMENTED_CHAT if FAMILY[shape] not in ROWS[name].wire] == []
-    assert [name for name in DOCUMENTED_RESPONSES if "responses" not in ROWS[name].wire] == []
+        assert [name for name in DOCUMENTED_CHAT if name not in FAMILIES[shape].parameters] == []
+    assert [name for name in DOCUMENTED_RESPONSES if name not in FAMILIES[RESPONSES].parameters] == []
 
 
 @each_shape
@@ -54,7 +54,7 @@ async def test_a_parameter(sandbox: Sandbox, stub: ChatServiceStub, shape: str, 
     """In every spelling it arrives at its field, or is refused by its path; inside model.parameters what the API lacks
     goes out as it is."""
     basic, row = ASK_WEATHER.body(shape, "echo", streamed=False), ROWS[name]
-    fields = row.wire.get(FAMILY[shape])
+    fields = FAMILIES[shape].parameters.get(name)
     for spelling in spellings(name):
         sandbox.requests.clear()
         request = _asked(sandbox, shape, spelling.given)
@@ -90,7 +90,7 @@ async def test_the_model_is_model_name(sandbox: Sandbox, stub: ChatServiceStub, 
 async def test_of_one_name_the_later_place_wins(sandbox: Sandbox, stub: ChatServiceStub, shape: str) -> None:
     """A bare name yields to model.*, and that to model.parameters, which is merged last."""
     basic = ASK_WEATHER.body(shape, "echo", streamed=False)
-    half = ROWS["temperature"].wire[FAMILY[shape]]
+    half = FAMILIES[shape].parameters["temperature"]
     await stub.Chat(_asked(sandbox, shape, {"temperature": 0.1, "model.temperature": 0.5}))
     assert sent(sandbox) == added(basic, half)
 
@@ -138,73 +138,32 @@ async def test_values_of_a_wrong_type_are_refused_by_their_path(
     assert not sandbox.requests
 
 
-_WORDS: dict[str, dict[str, Json]] = {
-    "auto": {
-        "chat": {"tool_choice": "auto"},
-        "responses": {"tool_choice": "auto"},
-        "anthropic": {"tool_choice": {"type": "auto"}},
-        "gemini": {"toolConfig": {"functionCallingConfig": {"mode": "AUTO"}}},
-    },
-    "required": ROWS["tool_choice"].wire,
-    "none": {
-        "chat": {"tool_choice": "none"},
-        "responses": {"tool_choice": "none"},
-        "anthropic": {"tool_choice": {"type": "none"}},
-        "gemini": {"toolConfig": {"functionCallingConfig": {"mode": "NONE"}}},
-    },
-    '{"type": "function", "function": {"name": "weather"}}': {
-        "chat": {"tool_choice": {"type": "function", "function": {"name": "weather"}}},
-        "responses": {"tool_choice": {"type": "function", "name": "weather"}},
-        "anthropic": {"tool_choice": {"type": "tool", "name": "weather"}},
-        "gemini": {"toolConfig": {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": ["weather"]}}},
-    },
-}
-
-
 @each_shape
 async def test_tool_choice_in_every_word(sandbox: Sandbox, stub: ChatServiceStub, shape: str) -> None:
     """auto, required, none and a named tool are said in each API's own way, and only when tools are present."""
-    for word, wire in _WORDS.items():
+    for word, wire in FAMILIES[shape].tool_choice.items():
         await stub.Chat(_asked(sandbox, shape, {"model.tool_choice": word}))
-        assert sent(sandbox) == added(ASK_WEATHER.body(shape, "echo", streamed=False), wire[FAMILY[shape]])
+        assert sent(sandbox) == added(ASK_WEATHER.body(shape, "echo", streamed=False), wire)
 
         await stub.Chat(asking(sandbox.url, shape, "echo", **HELLO.changes | {"parameters": {"tool_choice": word}}))
         assert sent(sandbox) == HELLO.body(shape, "echo", streamed=False)
 
 
-_FORMATS: dict[str, dict[str, Json]] = {
-    "text": {
-        CHAT: {"response_format": {"type": "text"}},
-        COMPATIBLE: {"response_format": {"type": "text"}},
-        RESPONSES: {"text": {"format": {"type": "text"}}},
-        ANTHROPIC: {},
-        GEMINI: {"generationConfig": {"responseMimeType": "text/plain"}},
-    },
-    "json_object": {
-        CHAT: {"response_format": {"type": "json_object"}},
-        COMPATIBLE: {"response_format": {"type": "json_object"}},
-        RESPONSES: {"text": {"format": {"type": "json_object"}}},
-        ANTHROPIC: None,
-        GEMINI: {"generationConfig": {"responseMimeType": "application/json"}},
-    },
-}
-
-
 @each_shape
 async def test_response_formats_without_a_schema(sandbox: Sandbox, stub: ChatServiceStub, shape: str) -> None:
     """Text and JSON mode, as an object and as text; where an API has no JSON mode it is refused."""
-    for kind, wire in _FORMATS.items():
+    for kind, wire in FAMILIES[shape].formats.items():
         for given in ({"type": kind}, json.dumps({"type": kind})):
             sandbox.requests.clear()
             request = _asked(sandbox, shape, {"response_format": given})
-            if wire[shape] is None:
+            if wire is None:
                 failure = await fail(stub.Chat(request))
                 assert failure.said == _NOT_SUPPORTED
                 assert failure.fields == ['model_parameters["response_format"]']
                 assert not sandbox.requests
                 continue
             await stub.Chat(request)
-            assert sent(sandbox) == added(ASK_WEATHER.body(shape, "echo", streamed=False), wire[shape])
+            assert sent(sandbox) == added(ASK_WEATHER.body(shape, "echo", streamed=False), wire)
 
 
 _ORDERED = (

@@ -1,57 +1,15 @@
 """The order of keys in what a model wrote: tool-call arguments keep it, from the endpoint to the client and back."""
 
 import json
-from typing import Any
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
-from tests.contract.shapes import FAMILY, SHAPES, answer_of, as_said, asking
+from tests.contract.families.family import VALUE
+from tests.contract.shapes import FAMILIES, SHAPES, answer_of, as_said, asking
 from tests.contract.situations import TOOLS, user
-
-Json = Any
-
-_ARGUMENTS = '{"zulu":1,"alpha":{"yankee":[2,1],"bravo":null},"mike":"ü \\u2028"}'
-_VALUE = json.loads(_ARGUMENTS)
-_FUNCTION = {"name": "weather", "arguments": _ARGUMENTS}
-# As text they return as they came; as an object they are written anew.
-_AS_TEXT = json.dumps(_ARGUMENTS, ensure_ascii=False)
-_AS_OBJECT = json.dumps(_VALUE, ensure_ascii=False, separators=(",", ":"))
-_ARGUMENTS_ON_THE_WIRE = {"chat": _AS_TEXT, "responses": _AS_TEXT, "anthropic": _AS_OBJECT, "gemini": _AS_OBJECT}
-# A whole answer with one call in each family, as the API sends it.
-_ANSWERS: dict[str, Json] = {
-    "chat": {
-        "choices": [
-            {
-                "index": 0,
-                "finish_reason": "tool_calls",
-                "message": {
-                    "role": "assistant",
-                    "tool_calls": [{"id": "c1", "type": "function", "function": _FUNCTION}],
-                },
-            }
-        ]
-    },
-    "responses": {
-        "status": "completed",
-        "output": [{"type": "function_call", "call_id": "c1", **_FUNCTION}],
-    },
-    "anthropic": {
-        "type": "message",
-        "content": [{"type": "tool_use", "id": "c1", "name": "weather", "input": _VALUE}],
-        "stop_reason": "tool_use",
-    },
-    "gemini": {
-        "candidates": [
-            {
-                "content": {"role": "model", "parts": [{"functionCall": {"name": "weather", "args": _VALUE}}]},
-                "finishReason": "STOP",
-            }
-        ]
-    },
-}
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -61,7 +19,7 @@ async def test_arguments_keep_the_order_of_their_keys(stub: ChatServiceStub, sha
 
     async def answer(request: web.Request) -> web.Response:
         bodies.append(await request.text())
-        return web.json_response(_ANSWERS[FAMILY[shape]])
+        return web.json_response(FAMILIES[shape].called)
 
     application = web.Application()
     application.add_routes([web.post("/{path:.*}", answer)])
@@ -76,5 +34,5 @@ async def test_arguments_keep_the_order_of_their_keys(stub: ChatServiceStub, sha
 
     assert list(json.loads(call.arguments)) == ["zulu", "alpha", "mike"]
     assert list(json.loads(call.arguments)["alpha"]) == ["yankee", "bravo"]
-    assert json.loads(call.arguments) == _VALUE
-    assert _ARGUMENTS_ON_THE_WIRE[FAMILY[shape]] in bodies[1]
+    assert json.loads(call.arguments) == VALUE
+    assert FAMILIES[shape].arguments in bodies[1]

@@ -17,7 +17,7 @@ from tests.contract.parameters import ROWS
 from tests.contract.shapes import (
     ANTHROPIC,
     CHAT,
-    FAMILY,
+    FAMILIES,
     GEMINI,
     RESPONSES,
     SHAPES,
@@ -25,7 +25,7 @@ from tests.contract.shapes import (
     as_said,
     asking,
 )
-from tests.contract.situations import ALL, ASK_WEATHER, PNG, TOOLS, user
+from tests.contract.situations import ALL, ASK_WEATHER, TOOLS, user
 from tests.contract.test_conversation import converse
 from tests.contract.test_moves import begin
 from tests.edge.reading import listen
@@ -45,48 +45,23 @@ def sdk() -> Any:
     return sdk.TYPES
 
 
-# What each shape carries beyond text and images, in a user's message.
-_MEDIA: dict[str, list[Json]] = {
-    "chat": [
-        {"audio": {"data": PNG, "format": "wav"}},
-        {"file": {"data": PNG, "mediaType": "application/pdf", "filename": "a.pdf"}},
-        {"file": {"fileId": "file-1"}},
-        {"image": {"url": "https://example.com/a.png", "detail": "low"}},
-    ],
-    "responses": [
-        {"file": {"data": PNG, "mediaType": "application/pdf", "filename": "a.pdf"}},
-        {"file": {"url": "https://example.com/a.pdf"}},
-        {"file": {"fileId": "file-1"}},
-        {"image": {"url": "https://example.com/a.png", "detail": "high"}},
-    ],
-    "anthropic": [
-        {"file": {"data": PNG, "mediaType": "application/pdf", "filename": "a.pdf"}},
-        {"file": {"data": "SGk=", "mediaType": "text/plain"}},
-        {"file": {"url": "https://example.com/a.pdf"}},
-    ],
-    "gemini": [
-        {"audio": {"data": PNG, "format": "wav"}},
-        {"file": {"data": PNG, "mediaType": "application/pdf", "filename": "a.pdf"}},
-        {"file": {"url": "https://example.com/a.pdf"}},
-    ],
-}
 _CHOICES = ("auto", "none", '{"type": "function", "function": {"name": "weather"}}')
 
 
 async def _ask_everything(sandbox: Sandbox, stub: ChatServiceStub, shape: str) -> None:
     """Everything that the contract suite sends through a shape under its own names, streamed and not."""
-    family = FAMILY[shape]
-    given: list[dict[str, Json]] = [{name: row.value} for name, row in ROWS.items() if family in row.wire]
+    family = FAMILIES[shape]
+    given: list[dict[str, Json]] = [{name: row.value} for name, row in ROWS.items() if name in family.parameters]
     given += [{"tool_choice": word} for word in _CHOICES]
     given += [{"response_format": {"type": "text"}}]
-    given += [{"response_format": {"type": "json_object"}}] if shape != ANTHROPIC else []
+    given += [{"response_format": {"type": "json_object"}}] if family.formats["json_object"] is not None else []
     for streamed in (False, True):
         for model, situation in ALL.values():
             await answer_of(stub, asking(sandbox.url, shape, model, **situation.changes), streamed=streamed)
         await converse(sandbox, stub, shape, streamed=streamed)
-        media = {"user": {"content": [{"text": "Read these."}, *_MEDIA[family]]}}
+        media = {"user": {"content": [{"text": "Read these."}, *family.media]}}
         await answer_of(stub, asking(sandbox.url, shape, "echo", messages=[media]), streamed=streamed)
-        if family != "chat":  # there the state is that of gateways, for which OpenAI has no types
+        if family.name != "chat":  # there the state is that of gateways, for which OpenAI has no types
             await _return_state(sandbox, stub, shape, streamed=streamed)
     for parameters in given:
         changes = ASK_WEATHER.changes | {"parameters": parameters}
@@ -108,7 +83,7 @@ async def test_every_request_and_every_answer_fits_the_official_types(
     sandbox: Sandbox, stub: ChatServiceStub, sdk: Any, shape: str
 ) -> None:
     """Not one value of a body that we send, of a whole answer or of a stream's event is foreign to the API's SDK."""
-    types = sdk[FAMILY[shape]]
+    types = sdk[FAMILIES[shape].name]
     await _ask_everything(sandbox, stub, shape)
     recorded = list(sandbox.requests)
     answers = events = 0
@@ -154,7 +129,7 @@ async def test_the_sandbox_errs_in_the_official_forms(
     sandbox: Sandbox, stub: ChatServiceStub, sdk: Any, shape: str
 ) -> None:
     """Errors as replies, and as events where the API has events for them."""
-    types = sdk[FAMILY[shape]]
+    types = sdk[FAMILIES[shape].name]
     async with aiohttp.ClientSession() as session:
         for status in (400, 401, 403, 404, 429, 500, 503, 529):
             heard = await listen(stub.StreamChat(asking(sandbox.url, shape, f"http-error:status={status}")))
@@ -208,7 +183,7 @@ def _is_free(path: tuple[Any, ...]) -> bool:
 async def test_wrong_bodies_are_noticed(sandbox: Sandbox, stub: ChatServiceStub, sdk: Any, shape: str) -> None:
     """A value of a wrong type, and a key that nobody knows, at any depth of a request, an answer or an event is
     refused: the checks above can fail."""
-    types = sdk[FAMILY[shape]]
+    types = sdk[FAMILIES[shape].name]
     bodies: list[tuple[Any, Json]] = []
     async with aiohttp.ClientSession() as session:
         held = await converse(sandbox, stub, shape, streamed=False)

@@ -12,15 +12,9 @@ from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1 import messages_pb2 as msg
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
+from tests.contract.shapes import SHAPES
 from tests.edge.reading import fail, listen
 
-SHAPES = (
-    "openai_chat_completions",
-    "openai_compatible",
-    "openai_responses",
-    "anthropic_messages",
-    "gemini_generate_content",
-)
 # Scripts of the sandbox that do not end well, not always or not alike: each has tests of its own.
 # All others, with their times cut short, end well and alike.
 OTHER_SCRIPTS = frozenset(

@@ -7,16 +7,15 @@ from collections.abc import AsyncIterator
 import pytest
 from google.protobuf import json_format
 
-from caller.credentials import ApiCompatibility
 from caller.custom_llm.check.table import ROWS
 from integration_api.sandbox import FAULTS, Sandbox
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
+from tests.contract.shapes import SHAPES, base_url
 from tests.edge.loopback import Handmade, answer, chat_answer
 from tests.edge.reading import fail
 
 KEY = "canary-key-4711"
-SHAPES = [api.value for api in ApiCompatibility]
 _HEADERS = {
     "anthropic_messages": {"x-api-key": KEY},
     "gemini_generate_content": {"x-goog-api-key": KEY},
@@ -52,9 +51,8 @@ _REMEDIES = {
 
 def asked(url: str, shape: str, *checks: str, model: str = "assistant") -> pb.VerifyCredentialRequest:
     """A request for these checks."""
-    version = "v1beta" if shape.startswith("gemini") else "v1"
     headers = _HEADERS.get(shape, {"Authorization": f"Bearer {KEY}"})
-    value = {"apiCompatibility": shape, "baseUrl": f"{url}/{version}", "headers": headers}
+    value = {"apiCompatibility": shape, "baseUrl": base_url(shape, url), "headers": headers}
     fields = {"providerId": "custom-llm", "credential": {"value": value}, "model": model, "checks": list(checks)}
     return json_format.ParseDict(fields, pb.VerifyCredentialRequest())
 

@@ -18,6 +18,7 @@ from caller.custom_llm.apis import ADAPTERS
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
+from tests.contract.shapes import FAMILIES
 from tests.edge.loopback import STREAM_HEAD, Handmade, answer
 
 # One with all marks that one of the forms writes in its own way, and one of which little is left where it is cut.
@@ -45,33 +46,11 @@ GRAMS = {
     for form in FORMS.values()
     for at in range(len(form(key)) - 7)
 }
-WHOLE: dict[str, dict[str, Any]] = {
-    "openai_responses": {
-        "id": "r",
-        "status": "completed",
-        "output": [{"type": "message", "id": "m", "content": [{"type": "output_text", "text": "fine"}]}],
-    },
-    "anthropic_messages": {
-        "id": "a",
-        "type": "message",
-        "stop_reason": "end_turn",
-        "content": [{"type": "text", "text": "fine"}],
-    },
-    "gemini_generate_content": {"candidates": [{"content": {"parts": [{"text": "fine"}]}, "finishReason": "STOP"}]},
-}
-CHAT = {"id": "c", "choices": [{"index": 0, "finish_reason": "stop", "message": {"content": "fine"}}]}
-FIRST: dict[str, dict[str, Any]] = {
-    "openai_responses": {"type": "response.output_text.delta", "output_index": 0, "content_index": 0, "delta": "one "},
-    "anthropic_messages": {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "one "}},
-    "gemini_generate_content": {"candidates": [{"content": {"parts": [{"text": "one "}]}}]},
-}
-FIRST_OF_CHAT = {"id": "c", "choices": [{"index": 0, "delta": {"content": "one "}}]}
 
 
 def reply(api: str, place: str, said: str) -> bytes:
     """An answer that says something in one place."""
     error = {"error": {"message": "no", "type": "invalid_request_error", "code": "bad"}}
-    first = FIRST.get(api, FIRST_OF_CHAT)
     if place in ("message", "code", "type"):
         error["error"][place] = said
         return answer(json.dumps(error), "400 Bad Request")
@@ -89,12 +68,12 @@ def reply(api: str, place: str, said: str) -> bytes:
     if place == "limits":
         return answer(json.dumps(error), "429 Slow Down", more=limits)
     if place == "good":
-        return answer(json.dumps({**WHOLE.get(api, CHAT), "echo": {"headers": [said]}}), more=limits)
+        return answer(json.dumps({**FAMILIES[api].whole, "echo": {"headers": [said]}}), more=limits)
     if place == "foreign":
         return answer(said, kind="text/plain")
     error["error"]["message"] = said
     event = f"event: error\ndata: {json.dumps(error)}\n\n".encode()
-    begin = f"data: {json.dumps(first)}\n\n".encode() if place == "late" else b""
+    begin = f"data: {json.dumps(FAMILIES[api].first)}\n\n".encode() if place == "late" else b""
     return STREAM_HEAD + begin + event
 
 
