@@ -80,9 +80,9 @@ async def test_a_sound_endpoint_passes_every_check(sound: Sandbox, stub: ChatSer
     assert KEY not in str(verified)
 
 
-def _shapes_of(fault: str) -> list[str]:
+def _shapes_of(fault: str) -> tuple[str, ...]:
     """Faults that look alike in every API are tried in one."""
-    return SHAPES[1:] if fault in ("path", "structure", "stream_end", "tools_stream") else [SHAPES[1]]
+    return SHAPES[1:] if fault in ("path", "structure", "stream_end", "tools_stream") else SHAPES[1:2]
 
 
 @pytest.mark.parametrize(("fault", "shape"), [(fault, shape) for fault in FAULTS for shape in _shapes_of(fault)])
