@@ -16,26 +16,19 @@ LARGE: Final = 64 * 1024
 _STRETCH: Final = 0.005
 _REST: Final = 0.005
 _REST_OF_MANY: Final = 0.1
-# Of small pieces: while more than so many further ones arrive in it the rest goes on, up to so many times as long.
-_FLOOD: Final = 8
-_PATIENCE: Final = 10
 
 
 class HeavyWork:
-    """The turns of one event loop. `small`: the pieces are small and come by hundreds; the loop rests for as long as
-    further ones pour in, of which somebody else's may be the next. What only keeps coming, as fast as it is worked on,
-    is no reason to rest longer."""
+    """The turns of one event loop."""
 
-    __slots__ = ("_began", "_busy", "_loop", "_queues", "_seen", "_small", "_worked", "arrived", "waiting")
+    __slots__ = ("_began", "_busy", "_loop", "_queues", "_worked", "waiting")
 
-    def __init__(self, *, small: bool = False) -> None:
-        self._small = small
+    def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._queues: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()  # by client, whose turn it is first
         self._busy = False  # a piece of work runs, or the loop rests from one
         self._began = self._worked = 0.0
         self.waiting = 0  # how many tasks wait for their turn
-        self.arrived = self._seen = 0  # what is counted by who knows of work before it comes here
 
     async def turn(self, client: str, *, further: bool = False) -> None:
         """Wait until a piece of heavy work of this client may run: what its task does up to where it waits next.
@@ -69,17 +62,7 @@ class HeavyWork:
             return
         rest = min(self._worked, _REST_OF_MANY if self.waiting > 1 else _REST)
         self._worked = 0.0
-        self._rest(rest, perf_counter() + (min(_PATIENCE * rest, _REST_OF_MANY) if self._small else 0.0))
-
-    def _rest(self, seconds: float, until: float) -> None:
-        self._seen = self.arrived
-        self._loop.call_later(seconds, self._rested, seconds, until)
-
-    def _rested(self, seconds: float, until: float) -> None:
-        if self.arrived - self._seen > _FLOOD and perf_counter() < until:
-            self._rest(seconds, until)
-        else:
-            self._next()
+        self._loop.call_later(rest, self._next)
 
     def _next(self) -> None:
         """Give the turn to the first task of the client whose turn it is."""

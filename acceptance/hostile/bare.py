@@ -3,6 +3,7 @@
     python -m acceptance.hostile.bare --port PORT
 
 It answers calls with the honest client's token, and Health, with fixed bytes, and refuses all others at the headers.
+Its channel options are ours: with gRPC's own 1,000 calls wait, and further ones are cancelled at random, honest ones too.
 """
 
 import argparse
@@ -12,6 +13,8 @@ import uvloop
 from grpc_health.v1 import health_pb2
 
 from acceptance.hostile.rows import CHAT, HEALTH, HONEST
+from integration_api.rpc.channel_options import channel_options
+from integration_api.settings import Settings
 from integration_api.v1 import chat_service_pb2 as pb
 
 
@@ -42,7 +45,7 @@ class _Everything(grpc.GenericRpcHandler):  # type: ignore[misc] # grpc has no t
 
 async def main(port: int) -> None:
     """Until it is ended."""
-    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    server = grpc.aio.server(options=channel_options(Settings()))
     server.add_generic_rpc_handlers((_Everything(),))
     server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()

@@ -22,6 +22,7 @@ import grpc
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 
+from caller.crowds import Arrivals, CrowdTurns
 from caller.deadline import DeadlineTimer
 from caller.errors import CallerError, ServiceDraining, ServiceOverloaded
 from caller.heavy import LARGE, HeavyWork
@@ -81,7 +82,9 @@ class Guard:
     ) -> None:
         """`heavy` are the turns in which large requests are worked on."""
         self._heavy = heavy or HeavyWork()
-        self._starts = HeavyWork(small=True)  # the turns of calls that come by hundreds in a moment
+        self._arrivals = Arrivals()
+        self._starts = CrowdTurns(self._arrivals)  # the turns of calls that come by hundreds in a moment
+        self._refusals = CrowdTurns(self._arrivals)  # and of those that end without an answer
         self._crowded = False
         self._moment, self._arrived = 0.0, 0  # when this moment began, and how many calls had come by then
         self._write_timeout = write_timeout
@@ -212,7 +215,7 @@ class Guard:
             Guard._call, self, method=method, work=work, authenticate=authenticate, in_body=in_body, unary=unary
         )
 
-    async def _call(  # noqa: C901 -- in every call: a function more would be a call more
+    async def _call(  # noqa: C901, PLR0912 -- in every call: a function more would be a call more
         self,
         _: object,
         context: grpc.aio.ServicerContext,
@@ -224,22 +227,28 @@ class Guard:
         unary: bool,
     ) -> bytes | None:
         task = this_task()
-        timer = DeadlineTimer(task)
-        rpc = Rpc(context, method, self._write_timeout, timer, self._unread)
-        rpc.unary = unary
         self._calls += 1
         if self._calls == 1:
             self._idle.clear()
-        self._starts.arrived += 1
-        if rpc.started - self._moment > _MOMENT:
-            self._moment, self._arrived = rpc.started, self._starts.arrived
-        crowd = self._calls > _MANY and self._starts.arrived - self._arrived > _BURST
-        self._crowded = crowd or self._starts.waiting > 0
+        self._arrivals.count += 1
         task.add_done_callback(self._ended)
+        identity, refusal = self._identified(context, authenticate)
+        client = identity or address_key(context.peer())
+        held = refusal is not None or (self._refusals.waiting > 0 and self._receiver.full(client))
+        if held:  # before anything is made for it: thousands of such calls may stand before an honest one
+            await self._refusals.turn(client)
+        timer = DeadlineTimer(task)
+        rpc = Rpc(context, method, self._write_timeout, timer, self._unread)
+        rpc.identity, rpc.client, rpc.unary = identity, client, unary
+        if rpc.started - self._moment > _MOMENT:
+            self._moment, self._arrived = rpc.started, self._arrivals.count
+        crowd = self._calls > _MANY and self._arrivals.count - self._arrived > _BURST
+        self._crowded = crowd or self._starts.waiting > 0
         try:
             try:
                 async with timer:  # inside: its timeout must become a status, too
-                    self._identify(rpc, authenticate)
+                    if refusal is not None:
+                        raise refusal
                     rest = await work(rpc, task)
                     if rest is not None:
                         await rest
@@ -253,6 +262,8 @@ class Guard:
                 raise
             forget_traces(error)
             rpc.answer = None
+            if not held:
+                await self._refusals.turn(client)
             if in_body is not None:
                 failure = await self._answer_failed(failure, rpc, in_body)
             if failure is not None:
@@ -301,11 +312,18 @@ class Guard:
         if not self._calls:
             self._idle.set()
 
-    def _identify(self, rpc: Rpc, authenticate: Authenticate | None) -> None:
+    def _identified(
+        self, context: grpc.aio.ServicerContext, authenticate: Authenticate | None
+    ) -> tuple[str, Exception | None]:
+        """Who calls, or why nobody is let in."""
         identify = authenticate or self._identify_natively
-        if identify is not None:
-            rpc.identity = identify(rpc.context)
-        rpc.client = rpc.identity or address_key(rpc.context.peer())
+        if identify is None:
+            return "", None
+        try:
+            return identify(context), None
+        except Exception as error:  # noqa: BLE001 -- the call is refused with it, and a bug ends as every other
+            error.__traceback__ = None
+            return "", error
 
     def _begin(self, rpc: Rpc, task: asyncio.Task[object], *, stopping: bool) -> None:
         """Count a task as a running call, if it is admitted; its end takes it out again."""

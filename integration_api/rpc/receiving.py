@@ -54,6 +54,10 @@ class Receiver:
         """How many messages are being read."""
         return len(self._reading)
 
+    def full(self, client: str) -> bool:
+        """Whether a further message of this client would be refused now."""
+        return not self._shares.allows(client)
+
     async def receive(self, rpc: Rpc) -> bytes:
         """The one message of a call.
 
@@ -63,7 +67,7 @@ class Receiver:
         """
         raw = await self.next(rpc)
         if raw is None:
-            raise RequestInvalid("the call ended without a request")
+            raise without_request()
         return raw
 
     async def next(self, rpc: Rpc) -> bytes | None:
@@ -76,7 +80,7 @@ class Receiver:
         client = rpc.client
         if not self._shares.allows(client):
             if not self._yielding:
-                raise _crowded()
+                raise crowded()
             self._give_way()
         self._shares.acquire(client)
         self._reading[rpc] = self._clock()
@@ -111,11 +115,17 @@ class Receiver:
         longest = next(iter(self._reading))
         del self._reading[longest]
         self._shares.release(longest.client)
-        longest.timer.arm(self._clock(), _crowded)
+        longest.timer.arm(self._clock(), crowded)
 
     def _late(self) -> ClientTimeout:
         return ClientTimeout(f"the request did not arrive within {self._seconds:g} s")
 
 
-def _crowded() -> ServiceOverloaded:
+def without_request() -> RequestInvalid:
+    """The client ended its side without a message."""
+    return RequestInvalid("the call ended without a request")
+
+
+def crowded() -> ServiceOverloaded:
+    """Too many messages are being read."""
     return ServiceOverloaded("too many requests are on their way here, of this client or of all")

@@ -3,18 +3,20 @@ none for long; they are no running calls, and a shutdown does not wait for them.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
 import grpc
 from google.protobuf.message import Message
 
+from caller.crowds import Arrivals, CrowdTurns
 from caller.deadline import DeadlineTimer
 from caller.errors import TotalTimeout
 from integration_api.rpc.clients import address_key
 from integration_api.rpc.connections import Connections
 from integration_api.rpc.failures import Failures, forget_traces
-from integration_api.rpc.receiving import STRANGERS, Receiver
+from integration_api.rpc.receiving import STRANGERS, Receiver, crowded, without_request
 from integration_api.rpc.rpc import Rpc
 from integration_api.rpc.shares import Shares
 from integration_api.rpc.status import HELP_PAGE
@@ -31,7 +33,10 @@ class Strangers:
 
     def __init__(self, help_page: str = HELP_PAGE) -> None:
         self._receiver = Receiver(STRANGERS)
+        self._reading: Counter[str] = Counter()  # messages of a connection that are being read
         self._failures = Failures(Connections(), help_page)
+        self._arrivals = Arrivals()
+        self._refusals = CrowdTurns(self._arrivals)
         self._unread = Shares(0, 1.0)
 
     def method(
@@ -40,7 +45,10 @@ class Strangers:
         """A method of one request; the handler writes its answers through the `Rpc`."""
 
         async def work(rpc: Rpc) -> None:
-            await handler(parsed(request, await self._receiver.receive(rpc)), rpc)
+            raw = await self._next(rpc)
+            if raw is None:
+                raise without_request()
+            await handler(parsed(request, raw), rpc)
 
         return self._served(name, work)
 
@@ -50,7 +58,7 @@ class Strangers:
         """A method of many requests. One that is not there in time ends the stream, and ends it well."""
 
         async def requests(rpc: Rpc) -> AsyncIterator[Request]:
-            while (raw := await self._receiver.next(rpc)) is not None:
+            while (raw := await self._next(rpc)) is not None:
                 yield parsed(request, raw)
 
         async def work(rpc: Rpc) -> None:
@@ -58,16 +66,34 @@ class Strangers:
 
         return self._served(name, work, ends_idle=True)
 
+    async def _next(self, rpc: Rpc) -> bytes | None:
+        peer = rpc.context.peer()
+        self._reading[peer] += 1
+        try:
+            return await self._receiver.next(rpc)
+        finally:
+            self._reading[peer] -= 1
+            if not self._reading[peer]:
+                del self._reading[peer]
+
     def _served(
         self, name: str, work: Callable[[Rpc], Awaitable[None]], *, ends_idle: bool = False
     ) -> grpc.RpcMethodHandler:
         async def served(_: object, context: grpc.aio.ServicerContext) -> None:
+            self._arrivals.count += 1
+            peer = context.peer()
+            client = address_key(peer)
+            # Where calls pour in one that reads already is enough of a connection: another's message gives way to none
+            # of the same flood.
+            held = self._refusals.waiting > 0 and self._reading[peer] > 0
+            if held:
+                await self._refusals.turn(client)
             timer = DeadlineTimer()
             rpc = Rpc(context, name, _WRITE_TIMEOUT, timer, self._unread)
-            rpc.client = address_key(context.peer())
+            rpc.client = client
             try:
                 async with timer:
-                    await work(rpc)
+                    await (_refuse() if held else work(rpc))
             except grpc.aio.AbortError as aborted:
                 forget_traces(aborted)
             except asyncio.CancelledError:
@@ -77,6 +103,13 @@ class Strangers:
                     return
                 failure = self._failures.failure(error, rpc)
                 if failure is not None:
+                    forget_traces(error)
+                    if not held:
+                        await self._refusals.turn(client)
                     await self._failures.abort(failure, rpc)
 
         return grpc.stream_stream_rpc_method_handler(served)
+
+
+async def _refuse() -> None:
+    raise crowded()

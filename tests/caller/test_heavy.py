@@ -93,22 +93,3 @@ async def test_who_gives_up_takes_nobody_s_turn() -> None:
     assert done == ["2", "3"]
     assert heavy.waiting == 0
     await asyncio.wait_for(heavy.turn("last"), 5)
-
-
-async def test_what_arrives_is_taken_first_but_not_for_ever() -> None:
-    """While more work keeps coming those who wait are left waiting, for a bounded time."""
-    heavy = HeavyWork(small=True)
-    done: list[str] = []
-
-    async def arrivals() -> None:
-        while True:
-            heavy.arrived += 1
-            await asyncio.sleep(0)
-
-    beside = asyncio.ensure_future(arrivals())
-    begun = time.perf_counter()
-    await done_by(heavy, ["a", "a"], done)
-    held = time.perf_counter() - begun
-    beside.cancel()
-    assert done == ["a", "a"]
-    assert held > 5 * _PIECE

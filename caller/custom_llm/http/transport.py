@@ -15,6 +15,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from caller.call import Waits
+from caller.crowds import CrowdTurns
 from caller.custom_llm.adapter import HttpRequest
 from caller.custom_llm.http.answer import Answer
 from caller.custom_llm.http.connector import EndpointConnector, make_connector
@@ -88,7 +89,7 @@ class Transport:
     def __init__(self, settings: TransportSettings, connector: EndpointConnector | None = None) -> None:
         """`connector` stands in for the guarded one in tests with their own name lookup."""
         self.heavy = HeavyWork()  # whoever else works on what is large in this event loop takes the same turns
-        self.ends = HeavyWork(small=True)  # the turns of requests that failed: thousands can in one moment
+        self.ends = CrowdTurns()  # the turns of requests that failed: thousands can in one moment
         self._settings = settings
         self._connector = connector or settings.connector()
         self._proxy = URL(settings.proxy) if settings.proxy else None
