@@ -3,7 +3,7 @@
     python -m acceptance.hostile.bare --port PORT
 
 It answers calls with the honest client's token, and Health, with fixed bytes, and refuses all others at the headers.
-Its channel options are ours: with gRPC's own 1,000 calls wait, and further ones are cancelled at random, honest ones too.
+Its channel options are ours: with gRPC's own 1,000 calls wait, further ones are cancelled at random, honest ones too.
 """
 
 import argparse
