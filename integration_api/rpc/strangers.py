@@ -83,8 +83,8 @@ class Strangers:
             self._arrivals.count += 1
             peer = context.peer()
             client = address_key(peer)
-            # While refusals wait, one message at a time is enough of a connection: its further calls are refused unread,
-            # instead of one giving way to the next, which costs more.
+            # While refusals wait one message at a time is enough of a connection: its further calls are refused unread.
+            # That one gives way to the next costs more.
             held = self._refusals.waiting > 0 and self._reading[peer] > 0
             if held:
                 await self._refusals.turn(client)
