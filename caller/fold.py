@@ -65,7 +65,8 @@ class _OpenChoice(msgspec.Struct):
 class Folder:
     """Gathers one answer. Feed it every event, then ask for the `completion`.
 
-    `max_chars` bounds the characters of text, reasoning, refusals, arguments and the endpoint's own fields together.
+    `max_chars` bounds the characters of text, reasoning, refusals, arguments, names and the endpoint's own fields
+    together.
     `left` are those that may still come, and below `left_of_large` of them the answer is large.
     """
 
@@ -94,8 +95,6 @@ class Folder:
                     # Once per token: without calls of its own.
                     choice = choices[event.choice] if event.choice in choices else self._choice(event.choice)
                     self.left -= len(event.text)
-                    if self.left < 0:
-                        self._consume(0)
                     choice.text += (event.text,)
                     if choice.text[_FRAGMENTS:]:
                         choice.text[:] = ("".join(choice.text),)
@@ -108,15 +107,19 @@ class Folder:
                     self._tool_call(event)
                 # What the whole answer of every endpoint has.
                 case Started():
+                    self.left -= len(event.response_id) + len(event.model)
                     self._response_id = self._response_id or event.response_id
                     self._model = self._model or event.model
                 case UsageReported():
                     self.usage = merge_usage(self.usage, event.usage) if self.usage is not None else event.usage
                 case Finished():
                     choice = choices[event.choice] if event.choice in choices else self._choice(event.choice)
+                    self.left -= len(event.raw)
                     choice.reason, choice.raw_reason = event.reason, event.raw
                 case _:
                     self._other(event)
+            if self.left < 0:
+                self._consume(0)
 
     def _other(self, event: RefusalDelta | ProviderFields | ProviderState) -> None:
         match event:
@@ -162,6 +165,7 @@ class Folder:
             if len(calls) >= MAX_TOOL_CALLS:
                 raise ResponseTooLarge(f"the answer has more than {MAX_TOOL_CALLS} tool calls")
             call = calls[event.index] = _OpenCall()
+            self._consume(len(event.id) + len(event.name))  # they stand on the first fragment only
         call.id = call.id or event.id
         call.name = call.name or event.name
         self._append(call.arguments, event.arguments)

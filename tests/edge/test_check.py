@@ -26,7 +26,7 @@ _UNTOLD = {"tls"}
 # A word of what each check tells to do about its fault.
 _REMEDIES = {
     "reach": "check that the endpoint runs",
-    "path": "/api/v1",
+    "path": "/api/v",
     "auth": "accept",
     "auth_refused": "a key of its own",
     "models": "the chat works",
