@@ -148,11 +148,12 @@ class Credential(PartlyPrinted, msgspec.Struct, frozen=True):
     @property
     def secrets(self) -> tuple[str, ...]:
         """What no text may repeat: the values of the headers and of the URL's query, as written and decoded."""
-        query = urlsplit(self.base_url).query
-        written = [part.partition("=")[::2] for part in query.split("&")]
-        in_query = [value for name, value in written if name not in _PUBLIC_IN_QUERY]
         in_headers = [value for name, value in self.headers.items() if name.lower() not in _PUBLIC_HEADERS]
         keys = (self.key,) if self.key else ()
+        if "?" not in self.base_url:
+            return (*keys, *in_headers)
+        written = [part.partition("=")[::2] for part in urlsplit(self.base_url).query.split("&")]
+        in_query = [value for name, value in written if name not in _PUBLIC_IN_QUERY]
         return (*keys, *in_headers, *in_query, *(unquote_plus(value) for value in in_query))
 
 

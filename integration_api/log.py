@@ -54,7 +54,8 @@ class QueuedWriter:
         self._descriptor = descriptor
         self._lost_line = lost
         self._max_waiting = max_waiting
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
         self._lost = 0
@@ -66,14 +67,15 @@ class QueuedWriter:
     def write(self, text: str | bytes) -> None:
         """Take one line, its end included, or count it as lost."""
         line = text if isinstance(text, bytes) else text.encode("utf-8", "backslashreplace")
-        with self._changed:
-            if self._waiting_bytes + len(line) > self._max_waiting:
+        with self._lock:  # the condition's own, whose methods are frames of Python
+            waiting = self._waiting_bytes + len(line)
+            if waiting > self._max_waiting:
                 self._lost += 1
                 self.lost_ever += 1
                 return
+            self._waiting_bytes = waiting
             self._waiting.append(line)
-            self._waiting_bytes += len(line)
-            if len(self._waiting) == 1:  # else it is awake, or will find the line by itself
+            if waiting == len(line):  # else it is awake, or will find the line by itself
                 self._changed.notify_all()
 
     def close(self, seconds: float = _FLUSH_SECONDS) -> None:
@@ -167,7 +169,7 @@ def configure(level: str, form: str) -> QueuedWriter:
         event: Any = {"event": "log.lost", "lost": lines}
         for process in processors:
             event = process(None, "warning", event)
-        return bytes(event).decode() + "\n"
+        return bytes(event).decode()
 
     writer = QueuedWriter(sys.stderr.fileno(), lost_line)
     atexit.register(writer.close)
@@ -185,10 +187,34 @@ class _Lines:
     """What structlog hands finished lines to."""
 
     def __init__(self, writer: QueuedWriter, *_: object) -> None:
-        def take(line: bytes) -> None:
-            writer.write(line + b"\n")
+        self.debug = self.info = self.warning = self.error = self.critical = writer.write
 
-        self.debug = self.info = self.warning = self.error = self.critical = take
+
+class FrequentLines(structlog.BoundLoggerBase):
+    """A logger for lines that are written with every call: it hands a mapping to the processors as it is, where others
+    copy it four times. It knows no levels: who uses it asks `enabled`."""
+
+    def write(self, level: str, event: structlog.typing.EventDict) -> None:
+        """Write a line; the mapping is the processors' from then on."""
+        line: Any = event
+        try:
+            for process in self._processors:
+                line = process(self._logger, level, line)
+        except structlog.DropEvent:
+            return
+        getattr(self._logger, level)(line)
+
+
+def frequent_lines() -> FrequentLines:
+    """Such a logger, as the process has been configured."""
+    lines: FrequentLines = structlog.wrap_logger(None, wrapper_class=FrequentLines).bind()
+    return lines
+
+
+def enabled(level: int) -> bool:
+    """Whether lines of this level are written."""
+    found: bool = structlog.get_logger().bind().is_enabled_for(level)
+    return found
 
 
 class _JsonLine:
@@ -211,8 +237,8 @@ class _JsonLine:
         except (TypeError, ValueError, msgspec.MsgspecError):
             line = b""
         if not line or not line.isascii():  # the standard library takes five times as long, and what the other cannot
-            line = _never_raising(structlog.processors.JSONRenderer())(logger, method, event)
-        return line
+            return _never_raising(structlog.processors.JSONRenderer())(logger, method, event)
+        return line + b"\n"
 
     def _now(self) -> str:
         """The time in UTC, as ISO 8601 has it."""
@@ -241,7 +267,7 @@ def _never_raising(renderer: structlog.typing.Processor) -> Callable[[object, st
             line = renderer(logger, method, event)
         except Exception:  # noqa: BLE001 -- whatever a value's repr does, logging never raises
             line = renderer(logger, method, {"event": "log.not_rendered", "original": str(event.get("event"))})
-        return str(line).encode("utf-8", "backslashreplace")
+        return (str(line) + "\n").encode("utf-8", "backslashreplace")
 
     return render
 

@@ -54,7 +54,10 @@ ORDER = (
     _edge("server", packages=(*_GRPC, "structlog")),
     _edge("admin", packages=("aiohttp",)),
     _edge("chat", "rapida", packages=("msgspec", "structlog", "jwt", "cryptography", *_GRPC)),
-    _edge("telemetry", packages=("msgspec", "prometheus_client", "structlog", "opentelemetry")),
+    _edge(
+        "telemetry",
+        packages=("msgspec", "prometheus_client", "structlog", "opentelemetry", "requests", "grpc"),
+    ),
     _edge("calls", packages=("msgspec", "structlog")),
     _edge("rpc", packages=(*_GRPC, "msgspec", "structlog")),
     _edge("auth", packages=("grpc", "jwt", "cryptography", "structlog")),

@@ -163,7 +163,8 @@ class Attempt:
         report.url = without_query(request.url)
         report.usage = None
         if report.trace is not None:
-            request = request.with_headers(report.trace.begin_attempt(report, self._redactor))
+            headers = report.trace.begin_attempt(report, self._redactor)
+            request = request.with_headers(headers) if headers else request
         response = await self._transport.send(request, self._work.timeouts.connect, report.client, report.waits)
         self._note_headers(response)
         if 200 <= response.status < 300:

@@ -6,7 +6,7 @@ domain values of its request, and a `Sink`, which makes its answer of events. It
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, suppress
+from contextlib import AbstractAsyncContextManager, aclosing
 from functools import partial
 from time import monotonic
 from types import TracebackType
@@ -28,7 +28,7 @@ from caller.registry import Registry
 from caller.target import Ask, Fallbacks, Target
 from caller.verification import Model, Verification
 from integration_api.calls.admission import Admission
-from integration_api.calls.observer import Observer
+from integration_api.calls.observer import Listening, Observer
 from integration_api.calls.prewarm import Prewarming, Wanted, Warmth
 from integration_api.rpc.rpc import ClientGoneError
 from integration_api.rpc.status import reason_of
@@ -93,7 +93,7 @@ class Calls:
         self._registry = registry
         self._prewarming = Prewarming(registry, client_share)
         self._admission = admission
-        self._observers = tuple(observers)
+        self._observers = Listening(observers)
         self._max_answer_chars = max_answer_chars
 
     async def run(  # noqa: C901 -- a frame between would be resumed with every token
@@ -297,23 +297,23 @@ class _Observed(AttemptObserver):
 
     __slots__ = ("_client", "_observers", "_report")
 
-    def __init__(self, client: Client, report: CallReport, observers: Sequence[Observer]) -> None:
+    def __init__(self, client: Client, report: CallReport, observers: Listening) -> None:
         self._client = client
         self._report = report
         self._observers = observers
 
     def attempt(self, report: CallReport, error: CallerError | None) -> None:
-        for observer in self._observers:
-            observer.attempt(report, error)
+        for attempt in self._observers.attempt:
+            attempt(report, error)
 
     def first_output(self, report: CallReport) -> None:
         report.first_overhead = report.own_time()
-        for observer in self._observers:
-            observer.first_output(report)
+        for first_output in self._observers.first_output:
+            first_output(report)
 
     def __enter__(self) -> Self:
-        for observer in self._observers:
-            observer.started(self._report)
+        for started in self._observers.started:
+            started(self._report)
         return self
 
     def __exit__(
@@ -327,9 +327,11 @@ class _Observed(AttemptObserver):
         report.ended = asyncio.get_running_loop().time()
         if report.outcome is not Outcome.COMPLETED:
             report.mark_usage_partial()
-        for observer in self._observers:
-            with suppress(Exception):  # a log that fails changes no answer
-                observer.ended(report, error)
+        for ended in self._observers.ended:
+            try:
+                ended(report, error)
+            except Exception:  # noqa: BLE001, S112 -- a log that fails changes no answer
+                continue
 
 
 def _ending(error: BaseException | None, client: Client) -> tuple[Outcome, str, str, str]:

@@ -19,7 +19,6 @@ from typing import Final
 import msgspec
 
 from caller.call import CallReport
-from caller.errors import CallerError
 from integration_api.calls.observer import Observer
 from integration_api.log import QueuedWriter
 from integration_api.telemetry.content import KeptContent
@@ -64,12 +63,6 @@ class AuditFile(Observer):
         """What is said is kept from here on, where it is asked for; the line is written at the end."""
         if self._content:
             report.content = KeptContent(self._content)
-
-    def attempt(self, report: CallReport, error: CallerError | None) -> None:
-        """Nothing: the line counts them."""
-
-    def first_output(self, report: CallReport) -> None:
-        """Nothing: the line says when."""
 
     def ended(self, report: CallReport, error: BaseException | None) -> None:
         """The line, with the fields of the log's."""

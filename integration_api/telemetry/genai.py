@@ -2,13 +2,10 @@
 call. No name of ours is among them; tests hold them against the package of the conventions. Pure.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
 from caller.api_facts import FACTS
-from caller.call import Completion
-from caller.errors import clipped
-from caller.events import Usage
 from caller.providers import CUSTOM
 
 OPERATION: Final = "gen_ai.operation.name"
@@ -28,11 +25,15 @@ RPC_SYSTEM: Final = "rpc.system.name"
 RPC_METHOD: Final = "rpc.method"
 RPC_STATUS: Final = "rpc.response.status_code"
 
+INPUT_TOKENS: Final = "gen_ai.usage.input_tokens"
+OUTPUT_TOKENS: Final = "gen_ai.usage.output_tokens"
+CACHE_READ_TOKENS: Final = "gen_ai.usage.cache_read.input_tokens"
+CACHE_CREATION_TOKENS: Final = "gen_ai.usage.cache_creation.input_tokens"
+REASONING_TOKENS: Final = "gen_ai.usage.reasoning.output_tokens"
+
 CHAT: Final = "chat"
 # A provider of another name is called by it.
 _VENDORS: Final[Mapping[str, str]] = {api.value: facts.vendor for api, facts in FACTS.items()}
-# How much of an endpoint's id and name for its answer is kept.
-_MAX_WORD: Final = 128
 # gRPC's statuses that are an error of the server that answers with them.
 SERVER_ERRORS: Final = frozenset(
     {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
@@ -56,27 +57,3 @@ def request_attributes(provider: str, api: str, endpoint: str, model: str) -> di
     if port.isdecimal():
         known[SERVER_PORT] = int(port)
     return known
-
-
-def response_attributes(completion: Completion, redactor: Callable[[str], str]) -> dict[str, str | Sequence[str]]:
-    """What answered, and why it ended: the endpoint's words, without the secrets that `redactor` knows."""
-    known: dict[str, str | Sequence[str]] = {
-        RESPONSE_ID: clipped(redactor(completion.response_id), _MAX_WORD),
-        RESPONSE_MODEL: clipped(redactor(completion.model), _MAX_WORD),
-        FINISH_REASONS: [choice.finish_reason.name.lower() for choice in completion.choices],
-    }
-    return {name: value for name, value in known.items() if value}
-
-
-def usage_attributes(usage: Usage | None) -> dict[str, int]:
-    """The tokens that were reported."""
-    if usage is None:
-        return {}
-    known = {
-        "gen_ai.usage.input_tokens": usage.input,
-        "gen_ai.usage.output_tokens": usage.output,
-        "gen_ai.usage.cache_read.input_tokens": usage.cached_input,
-        "gen_ai.usage.cache_creation.input_tokens": usage.cache_creation_input,
-        "gen_ai.usage.reasoning.output_tokens": usage.reasoning,
-    }
-    return {name: count for name, count in known.items() if count is not None}

@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from bisect import bisect_left
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -59,19 +60,56 @@ _FIRST_CHUNK: Final = _Kind(
 _TOKENS: Final = _Kind(
     "gen_ai.client.token.usage", "{token}", "Tokens used.", tuple(float(4**power) for power in range(14))
 )
-# Provider, API shape, endpoint, model; the error's type, the token's type.
-_Key = tuple[str, str, str, str, str, str]
+# Provider, API shape, endpoint, model.
+_Target = tuple[str, str, str, str]
 
 
 class _Series:
     """The numbers of one metric with the same attributes."""
 
-    __slots__ = ("counts", "least", "most", "sum")
+    __slots__ = ("bounds", "counts", "least", "most", "sum")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
         self.sum = 0.0
         self.least, self.most = float("inf"), float("-inf")
+
+    def observe(self, value: float) -> None:
+        """Take one number."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+        if value < self.least:  # noqa: PLR1730 -- a call of min takes three times as long
+            self.least = value
+        if value > self.most:  # noqa: PLR1730 -- see above
+            self.most = value
+
+
+class _OfTarget:
+    """The series of one target. A failed call's duration is by the error's type, a good one's by none."""
+
+    __slots__ = ("durations", "first_chunk", "good", "input", "output")
+
+    def __init__(self) -> None:
+        self.good = _Series(_DURATION.bounds)
+        self.durations = {"": self.good}
+        self.first_chunk = _Series(_FIRST_CHUNK.bounds)
+        self.input, self.output = _Series(_TOKENS.bounds), _Series(_TOKENS.bounds)
+
+    def failed(self, error: str) -> _Series:
+        """The durations of calls that failed so."""
+        return self.durations.setdefault(error, _Series(_DURATION.bounds))
+
+    def of(self, kind: _Kind) -> Iterable[tuple[dict[str, str | int | float | bool], _Series]]:
+        """What there is of a metric, and what its attributes say beside the target."""
+        if kind is _DURATION:
+            for error, series in self.durations.items():
+                yield {genai.ERROR_TYPE: error} if error else {}, series
+        elif kind is _FIRST_CHUNK:
+            yield {}, self.first_chunk
+        else:
+            yield {genai.TOKEN_TYPE: "input"}, self.input
+            yield {genai.TOKEN_TYPE: "output"}, self.output
 
 
 class GenAiMetrics:
@@ -87,7 +125,7 @@ class GenAiMetrics:
         self._resource = resource
         self._scope = scope
         self._destinations = Destinations()
-        self._series: dict[_Kind, dict[_Key, _Series]] = {_DURATION: {}, _FIRST_CHUNK: {}, _TOKENS: {}}
+        self._targets: dict[_Target, _OfTarget] = {}
         self._begun = time.time_ns()
         self._lock = threading.Lock()
         self._closing = threading.Event()
@@ -99,32 +137,29 @@ class GenAiMetrics:
         """Count the call, if an endpoint was asked."""
         if not report.attempts or report.ended is None:
             return
-        where = (report.provider, report.api, *self._destinations.of(report.client, report.endpoint, report.model))
-        good = report.outcome is Outcome.COMPLETED
+        endpoint, model = self._destinations.of(report.client, report.endpoint, report.model)
+        target = (report.provider, report.api, endpoint, model)
         usage = report.usage
         with self._lock:
-            failed = "" if good else report.reason or report.status
-            self._observe(_DURATION, (*where, failed, ""), report.ended - report.started)
+            found = self._targets.get(target)
+            if found is None:
+                found = self._targets[target] = _OfTarget()
+            good = report.outcome is Outcome.COMPLETED
+            (found.good if good else found.failed(report.reason or report.status)).observe(
+                report.ended - report.started
+            )
             if report.first_output is not None:
-                self._observe(_FIRST_CHUNK, (*where, "", ""), report.first_output - report.started)
+                found.first_chunk.observe(report.first_output - report.started)
             if usage is not None and usage.input is not None:
-                self._observe(_TOKENS, (*where, "", "input"), usage.input)
+                found.input.observe(usage.input)
             if usage is not None and usage.output is not None:
-                self._observe(_TOKENS, (*where, "", "output"), usage.output)
+                found.output.observe(usage.output)
 
     def close(self) -> None:
         """Send what was counted, and nothing more. May wait for the network."""
         self._closing.set()
         self._thread.join()
         self._exporter.shutdown()
-
-    def _observe(self, kind: _Kind, key: _Key, value: float) -> None:
-        series = self._series[kind].get(key)
-        if series is None:
-            series = self._series[kind][key] = _Series(kind.bounds)
-        series.counts[bisect_left(kind.bounds, value)] += 1
-        series.sum += value
-        series.least, series.most = min(series.least, value), max(series.most, value)
 
     def _run(self) -> None:
         closing = False
@@ -136,26 +171,26 @@ class GenAiMetrics:
     def _data(self) -> MetricsData:
         now = time.time_ns()
         with self._lock:
-            metrics = [
-                Metric(
-                    kind.name,
-                    kind.meaning,
-                    kind.unit,
-                    Histogram([self._point(kind, key, each, now) for key, each in series.items()], _CUMULATIVE),
-                )
-                for kind, series in self._series.items()
-                if series
-            ]
+            points = {
+                kind: [
+                    self._point(kind, genai.request_attributes(*target) | more, series, now)
+                    for target, of_target in self._targets.items()
+                    for more, series in of_target.of(kind)
+                    if any(series.counts)
+                ]
+                for kind in (_DURATION, _FIRST_CHUNK, _TOKENS)
+            }
+        metrics = [
+            Metric(kind.name, kind.meaning, kind.unit, Histogram(found, _CUMULATIVE))
+            for kind, found in points.items()
+            if found
+        ]
         scoped = ScopeMetrics(self._scope, metrics, "")
         return MetricsData([ResourceMetrics(self._resource, [scoped], "")])
 
-    def _point(self, kind: _Kind, key: _Key, series: _Series, now: int) -> HistogramDataPoint:
-        *where, error, token = key
-        attributes = genai.request_attributes(*where)
-        if error:
-            attributes[genai.ERROR_TYPE] = error
-        if token:
-            attributes[genai.TOKEN_TYPE] = token
+    def _point(
+        self, kind: _Kind, attributes: dict[str, str | int | float | bool], series: _Series, now: int
+    ) -> HistogramDataPoint:
         return HistogramDataPoint(
             attributes=attributes,
             start_time_unix_nano=self._begun,

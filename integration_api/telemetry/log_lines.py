@@ -7,16 +7,15 @@ error's reason and no text. Clients get the text.
 import asyncio
 import logging
 
-import structlog
+import msgspec
 
 from caller.call import CallReport
 from caller.errors import CallerError, clipped
-from caller.events import Usage
 from integration_api.calls.observer import Observer
+from integration_api.log import enabled, frequent_lines
 from integration_api.rpc.rpc import ClientGoneError
 
-# Fields of the record that stand in the line under their own name, where there is something in them.
-_AS_IT_IS = ("provider", "api", "endpoint", "model", "reason", "fault", "left_out", "adapted")
+_EVENT = "call.finished"
 # The client's own labels, as far as they go into a line.
 _MOST_LABELS = 16
 _MAX_LABEL = 128
@@ -26,57 +25,89 @@ class LogLines(Observer):
     """Writes `call.finished`: good, failed and cancelled calls at level info, bugs of ours at level error."""
 
     def __init__(self) -> None:
-        self._log = structlog.get_logger("integration_api.call").bind()  # else each line makes a logger anew
-
-    def started(self, report: CallReport) -> None:
-        """Nothing: the line is written at the end."""
-
-    def attempt(self, report: CallReport, error: CallerError | None) -> None:
-        """Nothing: the line counts them."""
-
-    def first_output(self, report: CallReport) -> None:
-        """Nothing: the line says when."""
+        self._lines = frequent_lines()
+        self._info = enabled(logging.INFO)
 
     def ended(self, report: CallReport, error: BaseException | None) -> None:
         """The line."""
         if error is None or isinstance(error, CallerError | ClientGoneError | asyncio.CancelledError):
-            if not self._log.is_enabled_for(logging.INFO):
-                return
-            self._log.info("call.finished", **fields_of(report))
+            if self._info:
+                fields = fields_of(report)
+                fields["event"] = _EVENT
+                self._lines.write("info", fields)
         else:
-            self._log.error("call.finished", **fields_of(report), exc_info=error)
+            self._lines.write("error", {**fields_of(report), "event": _EVENT, "exc_info": error})
+
+
+class _Line(msgspec.Struct, omit_defaults=True):
+    """What the line says of a call, in its order. What holds its default is left out, in C: there is a line for every
+    call."""
+
+    service: str
+    method: str
+    status: str
+    request_id: str
+    identity: str
+    attempts: int
+    frames: int
+    bytes: int
+    provider: str = ""
+    api: str = ""
+    endpoint: str = ""
+    model: str = ""
+    reason: str = ""
+    fault: str = ""
+    left_out: tuple[str, ...] = ()
+    adapted: tuple[str, ...] = ()
+    trace_id: str = ""
+    endpoint_request_id: str = ""
+    labels: dict[str, str] | None = None
+    first_output: float | None = None
+    took: float | None = None
+    overhead: float | None = None
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+    tokens_cached: int | None = None
+    tokens_cache_created: int | None = None
+    tokens_reasoning: int | None = None
+    usage_source: str | None = None
 
 
 def fields_of(report: CallReport) -> dict[str, object]:
     """What the line says of a call. Times are in seconds; what is not known is left out."""
-    fields: dict[str, object] = {
-        "service": report.service,
-        "method": report.method,
-        "status": report.status,
-        "request_id": report.request_id[:128],
-        "identity": report.client,
-        "attempts": report.attempts,
-        "frames": report.frames,
-        "bytes": report.sent_bytes,
-    }
-    for name in _AS_IT_IS:
-        value = getattr(report, name)
-        if value:
-            fields[name] = value
-    if report.trace is not None:
-        fields["trace_id"] = report.trace.trace_id
-    if report.endpoint_request_id:
-        fields["endpoint_request_id"] = clipped(report.endpoint_request_id, _MAX_LABEL)
-    if report.labels:
-        fields["labels"] = labels_of(report)
-    if report.first_output is not None:
-        fields["first_output"] = round(report.first_output - report.started, 6)
-    if report.ended is not None:
-        fields["took"] = round(report.ended - report.started, 6)
-    if report.overhead is not None:
-        fields["overhead"] = round(report.overhead, 6)
-    if report.usage is not None:
-        fields |= _tokens(report.usage)
+    trace, usage, started = report.trace, report.usage, report.started
+    line = _Line(
+        report.service,
+        report.method,
+        report.status,
+        report.request_id[:128],
+        report.client,
+        report.attempts,
+        report.frames,
+        report.sent_bytes,
+        report.provider,
+        report.api,
+        report.endpoint,
+        report.model,
+        report.reason,
+        report.fault,
+        report.left_out,
+        report.adapted,
+        "" if trace is None else trace.trace_id,
+        clipped(report.endpoint_request_id, _MAX_LABEL) if report.endpoint_request_id else "",
+        labels_of(report) if report.labels else None,
+        None if report.first_output is None else round(report.first_output - started, 6),
+        None if report.ended is None else round(report.ended - started, 6),
+        None if report.overhead is None else round(report.overhead, 6),
+    )
+    if usage is not None:
+        line.tokens_in = usage.input
+        line.tokens_out = usage.output
+        line.tokens_cached = usage.cached_input
+        line.tokens_cache_created = usage.cache_creation_input
+        line.tokens_reasoning = usage.reasoning
+        line.usage_source = usage.source.name
+    fields: dict[str, object] = msgspec.to_builtins(line)
     return fields
 
 
@@ -84,15 +115,3 @@ def labels_of(report: CallReport) -> dict[str, str]:
     """The client's own, as far as a line has them."""
     labels = list(report.labels.items())[:_MOST_LABELS]
     return {clipped(name, _MAX_LABEL): clipped(value, _MAX_LABEL) for name, value in labels}
-
-
-def _tokens(usage: Usage) -> dict[str, object]:
-    counts = {
-        "tokens_in": usage.input,
-        "tokens_out": usage.output,
-        "tokens_cached": usage.cached_input,
-        "tokens_cache_created": usage.cache_creation_input,
-        "tokens_reasoning": usage.reasoning,
-        "usage_source": usage.source.name,
-    }
-    return {name: count for name, count in counts.items() if count is not None}

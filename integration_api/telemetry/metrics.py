@@ -16,7 +16,6 @@ from prometheus_client.registry import Collector
 
 from caller.call import CallReport, Outcome
 from caller.errors import CallerError, EndpointFailed, EndpointRefused
-from caller.events import Usage
 from integration_api.calls.observer import Observer
 from integration_api.rpc.status import reason_of
 from integration_api.telemetry.counting import Count, Counts, Distribution, Distributions
@@ -82,6 +81,26 @@ class _OfMethod:
     retries: Count
 
 
+class _OfTarget:
+    """The children of one method, target and end of calls; tokens by kind, made when there are some."""
+
+    __slots__ = ("_family", "_labels", "calls", "method", "tokens")
+
+    def __init__(self, calls: Count, method: _OfMethod, family: Counts, labels: tuple[str, ...]) -> None:
+        self.calls = calls
+        self.method = method
+        self.tokens: dict[str, Count] = {}
+        self._family = family
+        self._labels = labels
+
+    def count(self, kind: str, tokens: int) -> None:
+        """So many more tokens of this kind."""
+        child = self.tokens.get(kind)
+        if child is None:
+            child = self.tokens[kind] = self._family.child(kind, *self._labels)
+        child.value += tokens
+
+
 class _Families:
     """The metrics that calls are counted in, without children."""
 
@@ -145,6 +164,7 @@ class Metrics(Observer):
         Gauge("integration_api_build_info", "The program.", ("version",), registry=made).labels(version).set(1)
         made.register(_Readings(readings))
         self._of_method: dict[tuple[str, str, str], _OfMethod] = {}
+        self._of_target: dict[tuple[str, ...], _OfTarget] = {}  # no more than there are series
 
     async def text(self) -> bytes:
         """All of it as Prometheus reads it. The numbers are those of now; the text of thousands of series takes ten
@@ -159,50 +179,30 @@ class Metrics(Observer):
         """Measure it no longer."""
         self._loop_lag.stop()
 
-    def started(self, report: CallReport) -> None:
-        """Nothing: what runs is read from the guard."""
-
     def attempt(self, report: CallReport, error: CallerError | None) -> None:
         """Count what an endpoint failed with."""
         if not isinstance(error, EndpointFailed | EndpointRefused):
             return
         self._counted.endpoint_errors.child(self._target(report)[2], reason_of(error)[1]).add()
 
-    def first_output(self, report: CallReport) -> None:
-        """Nothing: its time is in the record."""
-
     def ended(self, report: CallReport, error: BaseException | None) -> None:
         """Count the call, and what it took."""
         del error
-        target = self._target(report)
-        self._counted.calls.child(report.service, report.method, report.status, report.reason, *target).add()
-        if report.usage is not None:
-            self._count_tokens(report.usage, target)
-        self._measure(report, self._method(report))
-
-    def _measure(self, report: CallReport, method: _OfMethod) -> None:
-        if report.ended is not None:
-            method.duration.observe(report.ended - report.started)
-        if report.overhead is not None:
-            method.overhead.observe(report.overhead)
-        if report.frames:
-            method.frames.add(report.frames)
-        if report.attempts > 1:
-            method.retries.add(report.attempts - 1)
-        if report.first_output is None or report.first_overhead is None:
-            return
-        method.first_output.observe(report.first_output - report.started)
-        method.added_first.observe(report.first_overhead)
-        gaps = report.outputs - 1
-        # The end of a good answer is right behind its last output; another end may come at any time.
-        if (
-            gaps > 0
-            and report.outcome is Outcome.COMPLETED
-            and report.ended is not None
-            and report.last_overhead is not None
-        ):
-            method.between.observe((report.ended - report.first_output) / gaps)
-            method.added_between.observe((report.last_overhead - report.first_overhead) / gaps)
+        target = self._children(report)
+        target.calls.value += 1
+        usage = report.usage
+        if usage is not None:
+            if usage.input:
+                target.count("input", usage.input)
+            if usage.output:
+                target.count("output", usage.output)
+            if usage.cached_input:
+                target.count("cached_input", usage.cached_input)
+            if usage.cache_creation_input:
+                target.count("cache_creation_input", usage.cache_creation_input)
+            if usage.reasoning:
+                target.count("reasoning", usage.reasoning)
+        _measure(report, target.method)
 
     def _target(self, report: CallReport) -> tuple[str, str, str, str]:
         """Provider, API shape, endpoint and model; empty for a call that was refused before all was known of it."""
@@ -210,18 +210,16 @@ class Metrics(Observer):
             return "", "", "", ""
         return report.provider, report.api, *self._destinations.of(report.client, report.endpoint, report.model)
 
-    def _count_tokens(self, usage: Usage, target: tuple[str, ...]) -> None:
-        child = self._counted.tokens.child
-        if usage.input:
-            child("input", *target).add(usage.input)
-        if usage.output:
-            child("output", *target).add(usage.output)
-        if usage.cached_input:
-            child("cached_input", *target).add(usage.cached_input)
-        if usage.cache_creation_input:
-            child("cache_creation_input", *target).add(usage.cache_creation_input)
-        if usage.reasoning:
-            child("reasoning", *target).add(usage.reasoning)
+    def _children(self, report: CallReport) -> _OfTarget:
+        """The children of a call that ended so. A key is made of labels, so there are as few as series."""
+        target = self._target(report)
+        key = (report.service, report.method, report.status, report.reason, *target)
+        children = self._of_target.get(key)
+        if children is None:
+            counted = self._counted
+            children = _OfTarget(counted.calls.child(*key), self._method(report), counted.tokens, target)
+            self._of_target[key] = children
+        return children
 
     def _method(self, report: CallReport) -> _OfMethod:
         key = (report.service, report.method, report.api)
@@ -238,3 +236,28 @@ class Metrics(Observer):
                 self._counted.retries.child(*key),
             )
         return children
+
+
+def _measure(report: CallReport, method: _OfMethod) -> None:
+    if report.ended is not None:
+        method.duration.observe(report.ended - report.started)
+    if report.overhead is not None:
+        method.overhead.observe(report.overhead)
+    if report.frames:
+        method.frames.value += report.frames
+    if report.attempts > 1:
+        method.retries.value += report.attempts - 1
+    if report.first_output is None or report.first_overhead is None:
+        return
+    method.first_output.observe(report.first_output - report.started)
+    method.added_first.observe(report.first_overhead)
+    gaps = report.outputs - 1
+    # The end of a good answer is right behind its last output; another end may come at any time.
+    if (
+        gaps > 0
+        and report.outcome is Outcome.COMPLETED
+        and report.ended is not None
+        and report.last_overhead is not None
+    ):
+        method.between.observe((report.ended - report.first_output) / gaps)
+        method.added_between.observe((report.last_overhead - report.first_overhead) / gaps)

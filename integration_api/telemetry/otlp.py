@@ -18,11 +18,15 @@ from opentelemetry.sdk.environment_variables import (
 )
 from opentelemetry.sdk.metrics.export import MetricExporter
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace import SpanLimits, TracerProvider
+from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.sdk.trace.sampling import Sampler
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from integration_api.telemetry.genai_metrics import GenAiMetrics
+from integration_api.telemetry.otlp_senders import span_sender
+from integration_api.telemetry.otlp_spans import Envelope
+from integration_api.telemetry.span_batches import SpanBatches
 
 _TRACES_EXPORTER = "OTEL_TRACES_EXPORTER"
 _METRICS_EXPORTER = "OTEL_METRICS_EXPORTER"
@@ -35,16 +39,21 @@ _UNNAMED = "unknown_service"
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """What finished spans are given to, and what metrics are made with; None for what the variables switch off."""
+    """What finished spans are given to, and what metrics are made with; None for what the variables switch off.
 
-    provider: TracerProvider
-    spans: BatchSpanProcessor | None
+    `sampler` and `ids` are those of spans, `longest` is the most characters that a span's text may have, None for any.
+    """
+
+    sampler: Sampler
+    ids: IdGenerator
+    longest: int | None
+    spans: SpanBatches | None
     metrics: GenAiMetrics | None
 
     def close(self) -> None:
         """Send what waits, and wait two seconds for it at most: the packages themselves would wait half a minute.
         Neither waits for the other: they may have collectors of their own."""
-        ends: list[Callable[[], object]] = [] if self.spans is None else [self.spans.shutdown]
+        ends: list[Callable[[], object]] = [] if self.spans is None else [self.spans.close]
         ends += [] if self.metrics is None else [self.metrics.close]
         closing = [threading.Thread(target=end, name="otlp-close", daemon=True) for end in ends]
         for thread in closing:
@@ -58,29 +67,25 @@ def export(version: str, scope: InstrumentationScope) -> Export:
     """What the variables ask for. `version` is the program's, `scope` names what is sent.
 
     Raises:
-        ValueError: an exporter, a protocol or an interval that there is not.
+        OSError: a certificate or key cannot be read.
+        ValueError: an exporter, a protocol, an interval or the like that there is not.
     """
     resource = _resource(version)
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     disabled = os.environ.get(OTEL_SDK_DISABLED, "").strip().lower() == "true"
     spans = metrics = None
+    if not disabled and _wanted(_TRACES_EXPORTER):
+        sender = span_sender(over_grpc=_protocol(OTEL_EXPORTER_OTLP_TRACES_PROTOCOL) == _GRPC)
+        known = {name: value for name, value in resource.attributes.items() if isinstance(value, str | int | float)}
+        envelope = Envelope(known, resource.schema_url, scope.name, scope.version or "")
+        spans = SpanBatches(sender, envelope.request)
     if not disabled and _wanted(_METRICS_EXPORTER):
         exporter = _metric_exporter(_protocol(OTEL_EXPORTER_OTLP_METRICS_PROTOCOL))
         metrics = GenAiMetrics(exporter, resource, scope)
-    if not disabled and _wanted(_TRACES_EXPORTER):
-        spans = BatchSpanProcessor(_span_exporter(_protocol(OTEL_EXPORTER_OTLP_TRACES_PROTOCOL)))
-    return Export(provider, spans, metrics)
-
-
-class _HashedOnce(Resource):
-    """A resource whose hash, which is asked for with every span, is made once."""
-
-    def __init__(self, resource: Resource) -> None:
-        super().__init__(resource.attributes, resource.schema_url)
-        self._made = super().__hash__()
-
-    def __hash__(self) -> int:
-        return self._made
+    if spans is not None:
+        spans.start()  # behind what may fail
+    longest = SpanLimits().max_span_attribute_length
+    return Export(provider.sampler, provider.id_generator, longest, spans, metrics)
 
 
 def _resource(version: str) -> Resource:
@@ -88,7 +93,7 @@ def _resource(version: str) -> Resource:
     found = Resource.create({SERVICE_VERSION: version})
     if str(found.attributes.get(SERVICE_NAME, _UNNAMED)).startswith(_UNNAMED):
         found = found.merge(Resource({SERVICE_NAME: _OURS}))
-    return _HashedOnce(found)
+    return found
 
 
 def _wanted(name: str) -> bool:
@@ -104,16 +109,6 @@ def _protocol(name: str) -> str:
     if chosen not in (_HTTP, _GRPC):
         raise ValueError(f"{name} is {chosen!r}: {_HTTP} or {_GRPC}")
     return chosen
-
-
-def _span_exporter(protocol: str) -> SpanExporter:
-    if protocol == _GRPC:
-        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as OverGrpc  # noqa: PLC0415 -- only what is used
-
-        return OverGrpc()
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as OverHttp  # noqa: PLC0415 -- only what is used
-
-    return OverHttp()
 
 
 def _metric_exporter(protocol: str) -> MetricExporter:

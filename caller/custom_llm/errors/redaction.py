@@ -65,7 +65,6 @@ _CODED = re.compile(r"%[0-9A-F]{2}")
 _GO = str.maketrans({each: f"\\u{ord(each):04x}" for each in "<>&"})
 _NET = str.maketrans({each: f"\\u{ord(each):04X}" for each in "<>&+'`"} | {'"': "u0022"})
 _NUMBERED = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&#34;", "'": "&#39;"})
-_URL_SAFE = str.maketrans("+/", "-_")
 _RUN = re.compile(r"[A-Za-z0-9+/=_-]{32,}")
 _HEX = re.compile(r"[0-9a-fA-F]{32}")
 _SEGMENT = re.compile(r"[A-Za-z0-9]+")
@@ -149,16 +148,17 @@ class Redactor:
 
     def _hidden(self, text: str, forms: list[str]) -> str:
         for form in forms:
-            text = text.replace(form, MARK)
+            if form in text:
+                text = text.replace(form, MARK)
         # What is longer is no error's text, and was not clipped by us.
         return _without(text, self._parts_in(text)) if len(text) <= _MAX_CHARS else text
 
     def _parts_in(self, text: str) -> set[str]:
         """The pieces of eight characters that stand in the text and in one of the forms."""
         joined, half = self._joined, _PART // 2
-        # Eight characters hold four that begin at a multiple of four: seldom is there even one such.
+        # Eight characters hold four that begin at a multiple of five: seldom is there even one such.
         quick = len(text) <= _FEW or len(joined) <= _FEW_FORMS
-        if quick and not [at for at in range(0, len(text) - half + 1, half) if text[at : at + half] in joined]:
+        if quick and not [at for at in range(0, len(text) - half + 1, half + 1) if text[at : at + half] in joined]:
             return set()
         pieces = {text[at : at + _PART] for at in range(len(text) - _PART + 1)}
         if len(pieces) <= _FEW:
@@ -209,7 +209,10 @@ def _in_base64(raw: bytes) -> set[str]:
         coded = base64.b64encode(bytes(ahead) + raw).decode().rstrip("=")
         # The first letters hold bits of what stands ahead.
         inner = coded if not ahead else coded[ahead + 1 :]
-        forms |= {inner, inner.translate(_URL_SAFE)} if len(inner) > _PART else set()
+        if len(inner) > _PART:
+            forms.add(inner)
+            if "+" in inner or "/" in inner:
+                forms.add(inner.replace("+", "-").replace("/", "_"))
     return forms
 
 
