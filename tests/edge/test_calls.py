@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from caller.call import CallReport, Outcome
 from caller.errors import CallerError
+from integration_api.calls.observer import Observer
 from integration_api.sandbox import Sandbox
 from integration_api.server import Server
 from integration_api.settings import Settings
@@ -27,7 +28,7 @@ SILENT = "silence:for=60s"
 ROOT = Path(__file__).parent.parent.parent
 
 
-class Recorder:
+class Recorder(Observer):
     """An observer that keeps what it was told of each call."""
 
     def __init__(self) -> None:
