@@ -27,6 +27,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawResponseMessage
 from aiohttp.streams import StreamReader
 
+from caller.custom_llm.http.content import Content
 from caller.custom_llm.http.exchange import Exchange
 
 MAX_HEADER_LINE: Final = 64 * 1024
@@ -137,10 +138,12 @@ class EndpointProtocol(ResponseHandler):
             and not transport.get_write_buffer_size()
         )
 
-    def head_is_read(self, message: RawResponseMessage, parser: _Parser) -> None:
+    def head_is_read(self, message: _Message, parser: _Parser) -> None:
         """What follows is the body."""
+        head, body = message
+        Content.of(body)
         self._answered = True
-        self.keep_alive = message.headers.get("Keep-Alive", "")
+        self.keep_alive = head.headers.get("Keep-Alive", "")
         self._parser = parser  # type: ignore[assignment] # see `_Parser`
 
     def refuse(self, error: Exception) -> None:
@@ -299,7 +302,7 @@ class _Head(msgspec.Struct, eq=False):
 
     def _handed_over(self, message: _Message, upgraded: bool, rest: bytes) -> _Parsed:
         """The head, and what of the body came with it. A fault behind the head is the body's."""
-        self._protocol.head_is_read(message[0], self._parser)
+        self._protocol.head_is_read(message, self._parser)
         if upgraded or not rest:
             return (message,), upgraded, rest
         try:
