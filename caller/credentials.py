@@ -67,9 +67,8 @@ _HEADER_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]*")  # half a
 _PLAIN_URL = re.compile(
     r"(https?)://((?!-)[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63}){0,20}\.?)(?::([0-9]{1,5}))?(?:/[A-Za-z0-9._~/-]{0,1024})?"
 )
-# How many of them are remembered, and what makes a URL one that is not: it begins a query, or ends a user.
+# How many of them are remembered.
 _REMEMBERED = 512
-_WHERE_KEYS_ARE = frozenset("?@")
 # What parts the labels of a name (RFC 3490, 3.1), and how long one may be (RFC 1035, 2.3.4).
 _DOTS = re.compile("[.\u3002\uff0e\uff61]")
 _MAX_LABEL = 63
@@ -138,10 +137,11 @@ class Credential(PartlyPrinted, msgspec.Struct, frozen=True):
     @property
     def endpoint(self) -> str:
         """Host and port that it leads to, lower case: the key to count by."""
-        plain = _plain_endpoint(self.base_url) if _WHERE_KEYS_ARE.isdisjoint(self.base_url) else ""
+        url = self.base_url
+        plain = "" if "?" in url or "@" in url else _plain_endpoint(url)
         if plain:
             return plain
-        parts = urlsplit(self.base_url)
+        parts = urlsplit(url)
         host = (parts.hostname or "").rstrip(".")
         return f"{host}:{parts.port or (80 if parts.scheme == 'http' else 443)}"
 
@@ -183,12 +183,17 @@ def parse_credential(
     return Credential(api, base_url, MappingProxyType(headers), exact, key)
 
 
-def _find(raw: Mapping[str, JsonValue], path: str, key: str) -> tuple[str, JsonValue, bool]:
-    """The path and the value under whichever spelling is present, and whether one is."""
+def _find(raw: Mapping[str, JsonValue], key: str) -> tuple[str, JsonValue]:
+    """Whichever spelling is present, and its value; an empty one for none."""
     for spelling in KEYS[key]:
         if spelling in raw:
-            return f"{path}.{spelling}", raw[spelling], True
-    return f"{path}.{KEYS[key][0] if path == TYPED_PATH else key}", None, False
+            return spelling, raw[spelling]
+    return "", None
+
+
+def _path_of(within: str, key: str, spelling: str) -> str:
+    """Where a key stands, or should stand."""
+    return f"{within}.{spelling or (KEYS[key][0] if within == TYPED_PATH else key)}"
 
 
 def _unknown_key(key: str, path: str) -> Violation:
@@ -203,33 +208,26 @@ def _unknown_key(key: str, path: str) -> Violation:
 def _api(
     raw: Mapping[str, JsonValue], within: str, violations: list[Violation], default: ApiCompatibility
 ) -> ApiCompatibility:
-    path, value, given = _find(raw, within, "apiCompatibility")
-    if not given:
+    spelling, value = _find(raw, "apiCompatibility")
+    if not spelling:
         return default
     name = value.strip() if isinstance(value, str) else ""
-    if not name:
-        violations.append(Violation(path, f"must be a non-empty string when given: one of {_API_NAMES}"))
-        return default
-    if name in LEGACY_APIS:
-        return LEGACY_APIS[name]
-    try:
-        return _APIS[name]
-    except KeyError:
-        violations.append(Violation(path, f"unknown compatibility; must be one of {_API_NAMES}"))
-        return default
+    known = LEGACY_APIS.get(name) or _APIS.get(name)
+    if known is not None:
+        return known
+    wrong = "unknown compatibility; must be one of" if name else "must be a non-empty string when given: one of"
+    violations.append(Violation(_path_of(within, "apiCompatibility", spelling), f"{wrong} {_API_NAMES}"))
+    return default
 
 
 def _base_url(raw: Mapping[str, JsonValue], within: str, violations: list[Violation], default: str) -> str:
-    path, value, given = _find(raw, within, "baseUrl")
-    if default and not given:
+    spelling, value = _find(raw, "baseUrl")
+    if default and not spelling:
         return default
     url = value.strip() if isinstance(value, str) else ""
-    if not url:
-        violations.append(Violation(path, "must be a non-empty string, for example http://localhost:8000/v1"))
-        return ""
-    wrong = _wrong_with_url(url)
+    wrong = _wrong_with_url(url) if url else "must be a non-empty string, for example http://localhost:8000/v1"
     if wrong:
-        violations.append(Violation(path, wrong))
+        violations.append(Violation(_path_of(within, "baseUrl", spelling), wrong))
     return url
 
 
@@ -246,7 +244,7 @@ def _plain_endpoint(url: str) -> str:
 
 def _wrong_with_url(url: str) -> str:
     """What is wrong with a base URL, in words that do not repeat it; empty when nothing is."""
-    if _WHERE_KEYS_ARE.isdisjoint(url) and _plain_endpoint(url):
+    if "?" not in url and "@" not in url and _plain_endpoint(url):
         return ""
     if len(url.encode("utf-8", "replace")) > MAX_URL_BYTES:
         return f"must be at most {MAX_URL_BYTES} bytes"
@@ -277,18 +275,19 @@ def _is_label(label: str) -> bool:
 
 
 def _headers(raw: Mapping[str, JsonValue], within: str, violations: list[Violation]) -> dict[str, str]:
-    path, value, _ = _find(raw, within, "headers")
-    if isinstance(value, str) and value.strip():  # what the dashboard stores
+    spelling, value = _find(raw, "headers")
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return {}
+    path = _path_of(within, "headers", spelling)
+    if isinstance(value, str):  # what the dashboard stores
         if holds_more_values(value, 2 * MAX_HEADERS):
             violations.append(Violation(path, f"must hold at most {MAX_HEADERS} headers"))
             return {}
         try:
-            value = json.loads(value)
+            value = {} if (read := json.loads(value)) is None else read
         except (ValueError, RecursionError):
             violations.append(Violation(path, "must be a map of strings, or JSON text of one"))
             return {}
-    if value is None or (isinstance(value, str) and not value.strip()):
-        return {}
     if not isinstance(value, dict):
         violations.append(Violation(path, "must be a map of strings, or JSON text of one"))
         return {}
@@ -327,13 +326,13 @@ def _printable(name: str) -> str:
 
 
 def _exact_url(raw: Mapping[str, JsonValue], within: str, violations: list[Violation]) -> bool:
-    path, value, _ = _find(raw, within, "exactUrl")
+    spelling, value = _find(raw, "exactUrl")
     if isinstance(value, bool):
         return value
     if value in ("true", "false"):
         return value == "true"
     if value is not None:
-        violations.append(Violation(path, "must be true or false"))
+        violations.append(Violation(_path_of(within, "exactUrl", spelling), "must be true or false"))
     return False
 
 

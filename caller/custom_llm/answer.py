@@ -268,6 +268,9 @@ class AnswerReader:
 
     def _released(self, events: list[Event], *, last: bool = False) -> Sequence[Event]:
         """What may leave now: nothing before the first output, but at the good end."""
+        if not events and not last:
+            self.output_started = False
+            return events
         if self._tags is not None:
             events = self._tags.feed(events, last=last)
         output = fields = False

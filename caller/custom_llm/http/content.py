@@ -1,7 +1,7 @@
 """The body of an answer, as aiohttp's parser fills it, without what nobody here asks it for.
 
-Rule: it is aiohttp's `StreamReader` but for three things: it keeps no boundaries of chunks, it knows no timer, and it is
-read in one way, whole reads as they came. They cost more for each token than the rest of the reading does.
+Rule: it is aiohttp's `StreamReader` but for three things: it keeps no boundaries of chunks, it knows no timer, and it
+is read in one way, whole reads as they came. They cost more for each token than the rest of the reading does.
 """
 
 from aiohttp.streams import StreamReader

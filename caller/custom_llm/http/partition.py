@@ -10,6 +10,7 @@ import hashlib
 import re
 import secrets
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 from caller.credentials import is_public_in_query
@@ -17,6 +18,11 @@ from caller.credentials import is_public_in_query
 # `authorization` and `proxy-authorization` have `auth` in them.
 _SECRET: Final = re.compile(r"auth|cookie|key|token|secret|pass|session", re.IGNORECASE)
 _DIGEST_BYTES: Final = 16
+
+
+@lru_cache(maxsize=1024)
+def _may_be_secret(name: str) -> bool:
+    return _SECRET.search(name) is not None
 
 
 class Partitions:
@@ -32,7 +38,7 @@ class Partitions:
         if query:
             query = "&".join(each for each in query.split("&") if not is_public_in_query(each.partition("=")[0]))
         parts = [str(len(client)), client, query]  # no text but the client's has a NUL
-        for name in sorted(filter(_SECRET.search, headers)):
+        for name in sorted(filter(_may_be_secret, headers)):
             parts += (name.lower(), headers[name])
         text = "\0".join(parts).encode("utf-8", "surrogatepass")
         return hashlib.blake2b(text, key=self._key, digest_size=_DIGEST_BYTES).digest()
