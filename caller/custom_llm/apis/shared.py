@@ -157,9 +157,16 @@ class ToolChoiceKind(Enum):
     OTHER = "other"  # an object of the endpoint's own, sent as it is
 
 
+_CHOICE_WORDS: Final = {
+    kind.value: kind for kind in (ToolChoiceKind.AUTO, ToolChoiceKind.REQUIRED, ToolChoiceKind.NONE)
+}
+# What an object says that is nothing but such a word: Anthropic's form.
+_CHOICE_TYPES: Final = {**_CHOICE_WORDS, "any": ToolChoiceKind.REQUIRED}
+
+
 @dataclass(frozen=True, slots=True)
 class ToolChoice:
-    """`tool_choice` read once for all shapes: `name` with NAMED, `value` with OTHER."""
+    """`tool_choice` read once for all shapes, in the form of any of them: `name` with NAMED, and `value` as it came."""
 
     kind: ToolChoiceKind
     name: str = ""
@@ -179,13 +186,13 @@ def tool_choice_of(parameters: Parameters) -> ToolChoice | None:
         name = text_of(object_of(value.get("function")).get("name")) or text_of(value.get("name"))
         if value.get("type") in ("function", "tool") and name:
             return ToolChoice(ToolChoiceKind.NAMED, name, value)
-        return ToolChoice(ToolChoiceKind.OTHER, value=value)
-    words = {kind.value: kind for kind in (ToolChoiceKind.AUTO, ToolChoiceKind.REQUIRED, ToolChoiceKind.NONE)}
-    if value not in words:
+        meant = _CHOICE_TYPES.get(text_of(value.get("type"))) if len(value) == 1 else None
+        return ToolChoice(meant or ToolChoiceKind.OTHER, value=value)
+    if value not in _CHOICE_WORDS:
         path = parameters.path("tool_choice")
         advice = "must be auto, required, none, or an object that names a function"
         raise RequestInvalid(f"{path}: {advice}", violations=[Violation(path, advice)])
-    return ToolChoice(words[str(value)])
+    return ToolChoice(_CHOICE_WORDS[str(value)])
 
 
 @dataclass(frozen=True, slots=True)

@@ -209,6 +209,22 @@ def test_a_tool_choice_needs_tools(adapter: Any, choice: Any) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("given", "wire"),
+    [
+        ({"type": "tool", "name": "weather"}, NAMED),
+        ({"type": "function", "name": "weather"}, NAMED),
+        ({"type": "any"}, "required"),
+        ({"type": "auto"}, "auto"),
+        ({"type": "none"}, "none"),
+        ({"type": "allowed_tools", "allowed_tools": {}}, {"type": "allowed_tools", "allowed_tools": {}}),
+    ],
+)
+def test_a_tool_choice_in_the_form_of_another_api_is_translated(given: Any, wire: Any) -> None:
+    """A fallback's endpoint may speak another API than the one whose form the client knows."""
+    assert body(tools=(TOOL,), tool_choice=given)["tool_choice"] == wire
+
+
 def test_a_word_that_is_no_tool_choice_is_refused() -> None:
     """The violation names the spelling that was used."""
     with pytest.raises(RequestInvalid) as raised:

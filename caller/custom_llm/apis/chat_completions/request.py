@@ -16,6 +16,7 @@ from caller.custom_llm.apis.chat_completions.state import STATE_SHAPE
 from caller.custom_llm.apis.shared import (
     NO_ARGUMENTS,
     OwnChanges,
+    ToolChoiceKind,
     arguments_json,
     data_url,
     get_json,
@@ -144,9 +145,16 @@ def _ask_for_usage(body: JsonObject, ours: _Ours) -> None:
 
 
 def _tool_choice(body: JsonObject, call: ResolvedCall) -> None:
-    tool_choice_of(call.parameters)  # refuses words that no endpoint knows
+    choice = tool_choice_of(call.parameters)  # refuses words that no endpoint knows
+    if choice is None:
+        return
     if not call.tools:
         body.pop("tool_choice", None)  # documented: applied only when tools are present
+    elif choice.kind is ToolChoiceKind.NAMED:
+        if "function" not in object_of(choice.value):
+            body["tool_choice"] = {"type": "function", "function": {"name": choice.name}}
+    elif choice.kind is not ToolChoiceKind.OTHER:
+        body["tool_choice"] = choice.kind.value
 
 
 def _messages(messages: Sequence[Message], api: ApiCompatibility, ours: _Ours) -> list[JsonValue]:
