@@ -1,6 +1,7 @@
 """What all tests share: a sandbox behind, a server of ours before it, and a real gRPC channel in front."""
 
 import asyncio
+import gc
 import ipaddress
 import os
 import socket
@@ -47,6 +48,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((number for number, name in enumerate(_LONG) if name in names), len(_LONG))
 
     items.sort(key=rank)
+
+
+def pytest_collection_finish() -> None:
+    """What is there before the first test is not searched by tests that let the garbage collector run."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")
