@@ -1,4 +1,5 @@
-"""Runs the command line as a user does: in processes of its own, spoken to over loopback and signals only."""
+"""Runs the command line as a user does: in processes of its own, spoken to over loopback and signals only; or in this
+one, for what it says before it does anything."""
 
 import json
 import os
@@ -9,6 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+
+from click.testing import CliRunner, Result
+
+from integration_api.cli import main
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 30
@@ -37,6 +42,12 @@ def run(*args: str, stdin: str = "", env: Mapping[str, str] | None = None) -> su
         cwd=ROOT,
         env=environment(env),
     )
+
+
+def invoked(*args: str, stdin: str = "", env: Mapping[str, str] | None = None) -> Result:
+    """A command in this process: for its words and its exit code, where it starts nothing and logs nothing."""
+    away = {name: None for name in os.environ if name.startswith("INTEGRATION_API_")}
+    return CliRunner().invoke(main, args, input=stdin, env={**away, **(env or {})})
 
 
 def chat(

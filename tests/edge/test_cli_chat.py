@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from integration_api.cli import main
-from tests.edge.processes import Running, asking, chat, run, sandbox, service
+from tests.edge.processes import Running, asking, chat, invoked, run, sandbox, service
 from tests.edge.terminal import Terminal
 
 
@@ -130,12 +130,12 @@ def test_chat_reads_keys_from_elsewhere(server: Running, endpoint: str, tmp_path
         (["--compatibility", "telepathy"], "telepathy"),
     ],
 )
-def test_chat_refuses_options_it_cannot_read(server: Running, endpoint: str, args: list[str], said: str) -> None:
+def test_chat_refuses_options_it_cannot_read(args: list[str], said: str) -> None:
     """An option that cannot be read ends the command with 2, names the fault, and repeats no header."""
-    ended = chat(server, endpoint, "--model", "echo", *args, "hi")
-    assert ended.returncode == 2
+    ended = invoked("chat", "--base-url", "http://127.0.0.1:1/v1", "--model", "echo", *args, "hi")
+    assert ended.exit_code == 2
     assert said in ended.stderr
-    assert "canary-secret" not in ended.stderr
+    assert "canary-secret" not in ended.output
 
 
 def test_chat_explains_an_error_of_the_endpoint(server: Running, endpoint: str) -> None:

@@ -13,22 +13,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
 from integration_api.auth.tokens import parse_tokens
-from integration_api.cli import main
 from integration_api.commands.serve import unusable
 from integration_api.commands.unreachable import remedy_when_unreachable
 from integration_api.settings import Settings
 from scripts import certs
 from tests.edge.loopback import free_port
-from tests.edge.processes import ROOT, SECONDS, Running, environment, service
-
-
-def invoked(*args: str) -> Result:
-    """A command in this process: for its words and its exit code."""
-    return CliRunner().invoke(main, args)
-
+from tests.edge.processes import ROOT, SECONDS, Running, environment, invoked, service
 
 TLS = "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Tls handshake failed: SSL_ERROR_SSL: "
 
