@@ -101,8 +101,9 @@ def took(pattern: re.Pattern[Any], how: str, text: str) -> float:
 
 
 def longest(pattern: re.Pattern[str] | re.Pattern[bytes], how: str) -> tuple[float, str]:
-    """The longest use, and the beginning of its text. A part comes first: what takes too long there is not tried on, nor
-    what would not take too long if the whole took the square of it. (A cube of a nanosecond a step does in any part.)"""
+    """The longest use, and the beginning of its text. A part comes first: what takes too long there is not tried on,
+    nor what could take the square of it in the whole and be quick. A cube takes too long in any part.
+    """
     written = pattern.pattern.decode() if isinstance(pattern.pattern, bytes) else pattern.pattern
     worst = (0.0, "")
     for text in texts(written):

@@ -136,8 +136,8 @@ def test_memory_can_be_more_than_grpcs_numbers() -> None:
 
 def test_help_knows_every_setting() -> None:
     """The help of serve lists each setting's option, environment name and meaning, and ends with an example."""
-    ended = invoked("serve", "--help", env={"COLUMNS": "200"})
-    assert ended.exit_code == 0
+    ended = run("serve", "--help", env={"COLUMNS": "200"})
+    assert ended.returncode == 0
     words = " ".join(ended.stdout.split())
     for entry in fields(Settings):
         assert flag(entry.name) in words

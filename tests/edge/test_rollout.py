@@ -11,6 +11,7 @@ from integration_api.server import Server
 from integration_api.settings import Settings
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
+from tests.patience import within
 
 # Clients without health checks and without retries: nothing but GOAWAY tells them to go.
 PLAIN = (
@@ -55,6 +56,7 @@ async def test_a_rolling_update_fails_nobody(sandbox: Sandbox) -> None:
                 await asyncio.sleep(0.02)  # the load's own pace
         assert leaving.guard.running == 0
 
-    # One call in the very instant of the GOAWAY is forgiven: it may be on the wire when the connection is sent away.
-    assert ends["Chat OK"] + ends["StreamChat OK"] >= 124, ends
+    # One call in the very instant of the GOAWAY is forgiven: it may be on the wire when the connection is sent away. A
+    # busy machine makes more of that instant.
+    assert ends["Chat OK"] + ends["StreamChat OK"] >= 125 - within(1), ends
     assert sum(ends.values()) == 125
