@@ -27,6 +27,7 @@ from caller.messages import (
 )
 from caller.parameters import merge_parameters
 from caller.provider_state import seal
+from tests.recordings_reader import hear
 
 BOTH = pytest.mark.parametrize("adapter", [OPENAI_CHAT_COMPLETIONS, OPENAI_COMPATIBLE], ids=lambda it: it.api.value)
 HI = UserMessage((TextPart("Hi"),))
@@ -191,6 +192,30 @@ def test_top_logprobs_bring_logprobs(given: Any) -> None:
     """OpenAI refuses the one without the other; who said no to logprobs keeps that."""
     assert body(top_logprobs=given) == {"model": "m", "messages": [HI_WIRE], "top_logprobs": 5, "logprobs": True}
     assert body(top_logprobs=given, logprobs=False)["logprobs"] is False
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+def test_a_call_of_a_custom_tool_goes_back_as_one(streamed: bool) -> None:
+    """Its input is any text: as the arguments of a function they would be emptied."""
+    said = {"id": "c1", "type": "custom", "custom": {"name": "shell", "input": "ls -l"}}
+    call = ResolvedCall(
+        parse_credential({"baseUrl": "http://127.0.0.1:8000/v1"}), merge_parameters({"model.name": "m"}), (HI,)
+    )
+    if streamed:
+        pieces = (
+            {"index": 0, **said, "custom": {"name": "shell", "input": "ls"}},
+            {"index": 0, "custom": {"input": " -l"}},
+        )
+        deltas = [{"choices": [{"index": 0, "delta": {"tool_calls": [piece]}}]} for piece in pieces]
+        answer = "".join(f"data: {json.dumps(delta)}\n\n" for delta in deltas) + "data: [DONE]\n\n"
+    else:
+        answer = json.dumps({"choices": [{"message": {"tool_calls": [said]}, "finish_reason": "tool_calls"}]})
+    heard = hear(OPENAI_COMPATIBLE, call, answer.encode())
+
+    assert heard.error is None
+    (choice,) = heard.completion.choices
+    assert [(made.name, made.arguments) for made in choice.message.tool_calls] == [("shell", "ls -l")]
+    assert sent(HI, choice.message) == [HI_WIRE, {"role": "assistant", "tool_calls": [said]}]
 
 
 NAMED = {"type": "function", "function": {"name": "weather"}}

@@ -12,7 +12,7 @@ import msgspec
 from caller.credentials import ApiCompatibility, Credential
 from caller.custom_llm.adapter import HttpRequest, ResolvedCall
 from caller.custom_llm.apis.chat_completions.changes import changed
-from caller.custom_llm.apis.chat_completions.state import STATE_SHAPE
+from caller.custom_llm.apis.chat_completions.state import CUSTOM, STATE_SHAPE
 from caller.custom_llm.apis.shared import (
     NO_ARGUMENTS,
     OwnChanges,
@@ -31,7 +31,7 @@ from caller.custom_llm.apis.shared import (
 )
 from caller.custom_llm.base_url import Operation, join
 from caller.custom_llm.request_body import mapped_to, merged, set_path
-from caller.json_types import JsonObject, JsonValue, object_of, objects_of
+from caller.json_types import JsonObject, JsonValue, object_of, objects_of, without
 from caller.messages import (
     AssistantMessage,
     AudioPart,
@@ -42,6 +42,7 @@ from caller.messages import (
     Message,
     SystemMessage,
     TextPart,
+    ToolCall,
     ToolDefinition,
     ToolMessage,
     UserMessage,
@@ -218,17 +219,21 @@ def _assistant(message: AssistantMessage, ours: _Ours) -> JsonObject:
     if message.refusal:
         wire["refusal"] = message.refusal
     if message.tool_calls:
-        kept = [ours.wanted(extra) for extra in objects_of(state.get("tool_calls"))]
+        kept = objects_of(state.get("tool_calls"))
         wire["tool_calls"] = [
-            {
-                "id": call.id,
-                "type": "function",
-                "function": {"name": call.name, "arguments": arguments_json(call.arguments, ours.adapted)},
-                **(kept[number] if number < len(kept) else {}),
-            }
+            _call(call, kept[number] if number < len(kept) else {}, ours)
             for number, call in enumerate(message.tool_calls)
         ]
     return wire | ours.wanted(object_of(state.get("message")))
+
+
+def _call(call: ToolCall, kept: JsonObject, ours: _Ours) -> JsonObject:
+    """A call; `kept` is what its endpoint put beside it."""
+    extra = ours.wanted(without(kept, frozenset({"type"})))
+    if kept.get("type") == CUSTOM:
+        return {"id": call.id, "type": CUSTOM, CUSTOM: {"name": call.name, "input": call.arguments}, **extra}
+    function: JsonObject = {"name": call.name, "arguments": arguments_json(call.arguments, ours.adapted)}
+    return {"id": call.id, "type": "function", "function": function, **extra}
 
 
 def _content(number: int, content: tuple[ContentPart, ...]) -> JsonValue:

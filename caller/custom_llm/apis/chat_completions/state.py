@@ -13,6 +13,8 @@ from caller.json_types import JsonObject, JsonValue, object_of, objects_of, text
 STATE_SHAPE = "chat_completions"
 # The name under which most servers give reasoning, and ask for it.
 REASONING = "reasoning_content"
+# The type of calls whose arguments are no JSON (OpenAI's custom tools).
+CUSTOM = "custom"
 # Of a message, and of a tool call: what goes back as it came.
 _OF_MESSAGE = ("extra_content", "thought_signature", "reasoning_opaque", "reasoning_signature", "encrypted_reasoning")
 _OF_CALL = ("extra_content", "thought_signature", "provider_specific_fields")
@@ -51,12 +53,14 @@ class KeptState:
             self._block(block)
 
     def call(self, number: int, wire: JsonObject) -> None:
-        """Keep what stands beside a tool call."""
+        """Keep what stands beside a tool call, and that it is one of a custom tool, whose input is any text."""
         for key in _OF_CALL:
             value = wire.get(key)
             if value and isinstance(value, dict | str):
                 self._budget.consume(value)
                 self._calls.setdefault(number, {})[key] = value
+        if wire.get("type") == CUSTOM:
+            self._calls.setdefault(number, {})["type"] = CUSTOM
 
     def content(self) -> JsonObject:
         """All of it, empty where there is nothing."""
