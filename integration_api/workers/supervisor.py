@@ -7,7 +7,6 @@ gives up, since a restart by whoever runs it will say so louder.
 import asyncio
 import signal
 import socket
-import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
@@ -21,8 +20,8 @@ from integration_api.server import announce
 from integration_api.settings import Settings
 from integration_api.telemetry.merged import Merged
 from integration_api.workers import messages
+from integration_api.workers.spare import Spare, WorkerProcess, launch
 
-_PROGRAM = (sys.executable, "-m", "integration_api.commands.worker")
 # How often a worker is asked, how long it may take, and every how many times what it counts is kept.
 _ASK_SECONDS = 1.0
 _SILENT_SECONDS = 10.0
@@ -34,7 +33,8 @@ _LAST_SECONDS = 2.0
 _SCRAPE_SECONDS = 2.0
 # Pauses before a worker is started again: none after one that served for a while, else longer each time.
 _SERVED_SECONDS = 10.0
-_FIRST_PAUSE = 0.1
+_FIRST_PAUSE = 0.0
+_SECOND_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
 _MOST_FAILED_STARTS = 4
 
@@ -48,9 +48,7 @@ class _Worker:
     """One of the workers: its process, as long as there is one, and its state."""
 
     number: int
-    process: asyncio.subprocess.Process | None = None
-    reader: asyncio.StreamReader | None = None
-    writer: asyncio.StreamWriter | None = None
+    running: WorkerProcess | None = None
     ready: bool = False
     counted: bytes = b""
     asking: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -62,11 +60,12 @@ class _Worker:
             TimeoutError, EOFError, OSError, ValueError: it does not answer, or nonsense.
         """
         async with self.asking:
-            if self.reader is None or self.writer is None:
+            running = self.running
+            if running is None:
                 return
             async with asyncio.timeout(_SILENT_SECONDS):
-                await messages.write(self.writer, messages.Ask(metrics=metrics))
-                answer = await messages.read(self.reader)
+                await messages.write(running.writer, messages.Ask(metrics=metrics))
+                answer = await messages.read(running.reader)
         if isinstance(answer, messages.Answer):
             self.ready = answer.ready
             if answer.metrics:
@@ -84,6 +83,7 @@ class Supervisor:
         self._on_started = on_started
         self._workers = [_Worker(number) for number in range(1, workers + 1)]
         self._log = structlog.get_logger("integration_api.workers")
+        self._spare = Spare(lambda: all(worker.ready for worker in self._workers))
         self._merged = Merged()
         self._restarts = 0
         self._failed_starts = 0
@@ -119,6 +119,7 @@ class Supervisor:
 
     async def _run_all(self) -> None:
         up = [asyncio.Event() for _ in self._workers]
+        spare = asyncio.create_task(self._spare.run())
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._announce(up))
@@ -126,6 +127,9 @@ class Supervisor:
                     group.create_task(self._keep(worker, event))
         except* NoWorkerError as failed:
             raise failed.exceptions[0] from None
+        finally:
+            spare.cancel()
+            await asyncio.wait({spare})
 
     async def _announce(self, up: list[asyncio.Event]) -> None:
         waits = [asyncio.ensure_future(event.wait()) for event in up]
@@ -157,7 +161,7 @@ class Supervisor:
                     pause = _FIRST_PAUSE
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), pause)
-                pause = min(pause * 2, _LONGEST_PAUSE)
+                pause = min(max(_SECOND_PAUSE, pause * 2), _LONGEST_PAUSE)
         finally:
             await self._end(worker)
 
@@ -167,11 +171,12 @@ class Supervisor:
         Raises:
             NoWorkerError: too many starts in a row failed.
         """
-        process = await self._spawn(worker)
+        running = await self._spawn(worker)
+        process = running.process
         why = "it ended"
         served = False
         try:
-            served = await self._started(worker)
+            served = await self._started(worker, running)
             if served:
                 self._failed_starts = 0
                 worker.ready = True
@@ -194,25 +199,17 @@ class Supervisor:
                 )
         return served
 
-    async def _spawn(self, worker: _Worker) -> asyncio.subprocess.Process:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            process = await asyncio.create_subprocess_exec(
-                *_PROGRAM, str(theirs.fileno()), pass_fds=(theirs.fileno(),), stdin=asyncio.subprocess.DEVNULL
-            )
-        worker.process = process
+    async def _spawn(self, worker: _Worker) -> WorkerProcess:
+        running = worker.running = self._spare.take() or await launch()
         if self._stopping.is_set():  # the signal came while there was no process to pass it on to
-            _terminate(process)
-        worker.reader, worker.writer = await asyncio.open_connection(sock=ours)
-        return process
+            running.terminate()
+        return running
 
-    async def _started(self, worker: _Worker) -> bool:
-        if worker.reader is None or worker.writer is None:
-            return False
+    async def _started(self, worker: _Worker, running: WorkerProcess) -> bool:
         settings = replace(self._settings, port=self._port)
-        await messages.write(worker.writer, messages.Start(settings, worker.number, len(self._workers)))
+        await messages.write(running.writer, messages.Start(settings, worker.number, len(self._workers)))
         async with asyncio.timeout(_START_SECONDS):
-            return isinstance(await messages.read(worker.reader), messages.Started)
+            return isinstance(await messages.read(running.reader), messages.Started)
 
     async def _watch(self, worker: _Worker, process: asyncio.subprocess.Process) -> None:
         """Until it is gone. Raises what `ask` raises when it does not answer."""
@@ -224,20 +221,16 @@ class Supervisor:
 
     async def _end(self, worker: _Worker) -> None:
         """No process of this worker runs any more; one that still does is killed, unless all stop in peace."""
-        process, writer = worker.process, worker.writer
+        running, worker.running = worker.running, None
         worker.ready = False
-        worker.process = worker.reader = worker.writer = None
-        if writer is not None:
-            writer.close()
-        if process is None:
+        if running is None:
             return
+        running.writer.close()
         if not self._stopping.is_set():
             with suppress(TimeoutError):
-                await asyncio.wait_for(process.wait(), _LAST_SECONDS)  # it may be about to say why
-            if process.returncode is None:
-                with suppress(ProcessLookupError):
-                    process.kill()
-        await process.wait()
+                await asyncio.wait_for(running.process.wait(), _LAST_SECONDS)  # it may be about to say why
+            running.kill()
+        await running.process.wait()
 
     def _on_signal(self) -> None:
         if self._stopping.is_set():
@@ -246,8 +239,8 @@ class Supervisor:
             self._log.info("server.draining", workers=len(self._workers), grace=self._settings.shutdown_grace)
         self._stopping.set()
         for worker in self._workers:
-            if worker.process is not None:
-                _terminate(worker.process)
+            if worker.running is not None:
+                worker.running.terminate()
 
     def _admin(self) -> Admin:
         return Admin(
@@ -276,13 +269,6 @@ class Supervisor:
         restarts = CounterMetricFamily("integration_api_worker_restarts", "Workers that were replaced.")
         restarts.add_metric([], self._restarts)
         return [up, restarts]
-
-
-def _terminate(process: asyncio.subprocess.Process) -> None:
-    """Ask it to stop, if it still runs."""
-    if process.returncode is None:
-        with suppress(ProcessLookupError):
-            process.send_signal(signal.SIGTERM)
 
 
 def reserved(host: str, port: int) -> socket.socket:

@@ -29,7 +29,10 @@ class _Worker:
 
     async def run(self) -> int:
         """Serve until the end; the process' exit code."""
-        start = await messages.read(self._reader)
+        try:
+            start = await messages.read(self._reader)
+        except (EOFError, OSError):  # nobody needed this process
+            return 0
         if not isinstance(start, messages.Start):
             raise TypeError("the supervisor begins with what to serve")
         settings = start.settings

@@ -28,8 +28,8 @@ from tests.patience import within
 _OPTIONS = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0))
 
 
-def workers_of(pid: int) -> list[int]:
-    """The processes that a supervisor has started."""
+def processes_of(pid: int) -> list[int]:
+    """The processes that a supervisor has started, the workers first."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii")
     return [int(child) for child in children.split()]
 
@@ -51,8 +51,8 @@ async def test_workers_share_a_port_and_one_that_dies_is_replaced(sandbox: Sandb
     admin, audit = free_port(), tmp_path / "audit"
     flags = ("--admin-port", str(admin), "--shutdown-grace", "20", "--audit-file", str(audit))
     async with Program("--workers", "2", *flags) as program:
-        first = workers_of(program.pid)
-        assert len(first) == 2
+        await until(lambda: len(processes_of(program.pid)) == 3, 10, "two workers, and one process that stands ready")
+        *first, spare = processes_of(program.pid)
         channels = [grpc.aio.insecure_channel(f"127.0.0.1:{program.port}", options=_OPTIONS) for _ in range(16)]
         request = chat_request(sandbox.url, "tokens:n=100000,gap=50ms")
         calls = [ChatServiceStub(channel).StreamChat(request) for channel in channels]
@@ -75,6 +75,7 @@ async def test_workers_share_a_port_and_one_that_dies_is_replaced(sandbox: Sandb
         await until(lambda: len(program.said("worker.started")) == 3, 20, "a new worker")
         (lost,) = program.said("worker.lost")
         assert (lost["pid"], lost["code"]) == (first[0], -9)
+        assert spare in processes_of(program.pid), "what stood ready took its place"
         answer = await ChatServiceStub(channels[0]).Chat(
             chat_request(sandbox.url, "echo", "again"), timeout=within(10), wait_for_ready=True
         )
@@ -94,7 +95,7 @@ async def test_workers_share_a_port_and_one_that_dies_is_replaced(sandbox: Sandb
         assert await program.ended(within(15)) == 0
         await asyncio.gather(*listening, return_exceptions=True)
         await asyncio.gather(*(channel.close() for channel in channels))
-        assert not any(map(_lives, first))
+        assert not any(map(_lives, [*first, spare]))
         lines = [json.loads(line) for line in audit.read_text("utf-8").splitlines()]
         assert len(lines) == 1 + left, "the calls of those that were not killed"
         assert audit.stat().st_mode & 0o777 == 0o600
@@ -103,7 +104,8 @@ async def test_workers_share_a_port_and_one_that_dies_is_replaced(sandbox: Sandb
 async def test_workers_end_with_their_supervisor() -> None:
     """Killed without a word, it leaves no process behind."""
     async with Program("--workers", "2") as program:
-        pids = workers_of(program.pid)
+        await until(lambda: len(processes_of(program.pid)) == 3, 10, "all of them")
+        pids = processes_of(program.pid)
         program.send(signal.SIGKILL)
         await program.ended(within(10))
         await until(lambda: not any(_lives(pid) for pid in pids), 10, "the workers are gone")
