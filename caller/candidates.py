@@ -1,14 +1,16 @@
 """The targets of a call that are not asked yet: which of them can be, and which is next. It asks nobody.
 
-All are read before any is asked; only the first is made ready then, each other one when it is its turn. One whose
-breaker is open waits at the end while another one is left.
+The first that can carry the call is made ready at once; each other one is read and made ready when it is its turn. One
+whose breaker is open waits at the end while another one is left.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import msgspec
+from msgspec.structs import replace
 
 from caller.breaker import Breaker
 from caller.call import Caller, CallReport, Destination, Passed, Prepared
@@ -28,18 +30,31 @@ class Candidate(msgspec.Struct, eq=False):
     passed_over: bool = False
 
 
+# Gives a fallback: see `Fallbacks`.
+Read: TypeAlias = Callable[[], Target | Unusable]
+
+
+class _Unread(msgspec.Struct, eq=False):
+    """A fallback that nobody needed yet."""
+
+    number: int
+    read: Read
+    prepared: None = None
+    passed_over: bool = False
+
+
 class Candidates:
     """Those of one call, in the order in which they are asked. Pure but for the call's record, where those that are
     passed over are noted."""
 
-    __slots__ = ("_ask", "_breaker", "_passed", "_queue", "_report", "_resolve", "_stream")
+    __slots__ = ("_ask", "_breaker", "_passed", "_queue", "_report", "_resolve", "_stream", "_timeouts", "first")
 
     def __init__(
         self,
         resolve: Callable[[str], Caller],
         breaker: Breaker,
         ask: Ask,
-        targets: Sequence[Target | Unusable],
+        targets: tuple[Target, Sequence[Read]],
         report: CallReport,
         *,
         stream: bool,
@@ -47,52 +62,62 @@ class Candidates:
         """`targets` are the call's own and its fallbacks; `resolve` finds the caller of a provider.
 
         Raises:
-            ClientError: what is wrong with the call, or with one of its targets.
+            ClientError: what is wrong with the call.
         """
+        own, fallbacks = targets
         self._resolve = resolve
         self._breaker = breaker
         self._ask: Ask | None = ask
+        self._timeouts = own.timeouts
         self._report = report
         self._stream = stream
         self._passed: list[CallerError] = []
-        self._queue = deque(self._read(targets))
-        while self._queue and (self._queue[0].prepared or self.prepared(self._queue[0])) is None:
+        caller = resolve(own.provider)
+        self._queue: deque[Candidate | _Unread] = deque()
+        try:
+            prepared = caller.prepare(own, ask, stream=stream)
+        except NotSupportedByApi as error:
+            self._note(0, own.label, caller.destination(own).endpoint, error)
+        else:
+            self._queue.append(Candidate(0, own, caller, prepared.destination, prepared))
+        self._queue += [_Unread(number, read) for number, read in enumerate(fallbacks, 1)]
+        while (first := self._head()) is not None and first.prepared is None and self.prepared(first) is None:
             self._queue.popleft()
-        if not self._queue:
+        if first is None:
             raise self.telling()
+        self.first = first
+        """The one that will be asked first, before any is; it is ready."""
 
-    def _read(self, targets: Sequence[Target | Unusable]) -> list[Candidate]:
-        found = []
-        for number, target in enumerate(targets):
+    def _head(self) -> Candidate | None:
+        """The next one, which is read where nobody needed it yet; what cannot be asked is passed over."""
+        while self._queue:
+            head = self._queue[0]
+            found = head if isinstance(head, Candidate) else self._read(head)
+            if found is not None:
+                self._queue[0] = found
+                return found
+            self._queue.popleft()
+        return None
+
+    def _read(self, unread: _Unread) -> Candidate | None:
+        """A fallback; it has the times of the call's own target."""
+        label = ""
+        try:
+            target = unread.read()
+            label = target.label
             if isinstance(target, Unusable):
-                self._note(number, target.label, "", target.error)
-                continue
-            try:
-                found.append(self._candidate(number, target))
-            except ClientError as error:
-                if not number:
-                    raise
-                raise error.within(f"fallbacks[{number - 1}]") from None
-        return found
-
-    def _candidate(self, number: int, target: Target) -> Candidate:
-        caller = self._resolve(target.provider)
-        if number or self._ask is None:
-            return Candidate(number, target, caller, caller.destination(target))
-        try:  # the call's own target is made ready now: it will be asked
-            prepared = caller.prepare(target, self._ask, stream=self._stream)
-        except NotSupportedByApi:
-            return Candidate(number, target, caller, caller.destination(target))  # to fail again where it is its turn
-        return Candidate(number, target, caller, prepared.destination, prepared)
+                raise target.error
+            caller = self._resolve(target.provider)
+            if target.timeouts is not self._timeouts:
+                target = replace(target, timeouts=self._timeouts)
+            return Candidate(unread.number, target, caller, caller.destination(target))
+        except CallerError as error:
+            self._note(unread.number, label, "", error.with_traceback(None))
+            return None
 
     def __bool__(self) -> bool:
         """Whether any is left."""
         return bool(self._queue)
-
-    @property
-    def first(self) -> Candidate:
-        """The one that will be asked first, before any is; it is ready."""
-        return self._queue[0]
 
     @property
     def fresh(self) -> bool:
@@ -122,8 +147,8 @@ class Candidates:
     def next(self, *, hedge: bool, running: bool) -> Candidate | None:
         """The next one whose breaker lets it be asked; those that it does not go to the end. `running`: another one is
         being asked. A hedge is for no target that was passed over."""
-        while self._queue and not (hedge and self._queue[0].passed_over):
-            candidate = self._queue.popleft()
+        while (candidate := self._head()) is not None and not (hedge and candidate.passed_over):
+            self._queue.popleft()
             if candidate.passed_over or self._breaker.passes(candidate.destination) or not (running or self._another()):
                 return candidate
             self.pass_over(candidate, Passed.BREAKER_OPEN)
@@ -137,7 +162,10 @@ class Candidates:
 
     def _another(self) -> bool:
         """Whether one is left whose breaker is not open."""
-        return any(not other.passed_over and self._breaker.passes(other.destination) for other in self._queue)
+        read = (each if isinstance(each, Candidate) else self._read(each) for each in self._queue)
+        others = [each for each in read if each is not None]
+        self._queue = deque(others)
+        return any(not other.passed_over and self._breaker.passes(other.destination) for other in others)
 
     def pass_over(self, candidate: Candidate, why: CallerError | Passed) -> None:
         """Note a target that is not asked, and why."""

@@ -16,9 +16,12 @@ _LEAST_SILENCE: Final = 3.0
 class Hedging:
     """That of one call: its time to hedge by, its part of the budget, and the one timer for both."""
 
-    __slots__ = ("_after", "_history", "_key", "_timer", "_wanted")
+    __slots__ = ("_after", "_history", "_key", "_loop", "_timer", "_wanted")
 
-    def __init__(self, history: TargetHistory, wanted: Fallbacks, key: BudgetKey) -> None:
+    def __init__(
+        self, history: TargetHistory, wanted: Fallbacks, key: BudgetKey, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._loop = loop
         self._history = history
         self._wanted = wanted
         self._key = key
@@ -32,17 +35,17 @@ class Hedging:
 
     def start(self, asked: Destination, due: Callable[[], None]) -> None:
         """A target was asked just now: call `due` when it is time to ask another one."""
-        self.stop()
+        if self._timer is not None:
+            self.stop()
         after = self._history.hedge_after(self._wanted, asked, stream=self._key[2])
         if after is not None:
             self._after = after
-            self._timer = asyncio.get_running_loop().call_later(after, due)
+            self._timer = self._loop.call_later(after, due)
 
     def watch(self, due: Callable[[], None]) -> None:
         """Call `due` when a target that said nothing until then may be silent."""
         self.stop()
-        after = max(_SILENT_TIMES * self._after, _LEAST_SILENCE)
-        self._timer = asyncio.get_running_loop().call_later(after, due)
+        self._timer = self._loop.call_later(max(_SILENT_TIMES * self._after, _LEAST_SILENCE), due)
 
     def stop(self) -> None:
         """No time is measured any more."""

@@ -46,8 +46,10 @@ class HedgeBudget:
         self._tokens: _Recent[float] = _Recent()
 
     def earn(self, key: BudgetKey) -> None:
-        """A call begins."""
-        self._tokens.put(key, min(BURST, self._tokens.get(key, BURST) + self._ratio))
+        """A call begins. A full bucket needs no entry."""
+        tokens = self._tokens.get(key)
+        if tokens is not None:
+            self._tokens.put(key, min(BURST, tokens + self._ratio))
 
     def allows(self, key: BudgetKey) -> bool:
         """Whether a further request may be made."""
@@ -69,9 +71,10 @@ class FirstOutputs:
         target would pass for a faster one."""
         known = self._seconds.get(key)
         if known is None:
-            known = deque(maxlen=_SAMPLES)
-        known.append(seconds)
-        self._seconds.put(key, known)
+            self._seconds.put(key, deque((seconds,), _SAMPLES))
+        else:
+            known.append(seconds)
+            self._seconds.move_to_end(key)
 
     def percentile(self, key: OutputKey, percent: int) -> float | None:
         """The time in seconds within which so many percent had their first output; None: too few are known."""

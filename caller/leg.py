@@ -37,10 +37,9 @@ class Leg(msgspec.Struct, eq=False):
     first: Sequence[Event] | None = None
 
 
-def record(whole: CallReport, candidate: Candidate, prepared: Prepared, waited: float) -> CallReport:
-    """The record of a target that is asked now: one of its own, unless it is the call's own target. Whatever the call
-    did until now was waiting, for `waited` seconds."""
-    now = asyncio.get_running_loop().time()
+def record(whole: CallReport, candidate: Candidate, prepared: Prepared, now: float, waited: float) -> CallReport:
+    """The record of a target that is asked `now`, in `loop.time()`: one of its own, unless it is the call's own target.
+    Whatever the call did until now was waiting, for `waited` seconds."""
     if not candidate.number:
         whole.asked, whole.waits.seconds = now, waited
         return whole

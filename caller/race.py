@@ -61,7 +61,7 @@ class Race:
         """`targets` are the call's own and its fallbacks. The call will hold a slot for the `first`.
 
         Raises:
-            ClientError: what is wrong with the call, or with one of its targets.
+            ClientError: what is wrong with the call.
         """
         own, fallbacks = targets
         self._report = report
@@ -82,10 +82,10 @@ class Race:
         self._attempts_of_losers = 0
         self._failures: list[tuple[CallerError, CallReport]] = []
         self._final = False  # a failure is the call's own: no further target is asked
-        everyone = (own, *fallbacks.targets)
+        everyone = own, fallbacks.targets
         self._candidates = Candidates(surroundings.resolve, history.breaker, ask, everyone, report, stream=stream)
         self._slot = self._candidates.first.destination.endpoint  # what the call's own slot is for; empty while used
-        self._hedging = Hedging(history, fallbacks, (report.client, self._slot, stream))
+        self._hedging = Hedging(history, fallbacks, (report.client, self._slot, stream), self._loop)
 
     @property
     def first(self) -> Prepared:
@@ -137,7 +137,8 @@ class Race:
                 await asyncio.wait(self._tasks)
                 self._tasks.clear()
             self._legs, self._running, self._failures, self._bug = [], [], [], None
-            self._candidates.clear()
+            if winner is None:
+                self._candidates.clear()
 
     async def _won(self) -> Leg:
         """Wait for the first output, asking further targets meanwhile."""
@@ -213,7 +214,8 @@ class Race:
             if prepared is None or not (own_slot or self._counted(candidate)):
                 continue
             self._slot = "" if own_slot else self._slot
-            report = record(self._report, candidate, prepared, self._waited + monotonic() - self._begun)
+            waited = self._waited + monotonic() - self._begun
+            report = record(self._report, candidate, prepared, self._loop.time(), waited)
             candidate.prepared = None
             probe = self._history.breaker.asked(candidate.destination)
             assert self._observer is not None  # noqa: S101 -- set where the race begins
@@ -221,9 +223,10 @@ class Race:
             leg = Leg(candidate, candidate.destination, prepared, report, batches, own_slot, probe, task)
             self._legs.append(leg)
             self._running.append(leg)
-            self._hedging.stop()
             if candidates:
                 self._hedging.start(leg.destination, self._hedge)
+            else:
+                self._hedging.stop()
             return leg
         return None
 
@@ -320,7 +323,8 @@ class Race:
             if leg is not winner:
                 self._lose(leg)
         self._running.clear()
-        self._attempts_of_losers = self._attempts_beside(winner.report)
+        if len(self._legs) > 1:
+            self._attempts_of_losers = self._attempts_beside(winner.report)
         for task in self._tasks:
             if task is not winner.task:
                 task.cancel()

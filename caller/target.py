@@ -4,7 +4,7 @@ A `Target` says where and how; an `Ask` says what. One ask may be made of severa
 yet: that is `Caller.prepare`'s.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
@@ -61,9 +61,12 @@ class Unusable(msgspec.Struct, frozen=True):
 class Fallbacks(msgspec.Struct, frozen=True):
     """Whom to ask beside the first target of a call, in this order: after a failure before the first output, and where
     there was no first output for `hedge_after` seconds, or for the time that `hedge_percentile` of the target's own
-    recent first outputs took. None: only after a failure."""
+    recent first outputs took. None: only after a failure.
 
-    targets: tuple[Target | Unusable, ...]
+    Each of `targets` gives one when it is called: most calls need none. All were found well-formed before; one that is
+    not any more, since what it names has changed, raises `ClientError`."""
+
+    targets: tuple[Callable[[], Target | Unusable], ...]
     hedge_after: float | None = None
     hedge_percentile: int | None = None
 

@@ -174,13 +174,7 @@ class Calls:
         return running
 
     def _race(self, ask: Ask, target: Target, fallbacks: Fallbacks, report: CallReport, *, stream: bool) -> Race:
-        """The call with all of its targets, which share its times."""
-        if target.timeouts.total_is_deadline:
-            timed = (
-                replace(each, timeouts=target.timeouts) if isinstance(each, Target) else each
-                for each in fallbacks.targets
-            )
-            fallbacks = replace(fallbacks, targets=tuple(timed))
+        """The call with all of its targets."""
         surroundings = Surroundings(
             self._registry.resolve,
             self._history,
@@ -260,6 +254,14 @@ class Calls:
             ClientError: what is wrong with it.
         """
         self._registry.resolve(target.provider).inspect(target)
+
+    def check_fallback(self, target: Target) -> None:
+        """Refuse a target whose provider is unknown, or whose credential or parameters are malformed. Pure.
+
+        Raises:
+            ClientError: what is wrong with it.
+        """
+        self._registry.resolve(target.provider).destination(target)
 
     def _inspection(self, client: Client, report: CallReport, target: Target) -> Inspection:
         target = self._begin(client, report, target)

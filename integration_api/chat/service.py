@@ -38,6 +38,7 @@ class ChatService:
         self._calls = calls
         self._credentials = credentials
         self._tools = ToolCache()
+        self._fallbacks = v1_targets.FallbackReader(calls.check_fallback)
         self._limits = CallLimits.of(settings)
 
     def chat(self, request: ChatRequest, rpc: Rpc) -> Awaitable[None]:
@@ -78,7 +79,7 @@ class ChatService:
         targets = [self._target_or_error(each, rpc) for each in request.targets]
         pairs = zip(request.targets, targets, strict=True)
         stored = [self._stored_fallbacks(wire.credential, own, rpc) for wire, own in pairs if isinstance(own, Target)]
-        beside = [each for found in stored if found for each in found.targets if isinstance(each, Target)]
+        beside = [each for found in stored if found for read in found.targets if isinstance(each := read(), Target)]
         return Wanted(targets, connections, beside)
 
     def _target_or_error(self, wire: msg.Target, rpc: Rpc) -> Target | CallerError:
@@ -93,7 +94,8 @@ class ChatService:
         read_tools = partial(self._tools.tools, rpc.client)
         ask, target = v1_request.chat_call(request, credential, read_tools, self._limits)
         if request.fallbacks:
-            return ask, target, v1_targets.fallbacks(request, target, partial(self._credential, rpc=rpc))
+            find = partial(self._credential, rpc=rpc)
+            return ask, target, self._fallbacks.fallbacks(request, target, rpc.client, find)
         stored = self._stored_fallbacks(request.credential, target, rpc)
         return ask, target, None if stored is None else v1_targets.stored_fallbacks(request, stored)
 

@@ -1,9 +1,29 @@
-"""The fallbacks of a request to domain values. Pure, but for the stored credentials that they name."""
+"""The fallbacks of a request to domain values. Pure, but for the stored credentials that they name.
 
+A malformed one is refused before anything is asked, so all are read at their first sight; but most calls need none, and
+a conversation brings the same ones on every turn. So of what was found well-formed a digest is kept, of the client and
+the fallbacks' bytes, which means nothing outside of this process, and such fallbacks are read when it is their turn.
+Bounded in entries: what was used longest ago goes first.
+"""
+
+import hashlib
+import secrets
+from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from typing import TypeAlias
 
-from caller.errors import CredentialForbidden, CredentialInvalid, CredentialNotFound, Violation
+import msgspec
+from google.protobuf.message import DecodeError
+
+from caller.errors import (
+    ClientError,
+    CredentialForbidden,
+    CredentialInvalid,
+    CredentialNotFound,
+    RequestInvalid,
+    Violation,
+)
 from caller.json_types import JsonObject
 from caller.parameters import overridden
 from caller.target import MAX_FALLBACKS, Fallbacks, Target, Unusable
@@ -14,25 +34,59 @@ from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1 import messages_pb2 as msg
 
 MAX_LABEL_CHARS = 128
+MAX_ENTRIES = 4096
 _PERCENTILES = range(50, 100)
 # Finds a credential's value for a provider, and raises where there is none.
 FindCredential: TypeAlias = Callable[[msg.Credential, str], JsonObject]
 
 
-def fallbacks(request: ChatRequest, own: Target, credential: FindCredential) -> Fallbacks:
-    """Whom a request asks beside its own target.
+class FallbackReader:
+    """Reads fallbacks; `check` refuses a target that is malformed."""
 
-    Raises:
-        RequestInvalid, CredentialInvalid: with the path of what is malformed.
-    """
-    violations = Violations()
-    if len(request.fallbacks) > MAX_FALLBACKS:
-        violations.append(Violation("fallbacks", f"must be at most {MAX_FALLBACKS}"))
-    targets = [
-        _target(f"fallbacks[{number}]", wire, own, credential, violations)
-        for number, wire in enumerate(request.fallbacks[:MAX_FALLBACKS])
-    ]
-    return _hedged(Fallbacks(tuple(targets)), request.options, violations)
+    def __init__(self, check: Callable[[Target], None], max_entries: int = MAX_ENTRIES) -> None:
+        self._check = check
+        self._max_entries = max_entries
+        self._secret = secrets.token_bytes(32)
+        self._known: OrderedDict[bytes, None] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def fallbacks(self, request: ChatRequest, own: Target, client: str, credential: FindCredential) -> Fallbacks:
+        """Whom a request of a client asks beside its own target.
+
+        Raises:
+            ClientError: with the path of what is malformed.
+        """
+        given = tuple(request.fallbacks)
+        packed = msgspec.msgpack.encode((client, own.provider, given))
+        key = hashlib.blake2b(packed, key=self._secret, digest_size=16).digest()
+        violations = Violations()
+        if key in self._known:
+            self._known.move_to_end(key)
+        elif self._found_good(given, own, credential, violations):
+            self._known[key] = None
+            if len(self._known) > self._max_entries:
+                self._known.popitem(last=False)
+        targets = tuple([partial(_read, number, wire, own, credential) for number, wire in enumerate(given)])
+        return _hedged(Fallbacks(targets), request.options, violations)
+
+    def _found_good(
+        self, given: tuple[bytes, ...], own: Target, credential: FindCredential, violations: Violations
+    ) -> bool:
+        """Whether all can be asked; one whose stored credential is missing can be another time, and is read again."""
+        if len(given) > MAX_FALLBACKS:
+            violations.append(Violation("fallbacks", f"must be at most {MAX_FALLBACKS}"))
+        targets = [
+            _target(number, wire, own, credential, violations) for number, wire in enumerate(given[:MAX_FALLBACKS])
+        ]
+        for number, target in enumerate(targets):
+            if isinstance(target, Target) and not violations:
+                try:
+                    self._check(target)
+                except ClientError as error:
+                    raise error.within(_path(number)) from None
+        return not violations and not any(isinstance(target, Unusable) for target in targets)
 
 
 def stored_fallbacks(request: ChatRequest, stored: Fallbacks) -> Fallbacks:
@@ -57,13 +111,30 @@ def _hedged(found: Fallbacks, options: pb.CallOptions, violations: Violations) -
     return Fallbacks(found.targets, hedge_after, percentile or None)
 
 
+def _path(number: int) -> str:
+    return f"fallbacks[{number}]"
+
+
+def _read(number: int, wire: bytes, own: Target, credential: FindCredential) -> Target | Unusable:
+    """A fallback that was found good before.
+
+    Raises:
+        ClientError: it is not any more.
+    """
+    violations = Violations()
+    target = _target(number, wire, own, credential, violations)
+    refuse(violations)
+    return target
+
+
 def _target(
-    path: str,
-    wire: msg.Target,
-    own: Target,
-    credential: FindCredential,
-    violations: Violations,
+    number: int, raw: bytes, own: Target, credential: FindCredential, violations: Violations
 ) -> Target | Unusable:
+    try:
+        wire = msg.Target.FromString(raw)
+    except DecodeError:
+        raise RequestInvalid(f"the request is not a {pb.ChatRequest.DESCRIPTOR.full_name}") from None
+    path = _path(number)
     if len(wire.label) > MAX_LABEL_CHARS:
         violations.append(Violation(f"{path}.label", f"must be at most {MAX_LABEL_CHARS} characters"))
     given, typed = parameters_of(f"{path}.model_parameters", wire, violations)

@@ -1,8 +1,9 @@
-"""The request of a chat as it is read here: the message of the contract, with each tool as the bytes that came.
+"""The request of a chat as it is read here: the message of the contract, with each tool and fallback as the bytes that
+came.
 
 The same names and numbers in a pool of its own, made of the contract's descriptor, so it follows every change of the
-contract and is in no reflection. A conversation brings the same tools on every turn: `chat.tools` reads the bytes where
-it does not know them. What it reads is checked as gRPC would have: the types are the contract's.
+contract and is in no reflection. A conversation brings the same of them on every turn: `chat.tools` and `chat.targets`
+read the bytes where they do not know them. What they read is checked as gRPC would have: the types are the contract's.
 """
 
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from integration_api.v1 import messages_pb2 as msg
 
     class ChatRequest(Message):
-        """`integration_api.v1.ChatRequest` with its tools unread."""
+        """`integration_api.v1.ChatRequest` with its tools and fallbacks unread."""
 
         request_id: str
         provider_id: str
@@ -33,8 +34,11 @@ if TYPE_CHECKING:
         timeouts: pb.Timeouts
         labels: Mapping[str, str]
         options: pb.CallOptions
-        fallbacks: Sequence[msg.Target]
+        fallbacks: Sequence[bytes]
         model: msg.ModelOptions
+
+
+_UNREAD = ("tools", "fallbacks")
 
 
 def _made() -> type[Message]:
@@ -43,9 +47,10 @@ def _made() -> type[Message]:
     _add(file.dependencies, pool, set())
     proto = descriptor_pb2.FileDescriptorProto.FromString(file.serialized_pb)
     request = next(message for message in proto.message_type if message.name == "ChatRequest")
-    tools = next(field for field in request.field if field.name == "tools")
-    tools.type = descriptor_pb2.FieldDescriptorProto.TYPE_BYTES
-    tools.ClearField("type_name")
+    for field in request.field:
+        if field.name in _UNREAD:
+            field.type = descriptor_pb2.FieldDescriptorProto.TYPE_BYTES
+            field.ClearField("type_name")
     pool.AddSerializedFile(proto.SerializeToString())
     made: type[Message] = message_factory.GetMessageClass(
         pool.FindMessageTypeByName(pb.ChatRequest.DESCRIPTOR.full_name)

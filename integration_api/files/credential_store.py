@@ -20,6 +20,7 @@ a table; no path is ever made of one. It knows files and domain values, no gRPC.
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ class CredentialStore:
         stored = self._stored.value.get(name)
         if stored is None or not stored.fallbacks:
             return None
-        targets = (self._fallback(other, model, who, own) for other, model in stored.fallbacks)
+        targets = [partial(self._fallback, other, model, who, own) for other, model in stored.fallbacks]
         return Fallbacks(tuple(targets), stored.hedge_after)
 
     def _fallback(self, name: str, model: str, who: Collection[str], own: Target) -> Target | Unusable:

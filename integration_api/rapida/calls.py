@@ -117,7 +117,7 @@ class RapidaCalls:
         except CallerError as error:
             return error.with_traceback(None)
         fallbacks = self._fallbacks(configuration.credential, target)
-        beside = () if fallbacks is None else fallbacks.targets
+        beside = () if fallbacks is None else [read() for read in fallbacks.targets]
         targets = (target, *(each for each in beside if isinstance(each, Target)))
         return (await asyncio.gather(*(self.calls.warm(client, each) for each in targets)))[0].error
 

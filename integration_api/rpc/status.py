@@ -164,12 +164,13 @@ def attempts_made(report: CallReport) -> list[msg.Attempt]:
 
 
 def _attempt(made: AttemptMade, call_started: float) -> msg.Attempt:
-    wire = msg.Attempt(target=made.target, label=made.label, endpoint=made.endpoint)
+    wire = msg.Attempt(
+        target=made.target, label=made.label, endpoint=made.endpoint, started=seconds(made.started - call_started)
+    )
     if isinstance(made.reason, Passed):
         wire.reason = made.reason.value
     elif made.reason is not None:
         wire.reason = _row(made.reason)[1]
-    wire.started.CopyFrom(seconds(made.started - call_started))
     if made.first_output is not None:
         wire.first_output.CopyFrom(seconds(made.first_output - call_started))
     if made.usage is not None:

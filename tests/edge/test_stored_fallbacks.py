@@ -68,9 +68,9 @@ async def test_a_credential_names_its_own_fallbacks(sandbox: Sandbox, tmp_path: 
         async with serving(tmp_path) as channel:
             stub = ChatServiceStub(channel)
             assert await made(stub, named("main", DEAD)) == [
+                (0, "", "ENDPOINT_OVERLOADED"),
                 (1, "guarded", "CREDENTIAL_FORBIDDEN"),
                 (2, "missing", "CREDENTIAL_NOT_FOUND"),
-                (0, "", "ENDPOINT_OVERLOADED"),
                 (3, "chained", "ENDPOINT_OVERLOADED"),
                 (4, "spare", ""),
             ]
