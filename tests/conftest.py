@@ -18,6 +18,8 @@ from integration_api.sandbox import Sandbox
 from integration_api.server import Server
 from integration_api.settings import Settings
 from integration_api.v1 import chat_service_pb2_grpc as stubs
+from tests.loop_watch import LONGEST, LoopWatch, loop_watch
+from tests.patience import within
 
 # How fast examples are made, and how long one takes, says how busy the machine is, and nothing of us.
 hypothesis_settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -89,6 +91,32 @@ def no_socket_leaves_loopback() -> Iterator[None]:
         patch.setattr(socket.socket, "connect", checked(connect))
         patch.setattr(socket.socket, "connect_ex", checked(connect_ex))
         yield
+
+
+_WATCH = pytest.StashKey[LoopWatch]()
+
+
+@pytest.fixture
+async def watched_loop(request: pytest.FixtureRequest) -> AsyncIterator[LoopWatch]:
+    """The test fails where its loop was away for longer than a hostile case may keep it, see `loop_watch`."""
+    async with loop_watch() as watch:
+        request.node.stash[_WATCH] = watch
+        yield watch
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """What is watched is the test, not the fixtures around it."""
+    watch = item.stash.get(_WATCH, None)
+    if watch is None:
+        return (yield)
+    watch.restart()
+    result = yield
+    watch.look()
+    mark = item.get_closest_marker("away")
+    longest = LONGEST if mark is None else mark.args[0]
+    assert watch.longest < within(longest), f"the loop was away for {watch.longest:.3f} s of processor time"
+    return result
 
 
 @pytest.fixture

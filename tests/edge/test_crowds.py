@@ -21,6 +21,8 @@ from integration_api.v1 import chat_service_pb2 as pb
 from tests.edge.raw_http2 import RawConnection, message
 from tests.patience import within
 
+pytestmark = pytest.mark.usefixtures("watched_loop")
+
 _METHOD = "/test.Service/Unary"
 _CROWD = 1_500
 _BEGINNING = 0.001  # seconds in which a call that begins holds the loop

@@ -27,6 +27,8 @@ from tests.edge.loopback import STREAM_HEAD, Handmade, answer, chat_answer, desc
 from tests.edge.reading import fail
 from tests.patience import within
 
+pytestmark = pytest.mark.usefixtures("watched_loop")
+
 SETTINGS = TransportSettings(EgressPolicy.parse("open"))
 KEY = {"Authorization": "Bearer one"}
 

@@ -13,6 +13,8 @@ from tests.asking import chat_request
 from tests.edge.processes import ROOT, environment
 from tests.patience import within
 
+pytestmark = pytest.mark.usefixtures("watched_loop")
+
 _PROGRAM = """
 import asyncio, os, signal, time
 from caller.custom_llm.http.connector import make_connector

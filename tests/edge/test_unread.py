@@ -16,6 +16,8 @@ from tests.edge.raw_http2 import RawConnection, message
 from tests.edge.reading import fail
 from tests.patience import within
 
+pytestmark = pytest.mark.usefixtures("watched_loop")
+
 MIB = 1024 * 1024
 CHAT = "/integration_api.v1.ChatService/Chat"
 SIZE = 3_400_000
