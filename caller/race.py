@@ -34,15 +34,16 @@ from caller.target import Ask, Fallbacks, Target
 
 
 class Surroundings(msgspec.Struct, frozen=True, eq=False):
-    """What a race needs of the service: `resolve` finds the caller of a provider; `beside` counts the call for one more
-    endpoint, and returns what stands in the way, in words; `leave` takes that back; `replace` has another connection
-    opened for a target whose own was closed; `heavy` are the turns in which large requests are made."""
+    """What races need of the service: `resolve` finds the caller of a provider; `beside` counts a client's call for one
+    more endpoint, and returns what stands in the way, in words; `leave` takes that back; `replace` has another
+    connection opened for a client's target whose own was closed; `heavy` are the turns in which large requests are
+    made."""
 
     resolve: Callable[[str], Caller]
     history: TargetHistory
-    beside: Callable[[str], str]
-    leave: Callable[[str], None]
-    replace: Callable[[Target], None]
+    beside: Callable[[str, str], str]
+    leave: Callable[[str, str], None]
+    replace: Callable[[str, Target], None]
     heavy: HeavyWork
 
 
@@ -232,7 +233,7 @@ class Race:
 
     def _counted(self, candidate: Candidate) -> bool:
         """Count the call for a further endpoint; where that has all the calls it may, the target is passed over."""
-        full = self._surroundings.beside(candidate.destination.endpoint)
+        full = self._surroundings.beside(self._report.client, candidate.destination.endpoint)
         if full:
             self._candidates.pass_over(candidate, ServiceOverloaded(full))
         return not full
@@ -242,7 +243,7 @@ class Race:
         if leg.own_slot:
             self._slot = leg.destination.endpoint
         elif leg.own_slot is not None:
-            self._surroundings.leave(leg.destination.endpoint)
+            self._surroundings.leave(self._report.client, leg.destination.endpoint)
         leg.own_slot = None
 
     def _alone(self) -> bool:
@@ -338,7 +339,7 @@ class Race:
         breaker.lost(leg.destination)
         self._leave(leg, Passed.RACE_LOST)
         if breaker.passes(leg.destination):
-            self._surroundings.replace(leg.candidate.target)
+            self._surroundings.replace(self._report.client, leg.candidate.target)
 
     def _leave(self, leg: Leg, why: Passed) -> None:
         """Wait no longer for a target that has not failed."""

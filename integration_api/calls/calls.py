@@ -7,7 +7,6 @@ domain values of its request, and a `Sink`, which makes its answer of events. It
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
-from functools import partial
 from time import monotonic
 from types import TracebackType
 from typing import Protocol, Self, TypeAlias
@@ -89,10 +88,17 @@ class Calls:
         being opened ahead that one client may have while others have some; `heavy`: the turns in which what is large is
         worked on, those of the event loop's other work of this kind."""
         self.heavy = heavy or HeavyWork()
-        self._history = history
         self._registry = registry
         self._prewarming = Prewarming(registry, client_share)
         self._admission = admission
+        self._surroundings = Surroundings(
+            registry.resolve,
+            history,
+            beside=admission.beside,
+            leave=admission.leave,
+            replace=self._prewarming.replace,
+            heavy=self.heavy,
+        )
         self._observers = Listening(observers)
         self._max_answer_chars = max_answer_chars
 
@@ -164,7 +170,7 @@ class Calls:
             prepared = self._registry.resolve(target.provider).prepare(target, ask, stream=stream)
             running = attempts(prepared, report, observed)
         else:
-            race = self._race(ask, target, fallbacks, report, stream=stream)
+            race = Race(self._surroundings, ask, (target, fallbacks), report, stream=stream)
             prepared, running = race.first, race.batches(observed)
         report.api, report.endpoint, report.model = (
             prepared.api,
@@ -172,18 +178,6 @@ class Calls:
             clipped(prepared.model, MAX_MODEL),
         )
         return running
-
-    def _race(self, ask: Ask, target: Target, fallbacks: Fallbacks, report: CallReport, *, stream: bool) -> Race:
-        """The call with all of its targets."""
-        surroundings = Surroundings(
-            self._registry.resolve,
-            self._history,
-            beside=partial(self._admission.beside, report.client),
-            leave=partial(self._admission.leave, report.client),
-            replace=partial(self._prewarming.replace, report.client),
-            heavy=self.heavy,
-        )
-        return Race(surroundings, ask, (target, fallbacks), report, stream=stream)
 
     async def verify(
         self, client: Client, report: CallReport, read: Callable[[], Target], checks: frozenset[str] = frozenset()
