@@ -16,8 +16,8 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -26,11 +26,15 @@ import structlog
 
 from caller.custom_llm.errors.redaction import sanitized
 
+if sys.platform != "win32":
+    import fcntl
+
 # What may wait to be written: some ten thousand lines.
 _MAX_WAITING_BYTES = 4 * 1024 * 1024
-# One system call: what a pipe takes in one piece (PIPE_BUF), a line of the loss with it, so that lines of several
-# workers never stand inside of each other.
-_WRITE_BYTES = 4096 - 512
+# One write. Several workers share what they write to: each locks it meanwhile, so that no line is inside of another.
+# Where there are no locks it is what a pipe takes in one piece (PIPE_BUF), a line of the loss with it.
+_WRITE_BYTES = 64 * 1024
+_PIECE_BYTES = 4096 - 512
 # How long the end of the process waits for the last lines, and a failed write for the next.
 _FLUSH_SECONDS = 1.0
 _RETRY_SECONDS = 0.5
@@ -62,6 +66,7 @@ class QueuedWriter:
         self.lost_ever = 0
         self._writing = False
         self._torn = False  # the last write ended within a line
+        self._most = _WRITE_BYTES
         threading.Thread(target=self._run, name="log-writer", daemon=True).start()
 
     def write(self, text: str | bytes) -> None:
@@ -103,12 +108,12 @@ class QueuedWriter:
         """The next lines, and how many were lost so far and not reported."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting)
-            if self._waiting_bytes < _WRITE_BYTES:
+            if self._waiting_bytes < _PIECE_BYTES:
                 self._changed.wait(_GATHER_SECONDS)
             self._writing = True
             lines = [self._waiting.popleft()]
             size = len(lines[0])
-            while self._waiting and size + len(self._waiting[0]) <= _WRITE_BYTES:
+            while self._waiting and size + len(self._waiting[0]) <= self._most:
                 lines.append(self._waiting.popleft())
                 size += len(lines[-1])
             self._waiting_bytes -= size
@@ -116,7 +121,28 @@ class QueuedWriter:
             return lines, lost
 
     def _written(self, payload: bytes) -> int | None:
-        """Write it all: None. Where that fails: how many of its bytes were written."""
+        """Write it all: None. Where that fails: how many of its bytes were written, and stay."""
+        with self._alone():
+            return self._put(payload)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """No other process that does the same writes meanwhile. A lock ends with its process, however that ends; two
+        threads of one process would not wait for each other."""
+        if sys.platform == "win32":
+            yield
+            return
+        try:
+            fcntl.lockf(self._descriptor, fcntl.LOCK_EX)
+        except OSError:
+            self._most = _PIECE_BYTES
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
+
+    def _put(self, payload: bytes) -> int | None:
         prefix = b"\n" if self._torn else b""
         view, done = memoryview(prefix + payload), 0
         try:

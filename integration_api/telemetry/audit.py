@@ -10,9 +10,7 @@ not take in whole, so that nobody's line stands behind a torn one.
 
 import os
 import stat
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
 
@@ -23,9 +21,6 @@ from integration_api.calls.observer import Observer
 from integration_api.log import QueuedWriter
 from integration_api.telemetry.content import KeptContent
 from integration_api.telemetry.log_lines import fields_of
-
-if sys.platform != "win32":
-    import fcntl
 
 _FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
 _OWNER_ONLY: Final = 0o600
@@ -84,10 +79,9 @@ def open_to_append(path: str) -> int:
 class _SharedWriter(QueuedWriter):
     """Appends to a file to which other processes append, too."""
 
-    def _written(self, payload: bytes) -> int | None:
-        with _locked(self._descriptor):
-            written = super()._written(payload)
-            return None if written is None else self._taken_back(payload, written)
+    def _put(self, payload: bytes) -> int | None:
+        written = super()._put(payload)
+        return None if written is None else self._taken_back(payload, written)
 
     def _taken_back(self, payload: bytes, written: int) -> int:
         """How many of the bytes stay, once the beginning of the torn line is gone; of what is no file it stays."""
@@ -98,21 +92,6 @@ class _SharedWriter(QueuedWriter):
                 os.ftruncate(self._descriptor, found.st_size - (written - whole))
                 self._torn = False
         return whole
-
-
-@contextmanager
-def _locked(descriptor: int) -> Iterator[None]:
-    """Nobody else writes meanwhile who locks it, too; a file system without locks goes without."""
-    if sys.platform == "win32":
-        yield
-        return
-    with suppress(OSError):
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def _lost(lines: int) -> str:

@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 
 from integration_api.files.reload import FileWatcher, Found, Watched, readable
 from integration_api.log import QueuedWriter
+from tests.edge.processes import ROOT
 from tests.patience import within
 
 _LINE = "x" * 999 + "\n"
@@ -114,21 +115,31 @@ def test_lines_that_are_many_do_not_wait_for_each_other() -> None:
     assert log.lost_ever == 0
 
 
-def test_lines_of_several_workers_do_not_mix(pipe: tuple[int, int]) -> None:
-    """Two that write to one pipe, which is full most of the time: every line comes in one piece."""
+def test_long_lines_of_several_processes_do_not_mix(pipe: tuple[int, int]) -> None:
+    """Processes that write lines of 30 KB, as a bug's traceback is, to one pipe that takes 4 KB and is read slowly:
+    every line comes in one piece, and a process that is killed in the middle of a line holds nobody up."""
     reader, end = pipe
     fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, 4096)
-    logs = {name: QueuedWriter(os.dup(end), _told) for name in "ab"}
-    for name, log in logs.items():
-        for _ in range(100):
-            log.write(name * 299 + "\n")
-
-    with os.fdopen(os.dup(reader), "r", encoding="utf-8") as file:
-        lines = [file.readline() for _ in range(200)]
-
-    assert sorted(lines) == [name * 299 + "\n" for name in "ab" for _ in range(100)]
-    for log in logs.values():
-        log.close(30)
+    program = (
+        "import sys; from integration_api.log import QueuedWriter\n"
+        "log = QueuedWriter(1, lambda lost: f'lost {lost}\\n')\n"
+        "for _ in range(20): log.write(sys.argv[1] * 29_999 + '\\n')\n"
+        "log.close(60)"
+    )
+    processes = [subprocess.Popen([sys.executable, "-c", program, name], stdout=end, cwd=ROOT) for name in "abk"]
+    counted = dict.fromkeys("ab", 0)
+    with os.fdopen(os.dup(reader), "r", encoding="utf-8", buffering=1024) as file:
+        while sum(counted.values()) < 40:
+            line = file.readline().lstrip("k")  # a line that its process did not end is in front of the next one
+            if line == "\n":
+                processes[2].kill()  # in the middle of its next line
+                processes[2].wait()
+            else:
+                counted[line[0]] += 1
+                assert line == line[0] * 29_999 + "\n"
+    assert counted == {"a": 20, "b": 20}
+    for process in processes:
+        process.wait(within(30))
 
 
 def test_what_libraries_log_leaves_as_our_lines_do() -> None:
