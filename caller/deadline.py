@@ -9,6 +9,7 @@ is late all the same is the service's fault, and no endpoint's.
 """
 
 import asyncio
+import math
 from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
@@ -31,14 +32,17 @@ class DeadlineTimer(msgspec.Struct, eq=False):
     block with the armed error.
 
     Entering and leaving happen in one task, the one that works in the block, unless another one goes on: see `follow`.
+
+    `due` is the armed time and `on_expire` makes its error; `fires_at` is when a timer runs next. Who arms with each
+    token may set the first two by himself, and call `arm` where the time is due before that.
     """
 
     _task: asyncio.Task[object] | None = None  # the one that works in the block, where it is known already
     due: float | None = None
     _loop: asyncio.AbstractEventLoop = msgspec.field(default_factory=asyncio.get_running_loop)
     _timer: asyncio.TimerHandle | None = None
-    _fires_at: float = 0.0  # when the timer fires; uvloop's handles of a time in the past cannot tell
-    _error: Callable[[], CallerError] | None = None
+    fires_at: float = math.inf
+    on_expire: Callable[[], CallerError] | None = None
     _expired: bool = False
     _cancelling: int = 0
     _away: float = 0.0  # how long the process was away when the armed time passed
@@ -47,9 +51,9 @@ class DeadlineTimer(msgspec.Struct, eq=False):
     @property
     def error(self) -> CallerError | None:
         """The armed error once the time has passed and the block is being cancelled for it; else None."""
-        return self._made(self._error) if self._expired and self._error is not None else None
+        return self._made(self.on_expire) if self._expired and self.on_expire is not None else None
 
-    async def __aenter__(self) -> Self:
+    def __enter__(self) -> Self:
         task = self._task or asyncio.current_task()
         if task is None:
             raise RuntimeError("a deadline timer guards a task")
@@ -57,14 +61,14 @@ class DeadlineTimer(msgspec.Struct, eq=False):
         self._cancelling = task.cancelling()
         return self
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
+            self._timer, self.fires_at = None, math.inf
         task, self._task = self._task, None
-        expired, self._error = self._error, None  # it may be a method of who holds this timer
+        expired, self.on_expire = self.on_expire, None  # it may be a method of who holds this timer
         if not self._expired or task is None or expired is None:
             return
         # As in asyncio.timeout: only our own cancellation becomes the error; one from outside goes on.
@@ -76,11 +80,10 @@ class DeadlineTimer(msgspec.Struct, eq=False):
     def arm(self, due: float, error: Callable[[], CallerError]) -> None:
         """Let the block fail with `error` at `due` (in `loop.time()`), unless it is armed anew before."""
         self.due = due
-        self._error = error
-        if self._timer is None:
-            self._set(due)
-        elif due < self._fires_at:
-            self._timer.cancel()
+        self.on_expire = error
+        if due < self.fires_at:
+            if self._timer is not None:
+                self._timer.cancel()
             self._set(due)
 
     def follow(self) -> None:
@@ -91,10 +94,11 @@ class DeadlineTimer(msgspec.Struct, eq=False):
             self._task, self._cancelling = task, task.cancelling()
 
     def _set(self, due: float) -> None:
-        self._fires_at = max(due, self._loop.time())
+        self.fires_at = max(due, self._loop.time())  # uvloop's handles of a time in the past cannot tell it
         self._timer = self._loop.call_at(due, self._fire)
 
     def _fire(self) -> None:
+        planned, self.fires_at = self.fires_at, math.inf
         self._timer = None
         if self.due is None or self._task is None:
             return
@@ -103,12 +107,12 @@ class DeadlineTimer(msgspec.Struct, eq=False):
             self._away, self._delays = 0.0, 0
             self._set(self.due)
             return
-        late = now - self._fires_at
+        late = now - planned
         if late > _AWAY and self._delays < _MOST_DELAYS:
             self._delays += 1
             self._away = max(self._away, late)
-            self._fires_at = now + _READING
-            self._timer = self._loop.call_at(self._fires_at, self._fire)
+            self.fires_at = now + _READING
+            self._timer = self._loop.call_at(self.fires_at, self._fire)
             return
         self._expired = True
         self._task.cancel()

@@ -92,7 +92,7 @@ class Attempt:
         self._total: Callable[[], CallerError] = partial(total_timeout, work.timeouts)
         self._between: Callable[[], CallerError] = partial(_between_timeout, work.timeouts)
 
-    async def batches(  # noqa: C901 -- the token path: a function more would be a call per token
+    async def batches(  # noqa: C901, PLR0912 -- the token path: a function more would be a call per token
         self,
     ) -> AsyncGenerator[Sequence[Event], None]:
         """The events, one batch per network read.
@@ -102,7 +102,7 @@ class Attempt:
         """
         work, report, reader = self._work, self._report, self._reader
         try:
-            async with DeadlineTimer() as timer:
+            with DeadlineTimer() as timer:
                 due, on_expire = self._armed(timer)
                 async with await self._answered() as response:
                     self._work = work = work.sent()  # without the body, which may be a long conversation
@@ -136,7 +136,10 @@ class Attempt:
                             raise reader.failure
                         if not chunk:
                             break
-                        timer.arm(due, on_expire)
+                        if due < timer.fires_at:
+                            timer.arm(due, on_expire)
+                        else:  # the same, without a call
+                            timer.due, timer.on_expire = due, on_expire
                     response.finish()
         except CallerError as error:
             raise await self._finished(error) from error.__cause__

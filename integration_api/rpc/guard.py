@@ -246,7 +246,7 @@ class Guard:
         self._crowded = crowd or self._starts.waiting > 0
         try:
             try:
-                async with timer:  # inside: its timeout must become a status, too
+                with timer:  # inside: its timeout must become a status, too
                     if refusal is not None:
                         raise refusal
                     rest = await work(rpc, task)
@@ -297,9 +297,8 @@ class Guard:
         """The request of a client that was refused before it was read, if it is here soon: the answer names it."""
         rpc.client = rpc.client or address_key(rpc.context.peer())
         rpc.timer = DeadlineTimer()
-        with suppress(CallerError):
-            async with rpc.timer:
-                rpc.raw = await self._strangers.receive(rpc)
+        with suppress(CallerError), rpc.timer:
+            rpc.raw = await self._strangers.receive(rpc)
 
     def _ended(self, task: asyncio.Task[object]) -> None:
         """A call's task is done: its status has left."""

@@ -208,10 +208,13 @@ class Rpc:
             self._count(size)
         begun = self._clock()
         due = begun + self._write_timeout
-        if due < self.deadline:
-            self.timer.arm(due, self._stuck)
-        else:
-            self.timer.arm(self.deadline, self._over)
+        timer, on_expire = self.timer, self._stuck
+        if due > self.deadline:
+            due, on_expire = self.deadline, self._over
+        if due < timer.fires_at:
+            timer.arm(due, on_expire)
+        else:  # the same, without a call
+            timer.due, timer.on_expire = due, on_expire
         try:
             if not self.output_started:
                 # By itself: after a write that was given up gRPC would send it again in front of the status, and fail.
@@ -227,7 +230,7 @@ class Rpc:
                 if took > _PROMPT:
                     report.waits.seconds += waited(took, report.sent_bytes)
         self.output_started = True
-        self.timer.due = None
+        timer.due = None
         self.writing = 0
         if self.counted:
             self.release()

@@ -92,7 +92,7 @@ class Strangers:
             rpc = Rpc(context, name, _WRITE_TIMEOUT, timer, self._unread)
             rpc.client = client
             try:
-                async with timer:
+                with timer:
                     await (_refuse() if held else work(rpc))
             except grpc.aio.AbortError as aborted:
                 forget_traces(aborted)

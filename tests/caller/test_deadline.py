@@ -22,9 +22,8 @@ async def expires(timer: DeadlineTimer, seconds: float = 0.02) -> None:
 
 async def test_a_block_that_takes_too_long_fails_with_the_armed_error() -> None:
     """And its task goes on as if nothing had cancelled it."""
-    with pytest.raises(TotalTimeout) as raised:
-        async with DeadlineTimer() as timer:
-            await expires(timer)
+    with pytest.raises(TotalTimeout) as raised, DeadlineTimer() as timer:
+        await expires(timer)
     task = asyncio.current_task()
 
     assert isinstance(raised.value.__cause__, asyncio.CancelledError)
@@ -35,7 +34,7 @@ async def test_a_block_that_takes_too_long_fails_with_the_armed_error() -> None:
 
 async def test_a_block_in_time_is_left_alone() -> None:
     """Nothing fires behind it."""
-    async with DeadlineTimer() as timer:
+    with DeadlineTimer() as timer:
         timer.arm(now() + 0.01, lambda: TotalTimeout("late"))
 
     assert await asyncio.sleep(0.03, "fine") == "fine"
@@ -45,7 +44,7 @@ async def test_the_last_arming_counts() -> None:
     """Later or earlier than the one before, with its own error."""
 
     async def guarded(first: float, second: float) -> None:
-        async with DeadlineTimer() as timer:
+        with DeadlineTimer() as timer:
             timer.arm(now() + first, lambda: FirstOutputTimeout("first"))
             timer.arm(now() + second, lambda: BetweenOutputsTimeout("second"))
             await asyncio.Event().wait()
@@ -61,7 +60,7 @@ async def test_a_disarmed_block_takes_its_time() -> None:
     """A timer that was set before fires into nothing; armed again, it counts again."""
 
     async def guarded() -> None:
-        async with DeadlineTimer() as timer:
+        with DeadlineTimer() as timer:
             timer.arm(now() + 0.01, lambda: FirstOutputTimeout("first"))
             timer.due = None
             await asyncio.sleep(0.03)
@@ -73,7 +72,7 @@ async def test_a_disarmed_block_takes_its_time() -> None:
 
 async def test_arming_again_and_again_is_cheap() -> None:
     """Once per token: it has to cost next to nothing."""
-    async with DeadlineTimer() as timer:
+    with DeadlineTimer() as timer:
         started = time.process_time()
         for _ in range(100_000):
             timer.arm(now() + 60, lambda: TotalTimeout("late"))
@@ -86,7 +85,7 @@ async def test_a_cancellation_from_outside_stays_one() -> None:
     """Who cancels the task gets it cancelled, armed or not, even when both come at once."""
 
     async def guarded(seconds: float) -> None:
-        async with DeadlineTimer() as timer:
+        with DeadlineTimer() as timer:
             await expires(timer, seconds)
 
     for seconds in (5.0, 0.0):
@@ -102,7 +101,7 @@ async def test_an_error_of_the_block_is_its_own() -> None:
     """What the block raises in time is what comes out."""
 
     async def guarded() -> None:
-        async with DeadlineTimer() as timer:
+        with DeadlineTimer() as timer:
             timer.arm(now() + 5, lambda: TotalTimeout("late"))
             raise ValueError("mine")
 
@@ -112,18 +111,16 @@ async def test_an_error_of_the_block_is_its_own() -> None:
 
 async def test_a_time_that_is_past_fires_at_the_next_wait() -> None:
     """Also when it was past before it was armed."""
-    with pytest.raises(TotalTimeout):
-        async with DeadlineTimer() as timer:
-            await expires(timer, -1)
+    with pytest.raises(TotalTimeout), DeadlineTimer() as timer:
+        await expires(timer, -1)
 
 
 async def test_dogs_may_be_nested() -> None:
     """The inner one's error leaves the inner block only."""
-    async with DeadlineTimer() as outer:
+    with DeadlineTimer() as outer:
         outer.arm(now() + 5, lambda: TotalTimeout("outer"))
-        with pytest.raises(TotalTimeout, match="late"):
-            async with DeadlineTimer() as inner:
-                await expires(inner)
+        with pytest.raises(TotalTimeout, match="late"), DeadlineTimer() as inner:
+            await expires(inner)
         await asyncio.sleep(0)
 
 
@@ -136,15 +133,14 @@ async def test_a_loop_that_was_away_reads_before_it_judges() -> None:
     """What had come while the process did not run counts: the block is not failed in front of it."""
     arrived, ours = socket.socketpair()
     arrived.setblocking(False)
-    with arrived, ours:
-        async with DeadlineTimer() as timer:
-            timer.arm(now() + 0.05, lambda: TotalTimeout("late"))
-            received = asyncio.ensure_future(asyncio.get_running_loop().sock_recv(arrived, 1))
-            await asyncio.sleep(0)
-            ours.send(b"x")
-            be_away(0.3)
+    with arrived, ours, DeadlineTimer() as timer:
+        timer.arm(now() + 0.05, lambda: TotalTimeout("late"))
+        received = asyncio.ensure_future(asyncio.get_running_loop().sock_recv(arrived, 1))
+        await asyncio.sleep(0)
+        ours.send(b"x")
+        be_away(0.3)
 
-            assert await received == b"x"
+        assert await received == b"x"
 
 
 async def at_last(waits: Callable[[float], Awaitable[None]]) -> None:
@@ -157,7 +153,7 @@ async def test_what_is_late_all_the_same_is_the_services_fault() -> None:
     """A long absence of the process blames no endpoint, and a retry is advised; a short one changes nothing."""
 
     async def waits(away: float) -> None:
-        async with DeadlineTimer() as timer:
+        with DeadlineTimer() as timer:
             timer.arm(now() + 0.05, lambda: TotalTimeout("late"))
             await asyncio.sleep(0)
             be_away(away)

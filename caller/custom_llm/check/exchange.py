@@ -136,7 +136,7 @@ class Exchanges:
         since = answer.started if self._own_time else self._report.started
         folder = Folder(MAX_PROBE_BYTES)
         try:
-            async with DeadlineTimer() as timer:
+            with DeadlineTimer() as timer:
                 timer.arm(since + self._timeouts.total, partial(total_timeout, self._timeouts))
                 async with await self._sent(request, apart) as response:
                     answer.status = response.status

@@ -159,7 +159,7 @@ class EndpointConnector(TCPConnector):
         exchange.host = server.raw_host
         token = CURRENT.set(exchange)
         try:
-            async with DeadlineTimer() as timer:
+            with DeadlineTimer() as timer:
                 if timeout.connect is not None:
                     due = asyncio.get_running_loop().time() + timeout.connect
                     timer.arm(due, partial(_no_connection, req.url, timeout.connect))

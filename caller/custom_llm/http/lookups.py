@@ -72,7 +72,7 @@ class ThreadedLookup(AbstractResolver):
         self._waiting.setdefault(job.client, deque()).append(job)
         self._start_next()
         try:
-            async with DeadlineTimer() as timer:
+            with DeadlineTimer() as timer:
                 timer.arm(self._loop.time() + self._timeout, partial(ConnectTimeout, "no answer about a name"))
                 infos = await done
         except ConnectTimeout:

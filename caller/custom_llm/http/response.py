@@ -192,7 +192,7 @@ class Response:
         """The body of an error, cut at 64 KiB and two seconds; what came of it if the rest is lost."""
         body = bytearray()
         try:
-            async with DeadlineTimer() as timer:
+            with DeadlineTimer() as timer:
                 timer.arm(asyncio.get_running_loop().time() + _ERROR_BODY_SECONDS, _no_further)
                 while len(body) < _MAX_ERROR_BODY:
                     chunk = await self.read()
