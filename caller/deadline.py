@@ -17,6 +17,7 @@ from typing import Final, Self
 import msgspec
 
 from caller.errors import CallerError, ServiceOverloaded
+from caller.printing import Unprinted
 
 # A timer that fires later than this was not late by the loop's ordinary work. In seconds, as all times here.
 _AWAY: Final = 0.1
@@ -27,7 +28,7 @@ _READING: Final = 0.05
 _MOST_DELAYS: Final = 20
 
 
-class DeadlineTimer(msgspec.Struct, eq=False):
+class DeadlineTimer(Unprinted, msgspec.Struct, eq=False):
     """Guards the block it is entered around. When the armed time passes, the block's task is cancelled and leaves the
     block with the armed error.
 

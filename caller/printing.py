@@ -13,3 +13,12 @@ class PartlyPrinted:
     def __repr__(self) -> str:
         fields = (name for name in self.__struct_fields__ if name not in self.HIDDEN)
         return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in fields)})"
+
+
+class Unprinted:
+    """Of a struct that is no value but somebody's state: prints no field."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"

@@ -83,6 +83,7 @@ class Guard:
         """`heavy` are the turns in which large requests are worked on."""
         self._heavy = heavy or HeavyWork()
         self._arrivals = Arrivals()
+        self._clock = asyncio.get_running_loop().time
         self._starts = CrowdTurns(self._arrivals)  # the turns of calls that come by hundreds in a moment
         self._refusals = CrowdTurns(self._arrivals)  # and of those that end without an answer
         self._crowded = False
@@ -238,10 +239,12 @@ class Guard:
         if held:  # before anything is made for it: thousands of such calls may stand before an honest one
             await self._refusals.turn(client)
         timer = DeadlineTimer(task)
-        rpc = Rpc(context, method, self._write_timeout, timer, self._unread)
-        rpc.identity, rpc.client, rpc.unary = identity, client, unary
-        if rpc.started - self._moment > _MOMENT:
-            self._moment, self._arrived = rpc.started, self._arrivals.count
+        now = self._clock()
+        rpc = Rpc(
+            context, method, timer, self._unread, self._write_timeout, self._clock, now, client, identity or "", unary
+        )
+        if now - self._moment > _MOMENT:
+            self._moment, self._arrived = now, self._arrivals.count
         crowd = self._calls > _MANY and self._arrivals.count - self._arrived > _BURST
         self._crowded = crowd or self._starts.waiting > 0
         try:

@@ -13,7 +13,7 @@ from time import monotonic
 import grpc
 
 from caller.errors import CallerError, ClientTimeout, RequestInvalid, ServiceOverloaded
-from integration_api.rpc.rpc import Rpc, waited
+from integration_api.rpc.rpc import PROMPT, Rpc, waited
 from integration_api.rpc.shares import Shares
 
 
@@ -89,7 +89,9 @@ class Receiver:
         try:
             begun = monotonic()
             raw = await rpc.context.read()
-            rpc.waited += waited(monotonic() - begun, 0 if raw is grpc.aio.EOF else len(raw))
+            took = monotonic() - begun
+            if took > PROMPT:
+                rpc.waited += waited(took, 0 if raw is grpc.aio.EOF else len(raw))
         finally:
             if self._reading.pop(rpc, None) is not None:  # else it gave way
                 self._shares.release(client)

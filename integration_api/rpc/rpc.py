@@ -7,10 +7,12 @@ import asyncio
 import math
 import os
 import re
+from collections.abc import Callable
 from time import monotonic
 from typing import Protocol, TypeAlias
 
 import grpc
+import msgspec
 
 from caller.call import CallReport, Waits
 from caller.deadline import DeadlineTimer
@@ -22,12 +24,13 @@ from caller.errors import (
     ServiceOverloaded,
     ServiceStopped,
 )
+from caller.printing import Unprinted
 from integration_api.rpc.shares import Shares
 
 # What passes between us and a client takes its time where the client, or the way to it, does not take or give more: on
 # a busy machine gRPC itself needs milliseconds for it, too. So much fits into what HTTP/2 and TCP let pass at once.
 _FREE_BYTES = 32 * 1024
-_PROMPT = 0.002
+PROMPT = 0.002
 _PROMPT_WHERE_FREE = 0.25
 # Frames up to this size are not counted among what waits to be read: few bytes, and most of all frames.
 _UNCOUNTED_BYTES = 64 * 1024
@@ -49,18 +52,18 @@ class Frame(Protocol):
 def waited(took: float, size: int) -> float:
     """The seconds that a write or read was waiting for the client, of those that it took; `size`: bytes of the call
     that went that way by now."""
-    return took if took > _PROMPT and (size > _FREE_BYTES or took > _PROMPT_WHERE_FREE) else 0.0
+    return took if took > PROMPT and (size > _FREE_BYTES or took > _PROMPT_WHERE_FREE) else 0.0
 
 
 class ClientGoneError(Exception):
     """The client hung up or reset the stream while a frame was written to it."""
 
 
-class Rpc:
-    """One call. `identity` is who calls, empty when nobody said; `client` is the key under which it shares with other
-    clients: its identity, or its address; `initial_metadata` leaves with the first frame; `timer` ends the call with an
-    error; `raw` is the request, for whoever answers failures in a body; `large`: so large that work on it takes turns
-    with others.
+class Rpc(Unprinted, msgspec.Struct, eq=False):
+    """One call. `path` is its method's name, behind the service's and a slash. `identity` is who calls, empty when
+    nobody said; `client` is the key under which it shares with other clients: its identity, or its address;
+    `initial_metadata` leaves with the first frame; `timer` ends the call with an error; `raw` is the request, for
+    whoever answers failures in a body; `large`: so large that work on it takes turns with others.
 
     `answer` is the one answer of a method that is `unary`, once it is known; gRPC gets it with the status. Of a method
     that writes frames `writing` is the size of the one that was given to gRPC and has not left it, and `left_behind`
@@ -70,65 +73,40 @@ class Rpc:
     `loop.time()`; `report` is the record of the call that it makes, once it makes one; `cutting` turns True when this
     instance stops and waits no longer."""
 
-    __slots__ = (
-        "_clock",
-        "_write_timeout",
-        "answer",
-        "began",
-        "client",
-        "context",
-        "counted",
-        "cutting",
-        "deadline",
-        "identity",
-        "initial_metadata",
-        "large",
-        "left_behind",
-        "method",
-        "output_started",
-        "raw",
-        "report",
-        "request_id",
-        "service",
-        "started",
-        "timer",
-        "unary",
-        "unread",
-        "waited",
-        "writing",
-    )
+    context: grpc.aio.ServicerContext
+    path: str
+    timer: DeadlineTimer
+    unread: Shares
+    _write_timeout: float
+    _clock: Callable[[], float]  # `loop.time`
+    started: float
+    client: str = ""
+    identity: str = ""
+    unary: bool = False
+    request_id: str = ""
+    initial_metadata: Metadata = ()
+    output_started: bool = False
+    cutting: bool = False
+    writing: int = 0
+    counted: int = 0
+    left_behind: bool = False
+    large: bool = False
+    answer: bytes | None = None
+    raw: bytes = b""
+    began: float = msgspec.field(default_factory=monotonic)
+    waited: float = 0.0
+    deadline: float = math.inf
+    report: CallReport | None = None
 
-    def __init__(
-        self,
-        context: grpc.aio.ServicerContext,
-        method: str,
-        write_timeout: float,
-        timer: DeadlineTimer,
-        unread: Shares,
-    ) -> None:
-        """`method`: its name, behind the service's and a slash; `unread`: the bytes that wait in gRPC until their
-        clients read them."""
-        self.context = context
-        self.service, _, self.method = method.rpartition("/")
-        self.request_id = ""
-        self.identity = ""
-        self.initial_metadata: Metadata = ()
-        self.client = ""
-        self.output_started = False
-        self.cutting = False
-        self.writing = self.counted = 0
-        self.left_behind = self.large = self.unary = False
-        self.answer: bytes | None = None
-        self.raw = b""
-        self.unread = unread
-        self._clock = asyncio.get_running_loop().time
-        self.started = self._clock()
-        self.began = monotonic()
-        self.waited = 0.0
-        self.deadline = math.inf
-        self.report: CallReport | None = None
-        self.timer = timer
-        self._write_timeout = write_timeout
+    @property
+    def service(self) -> str:
+        """The service's name."""
+        return self.path.rpartition("/")[0]
+
+    @property
+    def method(self) -> str:
+        """The method's name, without the service's."""
+        return self.path.rpartition("/")[2]
 
     def name(self, request_id: str) -> str:
         """Give the call its id: the client's own, or its metadata's `x-request-id`, where it can be a header's value,
@@ -148,10 +126,11 @@ class Rpc:
 
     def new_report(self, request_id: str = "") -> CallReport:
         """Name the RPC, and begin the record of the call that it makes."""
+        service, _, method = self.path.rpartition("/")
         self.report = CallReport(
             started=self.started,
-            service=self.service,
-            method=self.method,
+            service=service,
+            method=method,
             request_id=self.name(request_id),
             client=self.client,
             began=self.began,
@@ -227,7 +206,7 @@ class Rpc:
             if report is not None and report.ended is None:
                 report.frames += 1
                 report.sent_bytes += size
-                if took > _PROMPT:
+                if took > PROMPT:
                     report.waits.seconds += waited(took, report.sent_bytes)
         self.output_started = True
         timer.due = None

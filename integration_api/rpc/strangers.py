@@ -36,6 +36,7 @@ class Strangers:
         self._reading: Counter[str] = Counter()  # messages of a connection that are being read
         self._failures = Failures(Connections(), help_page)
         self._arrivals = Arrivals()
+        self._clock = asyncio.get_running_loop().time
         self._refusals = CrowdTurns(self._arrivals)
         self._unread = Shares(0, 1.0)
 
@@ -89,8 +90,7 @@ class Strangers:
             if held:
                 await self._refusals.turn(client)
             timer = DeadlineTimer()
-            rpc = Rpc(context, name, _WRITE_TIMEOUT, timer, self._unread)
-            rpc.client = client
+            rpc = Rpc(context, name, timer, self._unread, _WRITE_TIMEOUT, self._clock, self._clock(), client)
             try:
                 with timer:
                     await (_refuse() if held else work(rpc))

@@ -19,6 +19,7 @@ from google.protobuf import json_format
 from caller.credentials import parse_credential
 from caller.custom_llm.adapter import ResolvedCall
 from caller.custom_llm.apis import ADAPTERS
+from caller.custom_llm.body.sse import SseDecoder
 from caller.custom_llm.http.transport import TransportSettings
 from caller.messages import TextPart, UserMessage
 from caller.parameters import merge_parameters
@@ -292,7 +293,11 @@ def test_the_values_of_the_domain_show_no_secret() -> None:
     message = UserMessage((TextPart("hi"),))
     call = ResolvedCall(parsed, merge_parameters({"model.name": "m"}), (message,))
     settings = Settings(endpoint_proxy=f"http://u:{PROXY}@h:1", rapida_jwt_secret=MISPLACED)
+    begun = SseDecoder(64 * 1024)
+    begun.feed(f"data: {parsed.secrets[0]}".encode())
+    assert leaks(f"data: {parsed.secrets[0]}".encode()) != []
     shown: list[object] = [
+        begun,
         parsed,
         call,
         Target("custom-llm", raw, Timeouts(1, 1, 1, 1), {"model.name": "m"}),

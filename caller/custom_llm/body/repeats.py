@@ -26,6 +26,7 @@ from caller.custom_llm.adapter import AnswerDecoder, Frame, Repeat
 from caller.custom_llm.body.sniff import BodyDecoder
 from caller.custom_llm.body.sse import SseDecoder
 from caller.json_types import JsonObject, JsonValue, object_of
+from caller.printing import Unprinted
 
 _ENDS: Final = (b"\n\n", b"\r\n\r\n")
 _MAX_EVENT: Final = 8 * 1024  # larger ones are few, and gain nothing
@@ -70,7 +71,7 @@ class Template(NamedTuple):
     rows: Callable[[bytes], Sequence[Sequence[str]]]  # the values of the holes, where there are several
 
 
-class Repeats(msgspec.Struct, eq=False):
+class Repeats(Unprinted, msgspec.Struct, eq=False):
     """Follows the events of one body. `taken` counts the events that took the short way, `held` is the beginning of one
     that a read cut off, `like` what the events have in common whose texts came last."""
 

@@ -13,6 +13,7 @@ import msgspec
 from caller.custom_llm.adapter import Frame
 from caller.custom_llm.body.sse import SseDecoder
 from caller.errors import ProtocolError, ResponseTooLarge
+from caller.printing import Unprinted
 
 _BLANK = b" \t\r\n"
 _BOM = b"\xef\xbb\xbf"
@@ -156,7 +157,7 @@ class BodyDecoder:
         return frames
 
 
-class _ArrayDecoder(msgspec.Struct, eq=False):
+class _ArrayDecoder(Unprinted, msgspec.Struct, eq=False):
     """A JSON array that is streamed: each object in it is a frame. Cuts between objects by counting braces.
 
     `empty` is True until an object began. An array of anything but objects is none of ours.

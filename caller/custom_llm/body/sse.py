@@ -18,6 +18,7 @@ import msgspec
 
 from caller.custom_llm.adapter import Frame
 from caller.errors import ResponseTooLarge
+from caller.printing import Unprinted
 
 _BOM = b"\xef\xbb\xbf"
 # What a line costs beside its bytes, so that many short lines are bounded as well as one long one.
@@ -26,7 +27,7 @@ _MAX_NAME = 256
 _FIELDS = (b"data", b"event", b"id", b"retry", b"error", b":", b"{", b"[")
 
 
-class SseDecoder(msgspec.Struct, eq=False):
+class SseDecoder(Unprinted, msgspec.Struct, eq=False):
     """Decodes one stream. Never raises but for `ResponseTooLarge`, and holds at most `max_event_bytes` of it.
 
     `foreign` is True when the body began with something that is no line of an event stream, and no event came.

@@ -29,6 +29,7 @@ from aiohttp.streams import StreamReader
 
 from caller.custom_llm.http.content import Content
 from caller.custom_llm.http.exchange import Exchange
+from caller.printing import Unprinted
 
 MAX_HEADER_LINE: Final = 64 * 1024
 # All lines together; the rest is for a status line and the small lines beside a longest one.
@@ -250,7 +251,7 @@ class EndpointProtocol(ResponseHandler):
         super().connection_lost(exc)
 
 
-class _Head(msgspec.Struct, eq=False):
+class _Head(Unprinted, msgspec.Struct, eq=False):
     """Stands before aiohttp's parser until the head of the answer is read."""
 
     _protocol: EndpointProtocol
