@@ -16,6 +16,12 @@ OUT ?= .
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
+# Packages come by pip, which every Python has; where UV names that program, as in .ci/run, by it: a quarter of the work.
+UV ?=
+python_of = "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
+venv = $(if $(UV),$(UV) venv --quiet --clear --seed --python $(python_of) $(1),$(PYTHON) -m venv $(1))
+packages = $(if $(UV),$(UV) pip install --quiet --python $(1)/bin/python,$(1)/bin/pip install --quiet)
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo serve sandbox test test-lowest check static format format-check lint types \
         proto proto-check proto-release grpcurl container clean
@@ -29,12 +35,12 @@ $(RUNTIME): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo 'Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 …' >&2; exit 1; }
 	@echo 'Setting up .venv (once, some 15 s) …' >&2
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --editable .
+	@test -x $(BIN)/python || $(call venv,.venv)
+	$(call packages,.venv) --editable .
 	@touch $@
 
 $(STAMP): $(RUNTIME)
-	$(BIN)/pip install --quiet --editable '.[dev]'
+	$(call packages,.venv) --editable '.[dev]'
 	@touch $@
 
 demo: $(RUNTIME) ## Show tokens stream over gRPC: the service and its sandbox in one process
@@ -55,9 +61,9 @@ test-lowest: .venv-lowest/.installed ## Run the tests with the lowest versions t
 
 .venv-lowest/.installed: pyproject.toml scripts/lowest_versions.py
 	rm -rf .venv-lowest
-	$(PYTHON) -m venv .venv-lowest
+	$(call venv,.venv-lowest)
 	.venv-lowest/bin/python scripts/lowest_versions.py pyproject.toml > .venv-lowest/constraints.txt
-	.venv-lowest/bin/pip install --quiet --constraint .venv-lowest/constraints.txt --editable '.[test]'
+	$(call packages,.venv-lowest) --constraint .venv-lowest/constraints.txt --editable '.[test]'
 	@touch $@
 
 check: static test ## Everything that must be green: format, lint, types, protos, tests
@@ -84,8 +90,8 @@ PROTOC := .venv-proto/bin/python -m grpc_tools.protoc
 
 .venv-proto/.installed: pyproject.toml
 	rm -rf .venv-proto
-	$(PYTHON) -m venv .venv-proto
-	.venv-proto/bin/pip install --quiet "$$(sed -n 's/^ *"\(grpcio-tools==[^"]*\)".*/\1/p' pyproject.toml)"
+	$(call venv,.venv-proto)
+	$(call packages,.venv-proto) "$$(sed -n 's/^ *"\(grpcio-tools==[^"]*\)".*/\1/p' pyproject.toml)"
 	@touch $@
 
 proto: .venv-proto/.installed ## Generate the code of the protos
