@@ -48,7 +48,7 @@ class Recording:
 
 
 @dataclass(frozen=True)
-class Heard:
+class Received:
     """What came out: the answer so far, its events, and the error that ended it, if any."""
 
     completion: Completion
@@ -95,7 +95,7 @@ def _dechunked(wire: bytes) -> bytes:
     return body
 
 
-def hear(adapter: Adapter, call: ResolvedCall, body: bytes, *, cuts: tuple[int, ...] = ()) -> Heard:
+def receive(adapter: Adapter, call: ResolvedCall, body: bytes, *, cuts: tuple[int, ...] = ()) -> Received:
     """Read a 200 body as the caller does, its bytes cut at the given places."""
     reader, events, folder = AnswerReader(adapter, call, MAX_BYTES), list[Event](), Folder(MAX_BYTES)
     for start, end in zip((0, *cuts), (*cuts, len(body)), strict=True):
@@ -105,14 +105,14 @@ def hear(adapter: Adapter, call: ResolvedCall, body: bytes, *, cuts: tuple[int, 
         events += reader.close()
     for event in events:
         folder.feed(event)
-    return Heard(folder.completion(), events, reader.failure, reader.usage)
+    return Received(folder.completion(), events, reader.failure, reader.usage)
 
 
-def told(heard: Heard) -> dict[str, Any]:
+def told(received: Received) -> dict[str, Any]:
     """What was heard, in the words of an expectation."""
-    answer = heard.completion
-    if heard.error is not None:
-        return {"error": type(heard.error)}
+    answer = received.completion
+    if received.error is not None:
+        return {"error": type(received.error)}
     return {
         "response_id": answer.response_id,
         "model": answer.model,
@@ -148,23 +148,23 @@ def expected(recording: Recording) -> dict[str, Any]:
     }
 
 
-def ids_agree(recording: Recording, heard: Heard) -> bool:
+def ids_agree(recording: Recording, received: Received) -> bool:
     """Whether each tool call has the id of the recording, or one of ours where that has none."""
     wanted = [call["id"] for choice in recording.expect.get("choices", ()) for call in choice["tool_calls"]]
-    given = [call.id for choice in heard.completion.choices for call in choice.message.tool_calls]
-    return heard.error is not None or (
+    given = [call.id for choice in received.completion.choices for call in choice.message.tool_calls]
+    return received.error is not None or (
         len(wanted) == len(given) and all(id_ and want in (None, id_) for want, id_ in zip(wanted, given, strict=True))
     )
 
 
-def before_agrees(recording: Recording, heard: Heard) -> bool:
+def before_agrees(recording: Recording, received: Received) -> bool:
     """Whether output and usage ahead of an error are the recording's; zeros may count as no usage."""
     before = recording.expect.get("before")
     if before is None:
         return True
-    text = "".join(choice.message.text for choice in heard.completion.choices)
+    text = "".join(choice.message.text for choice in received.completion.choices)
     usage = {name: count for name, count in before.get("usage", {}).items() if name != "source"}
-    seen = {name: getattr(heard.usage, name, None) for name in usage}
+    seen = {name: getattr(received.usage, name, None) for name in usage}
     return text == before["text"] and (seen == usage or not any(usage.values()))
 
 

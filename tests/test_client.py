@@ -33,7 +33,7 @@ from integration_api.sandbox import Sandbox
 from integration_api.server import Server
 from integration_api.settings import Settings
 from tests.edge.access_world import token_line
-from tests.edge.loopback import Cable, until
+from tests.edge.loopback import CuttableProxy, until
 from tests.patience import within
 
 
@@ -266,7 +266,7 @@ async def test_a_deadline_is_seen_by_the_service(client: Client, sandbox: Sandbo
 async def test_several_connections_share_the_calls(server: Server, sandbox: Sandbox) -> None:
     """Calls that run at the same time go over as many connections as there are."""
     asked = chat_request("hi", model="tokens:n=10000,gap=20ms", credential=endpoint(sandbox.url))
-    async with Cable(server.port) as cable, Client(f"127.0.0.1:{cable.port}", connections=3) as client:
+    async with CuttableProxy(server.port) as cable, Client(f"127.0.0.1:{cable.port}", connections=3) as client:
         streams = [aiter(client.stream_chat(asked)) for _ in range(6)]
         for stream in streams:
             await anext(stream)
@@ -294,7 +294,7 @@ async def test_a_broken_connection_does_not_draw_the_calls(server: Server, sandb
     """One of two connections is lost and cannot be made again: calls fail on it until that is known, and the others go
     over the one that is left."""
     asked = chat_request("hi", model="echo", credential=endpoint(sandbox.url))
-    async with Cable(server.port) as cable, Client(f"127.0.0.1:{cable.port}", connections=2) as client:
+    async with CuttableProxy(server.port) as cable, Client(f"127.0.0.1:{cable.port}", connections=2) as client:
         await client.prewarm(asked)
         assert cable.accepted == 2
         cable.cut_oldest()
@@ -353,7 +353,7 @@ async def test_prewarm_opens_what_a_chat_will_need(client: Client, sandbox: Sand
 async def test_every_connection_of_ours_prewarms(server: Server, sandbox: Sandbox) -> None:
     """Each may end at another worker of the service."""
     asked = chat_request("hi", model="echo", credential=endpoint(sandbox.url))
-    async with Cable(server.port) as cable, Client(f"127.0.0.1:{cable.port}", connections=2) as client:
+    async with CuttableProxy(server.port) as cable, Client(f"127.0.0.1:{cable.port}", connections=2) as client:
         (result,) = await client.prewarm(asked, connections=2)
         assert result.ok
         assert cable.accepted == 2

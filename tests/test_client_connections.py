@@ -10,7 +10,7 @@ from integration_api.client import ChatRequest, ChatResponse, Client, ServiceErr
 from integration_api.sandbox import Sandbox
 from integration_api.server import Server
 from integration_api.settings import Settings
-from tests.edge.loopback import Cable, until
+from tests.edge.loopback import CuttableProxy, until
 from tests.patience import within
 
 # Kinds of HTTP/2 frames.
@@ -46,7 +46,7 @@ async def test_a_failed_call_keeps_no_connection(sandbox: Sandbox, *, stream: bo
     request = chat_request("hi", model=model, credential=endpoint(sandbox.url))
     gc.disable()
     try:
-        async with Server(Settings(port=0, shutdown_grace=0.1)) as server, Cable(server.port) as cable:
+        async with Server(Settings(port=0, shutdown_grace=0.1)) as server, CuttableProxy(server.port) as cable:
             async with Client(f"127.0.0.1:{cable.port}") as client:
                 with pytest.raises(ServiceError) as caught:
                     await (whole(client, request) if stream else client.chat(request))

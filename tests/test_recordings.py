@@ -22,7 +22,7 @@ from caller.parameters import Parameters
 from caller.target import Ask, Target, Timeouts
 from integration_api.rpc.status import reason_of
 from tests.calling import calling, new_report, streamed, whole
-from tests.recordings_reader import MAX_BYTES, ROOT, Heard, Recording, expected, hear, ids_agree, recordings, told
+from tests.recordings_reader import MAX_BYTES, ROOT, Received, Recording, expected, ids_agree, receive, recordings, told
 
 RECORDINGS = [recording for api in ADAPTERS for recording in recordings(api.value, status=None)]
 EVERY = pytest.mark.parametrize("recording", RECORDINGS, ids=lambda recording: recording.name)
@@ -61,7 +61,7 @@ async def playing(answer: bytes) -> AsyncIterator[str]:
         await server.wait_closed()
 
 
-async def replay(recording: Recording, answer: bytes, caller: CustomLLMCaller) -> Heard:
+async def replay(recording: Recording, answer: bytes, caller: CustomLLMCaller) -> Received:
     """What a caller hears when the endpoint sends these bytes."""
     async with playing(answer) as url:
         target = Target(
@@ -78,13 +78,13 @@ async def replay(recording: Recording, answer: bytes, caller: CustomLLMCaller) -
                     async for batch in batches:
                         events += batch
             else:
-                return Heard(await whole(caller, target, ask, report), [], None)
+                return Received(await whole(caller, target, ask, report), [], None)
         except CallerError as raised:
             error = raised
             assert error.after_output == any(isinstance(event, OUTPUT) for event in events)
         for event in events:
             folder.feed(event)
-        return Heard(folder.completion(), events, error, report.usage)
+        return Received(folder.completion(), events, error, report.usage)
 
 
 @pytest.fixture
@@ -142,16 +142,16 @@ def test_every_recording_is_a_chat_or_a_list() -> None:
 @EVERY
 async def test_a_recording_is_heard_as_expected(recording: Recording, caller: CustomLLMCaller) -> None:
     """Text, reasoning, calls, finish, usage, names; or the error, its code and words, and what came ahead of it."""
-    heard = await replay(recording, raw(recording), caller)
+    received = await replay(recording, raw(recording), caller)
 
-    assert ids_agree(recording, heard)
-    if heard.error is not None:
-        agree_on_the_error(recording, heard.error)
-        agree_on_what_came_before(recording, heard)
+    assert ids_agree(recording, received)
+    if received.error is not None:
+        agree_on_the_error(recording, received.error)
+        agree_on_what_came_before(recording, received)
         return
-    assert unspecified(told(heard)) == unspecified(expected(recording))
+    assert unspecified(told(received)) == unspecified(expected(recording))
     if recording.expect.get("logprobs"):
-        assert all(choice.logprobs for choice in heard.completion.choices)
+        assert all(choice.logprobs for choice in received.completion.choices)
 
 
 def unspecified(answer: dict[str, Any]) -> dict[str, Any]:
@@ -172,13 +172,13 @@ def agree_on_the_error(recording: Recording, error: CallerError) -> None:
     assert error.http_status in (expect["http_status"], None)
 
 
-def agree_on_what_came_before(recording: Recording, heard: Heard) -> None:
+def agree_on_what_came_before(recording: Recording, received: Received) -> None:
     before = recording.expect.get("before", {})
-    assert "".join(choice.message.text for choice in heard.completion.choices) == before.get("text", "")
+    assert "".join(choice.message.text for choice in received.completion.choices) == before.get("text", "")
     counts = {name: count for name, count in before.get("usage", {}).items() if name != "source"}
-    assert heard.error is not None
+    assert received.error is not None
     for name, count in counts.items():
-        assert getattr(heard.usage, name, 0) in (count, None if count == 0 else count)
+        assert getattr(received.usage, name, 0) in (count, None if count == 0 else count)
 
 
 @EVERY
@@ -187,8 +187,8 @@ async def test_a_recording_that_is_cut_is_no_success_with_a_part(recording: Reco
     answer = raw(recording)
     whole = await replay(recording, answer, caller)
     head = answer.index(b"\r\n\r\n") + 4
-    dice = random.Random(recording.name)  # noqa: S311 -- the same cuts in every run
-    for end in (*dice.sample(range(head, len(answer)), min(3, len(answer) - head)), dice.randrange(1, head)):
+    rng = random.Random(recording.name)  # noqa: S311 -- the same cuts in every run
+    for end in (*rng.sample(range(head, len(answer)), min(3, len(answer) - head)), rng.randrange(1, head)):
         judge(recording, whole, await replay(recording, answer[:end], caller))
 
 
@@ -201,25 +201,25 @@ def test_a_small_recording_may_end_at_any_byte(recording: Recording) -> None:
     """The same at every single byte, for a transfer that ends without saying whether it is complete."""
     adapter = ADAPTERS[ApiCompatibility(recording.expect["shape"])]
     call = ResolvedCall(Credential(adapter.api, "http://127.0.0.1:1", {}), Parameters("m", asked(recording)), ())
-    whole = hear(adapter, call, recording.body)
+    whole = receive(adapter, call, recording.body)
     for end in range(len(recording.body)):
-        judge(recording, whole, hear(adapter, call, recording.body[:end]))
+        judge(recording, whole, receive(adapter, call, recording.body[:end]))
 
 
-def judge(recording: Recording, whole: Heard, heard: Heard) -> None:
-    if heard.error is None:
-        assert said(heard) == said(whole)
+def judge(recording: Recording, whole: Received, received: Received) -> None:
+    if received.error is None:
+        assert said(received) == said(whole)
         return
     # Half of an error's body still has its status.
     refused = type(whole.error) if recording.status == 200 else CallerError
-    assert isinstance(heard.error, (*INTERRUPTED, EndpointUnreachable, refused))
-    assert all(said(whole).get(where, "").startswith(text) for where, text in said(heard).items())
+    assert isinstance(received.error, (*INTERRUPTED, EndpointUnreachable, refused))
+    assert all(said(whole).get(where, "").startswith(text) for where, text in said(received).items())
 
 
-def said(heard: Heard) -> dict[str, str]:
+def said(received: Received) -> dict[str, str]:
     """What was said, by its place."""
     texts = {}
-    for choice in heard.completion.choices:
+    for choice in received.completion.choices:
         for kind in ("text", "reasoning", "refusal"):
             texts[f"{choice.index}.{kind}"] = getattr(choice.message, kind)
         for number, call in enumerate(choice.message.tool_calls):

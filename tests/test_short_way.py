@@ -116,10 +116,10 @@ def agree(short: Answer, long: Answer, places: Sequence[int]) -> None:
 
 
 def cuts_of(name: str, size: int) -> Iterator[list[int]]:
-    dice = random.Random(name)  # noqa: S311 -- the same cuts in every run
+    rng = random.Random(name)  # noqa: S311 -- the same cuts in every run
     yield []
     for many in (1, 2, 5, 20, 80):
-        yield [dice.randrange(1, size) for _ in range(many)]
+        yield [rng.randrange(1, size) for _ in range(many)]
     yield from (list(range(step, size, step)) for step in (1, 7, 150, 1000))
 
 
@@ -317,9 +317,9 @@ def test_each_shape_has_its_short_way(name: str) -> None:
 def test_odd_texts_are_the_same_both_ways(name: str) -> None:
     """Quotes, backslashes, other planes, and what the short way itself writes between pieces."""
     api, make = MADE[name]
-    dice = random.Random(name)  # noqa: S311 -- the same in every run
+    rng = random.Random(name)  # noqa: S311 -- the same in every run
     for _ in range(20):
-        texts = [dice.choice((*ODD, "", *TEXTS)) for _ in range(40)]
+        texts = [rng.choice((*ODD, "", *TEXTS)) for _ in range(40)]
         body = make(texts)
         for cuts in cuts_of(name, len(body)):
             both(ADAPTERS[api], body, cuts[:200])
@@ -332,7 +332,7 @@ def test_a_stream_that_is_broken_inside_is_broken_both_ways(name: str) -> None:
     """Bytes changed, lost, doubled and put in, in events that would have taken the short way."""
     api, make = MADE[name]
     body = make(TEXTS)
-    dice = random.Random(name)  # noqa: S311 -- the same in every run
+    rng = random.Random(name)  # noqa: S311 -- the same in every run
     put_in = [
         b"",
         b'"',
@@ -353,9 +353,9 @@ def test_a_stream_that_is_broken_inside_is_broken_both_ways(name: str) -> None:
         b"1",
     ]
     for _ in range(400):
-        at, many = dice.randrange(len(body)), dice.choice((0, 0, 1, 2, 30))
-        broken = body[:at] + dice.choice(put_in) + body[at + many :]
-        both(ADAPTERS[api], broken, range(700, len(broken), 700) if dice.random() < 0.5 else ())
+        at, many = rng.randrange(len(body)), rng.choice((0, 0, 1, 2, 30))
+        broken = body[:at] + rng.choice(put_in) + body[at + many :]
+        both(ADAPTERS[api], broken, range(700, len(broken), 700) if rng.random() < 0.5 else ())
 
 
 @EACH
@@ -363,12 +363,12 @@ def test_events_in_another_order_are_the_same_both_ways(name: str) -> None:
     """Events of two streams mixed, repeated and left out: what a chunk means changes on the way."""
     api, make = MADE[name]
     others = [other for shape, other in MADE.values() if shape is api]
-    dice = random.Random(name)  # noqa: S311 -- the same in every run
+    rng = random.Random(name)  # noqa: S311 -- the same in every run
     for _ in range(60):
-        bodies = [make(TEXTS[:8]), dice.choice(others)(TEXTS[8:16])]
+        bodies = [make(TEXTS[:8]), rng.choice(others)(TEXTS[8:16])]
         events = [event + b"\n\n" for body in bodies for event in body.replace(b"\r", b"").split(b"\n\n") if event]
-        mixed = b"".join(dice.choices(events[1:], k=40))
-        both(ADAPTERS[api], events[0] + mixed, range(300, len(mixed), 300) if dice.random() < 0.5 else ())
+        mixed = b"".join(rng.choices(events[1:], k=40))
+        both(ADAPTERS[api], events[0] + mixed, range(300, len(mixed), 300) if rng.random() < 0.5 else ())
 
 
 def test_a_hole_is_not_passed_by_what_only_looks_like_it() -> None:

@@ -28,7 +28,7 @@ from caller.fold import Folder
 from caller.messages import TextPart, UserMessage
 from caller.target import Ask, Target, Timeouts
 from tests.calling import calling, new_report, streamed, whole
-from tests.edge.loopback import STREAM_END, STREAM_HEAD, Handmade, answer, token
+from tests.edge.loopback import STREAM_END, STREAM_HEAD, ScriptedServer, answer, token
 
 USAGE = {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11}
 LIMIT = 1 << 16
@@ -39,7 +39,7 @@ def sse(*frames: Any) -> bytes:
 
 
 @asynccontextmanager
-async def endpoint(*writes: bytes) -> AsyncIterator[Handmade]:
+async def endpoint(*writes: bytes) -> AsyncIterator[ScriptedServer]:
     """An endpoint that answers each request with these bytes, one write at a time, and hangs up."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: int) -> None:
@@ -51,7 +51,7 @@ async def endpoint(*writes: bytes) -> AsyncIterator[Handmade]:
         writer.close()
         await writer.wait_closed()
 
-    async with Handmade(talk) as handmade:
+    async with ScriptedServer(talk) as handmade:
         yield handmade
 
 

@@ -33,7 +33,7 @@ from caller.messages import (
 from caller.parameters import merge_parameters
 from caller.target import Ask, Target, Timeouts
 from tests.calling import new_report, streamed, whole
-from tests.edge.loopback import STREAM_END, STREAM_HEAD, Handmade, answer, chat_answer, token
+from tests.edge.loopback import STREAM_END, STREAM_HEAD, ScriptedServer, answer, chat_answer, token
 
 SECRET = "sk-live-0123456789"
 HI = UserMessage((TextPart("hi"),))
@@ -243,7 +243,7 @@ def test_a_long_refusal_is_read_in_time() -> None:
 Refusal = Callable[[dict[str, Any]], str]
 
 
-class Fussy(Handmade):
+class Fussy(ScriptedServer):
     """An endpoint that refuses with 422 what `refuse` finds words for, and answers anything else."""
 
     def __init__(self, refuse: Refusal, status: str = "422 Unprocessable Entity") -> None:
@@ -396,7 +396,7 @@ async def test_a_refusal_in_a_200_counts_as_well() -> None:
                 else STREAM_HEAD + token("fine") + STREAM_END
             )
 
-        async with Handmade(talk) as endpoint:
+        async with ScriptedServer(talk) as endpoint:
             completion, report = await ask(caller, endpoint.url)
 
     assert completion.choices[0].message.text == "fine"

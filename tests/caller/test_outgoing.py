@@ -12,7 +12,7 @@ from caller.custom_llm.adapter import HttpRequest
 from caller.custom_llm.http.egress_policy import EgressPolicy
 from caller.custom_llm.http.outgoing import PIECEWISE_BYTES, EndpointRequest
 from caller.custom_llm.http.transport import Transport, TransportSettings
-from tests.edge.loopback import Handmade, answer
+from tests.edge.loopback import ScriptedServer, answer
 
 URLS = ("/v1/chat/completions", "/", "/v1/m%C3%B6del:go?alt=sse&key=a%2Fb", "/a%20b?q=%22")
 HEADERS = {
@@ -34,7 +34,7 @@ async def test_a_request_has_all_that_aiohttps_own_has() -> None:
     assert vars(theirs).keys() - same <= {"auth", "headers", "_timer", "_body"}
 
 
-async def _talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, endpoint: Handmade) -> None:
+async def _talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, endpoint: ScriptedServer) -> None:
     while True:
         await endpoint.request(reader)
         writer.write(answer("{}"))
@@ -46,7 +46,7 @@ async def _talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, endp
 )
 async def test_what_leaves_is_what_aiohttp_would_send(path: str, method: str, body: bytes) -> None:
     """The request line, every header, and the body; only the order of the headers is ours."""
-    async with Handmade(lambda reader, writer, _: _talk(reader, writer, endpoint)) as endpoint:
+    async with ScriptedServer(lambda reader, writer, _: _talk(reader, writer, endpoint)) as endpoint:
         url = endpoint.url + path
         transport = Transport(TransportSettings(EgressPolicy.parse("open")))
         for _ in range(2):  # over a new connection and a kept one

@@ -27,7 +27,7 @@ def filtered(*batches: list[Event]) -> list[Event]:
     return events + tags.feed([], last=True)
 
 
-def heard(events: list[Event]) -> tuple[str, str]:
+def received(events: list[Event]) -> tuple[str, str]:
     folder = Folder(10_000)
     for event in events:
         folder.feed(event)
@@ -37,7 +37,7 @@ def heard(events: list[Event]) -> tuple[str, str]:
 
 def parted(*texts: str) -> tuple[str, str]:
     batches: list[list[Event]] = [[TextDelta(text)] for text in texts]
-    return heard(filtered(*batches, [END]))
+    return received(filtered(*batches, [END]))
 
 
 ANSWERS = [

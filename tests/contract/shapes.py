@@ -14,7 +14,7 @@ from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
 from tests.contract.families import anthropic, chat, gemini, responses
 from tests.contract.families.family import Family
-from tests.edge.reading import Heard, listen
+from tests.edge.reading import Received, listen
 
 Json = Any
 
@@ -68,11 +68,11 @@ def asking(url: str, shape: str, model: str, **changes: Json) -> pb.ChatRequest:
     )
 
 
-def folded(heard: Heard) -> dict[str, Json]:
+def folded(received: Received) -> dict[str, Json]:
     """What the deltas of a stream said, put together as a client does."""
     calls: dict[int, dict[str, str]] = {}
     said = {"text": "", "reasoning": "", "refusal": ""}
-    for frame in heard.frames:
+    for frame in received.frames:
         kind = frame.WhichOneof("event")
         if kind == "tool_call_delta":
             delta = frame.tool_call_delta
@@ -96,9 +96,9 @@ async def answer_of(stub: ChatServiceStub, request: pb.ChatRequest, *, streamed:
     if not streamed:
         answer: pb.ChatResponse = await stub.Chat(request)
         return answer
-    heard = await listen(stub.StreamChat(request))
-    completed = heard.completed
-    assert folded(heard) == message_of(completed)
+    received = await listen(stub.StreamChat(request))
+    completed = received.completed
+    assert folded(received) == message_of(completed)
     return completed
 
 

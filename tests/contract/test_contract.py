@@ -136,9 +136,9 @@ async def test_an_error_before_the_first_output(
     for script in scripts:
         request = asking(sandbox.url, shape, script)
         if streamed:
-            heard = await listen(stub.StreamChat(request))
-            assert heard.frames == []
-            failure = heard.failure
+            received = await listen(stub.StreamChat(request))
+            assert received.frames == []
+            failure = received.failure
         else:
             failure = await fail(stub.Chat(request))
 
@@ -151,13 +151,13 @@ async def test_an_error_before_the_first_output(
 @each_shape
 async def test_an_error_after_the_first_output(sandbox: Sandbox, stub: ChatServiceStub, shape: str) -> None:
     """What was said is delivered, and the status tells what the endpoint told."""
-    heard = await listen(stub.StreamChat(asking(sandbox.url, shape, "error-in-stream:after=2,status=529")))
+    received = await listen(stub.StreamChat(asking(sandbox.url, shape, "error-in-stream:after=2,status=529")))
     failure = await fail(stub.Chat(asking(sandbox.url, shape, "error-in-stream:after=2,status=529")))
 
-    assert heard.failure is not None
-    assert heard.text == "Hello there"
-    assert "completed" not in heard.kinds
-    assert heard.failure.said == failure.said == (grpc.StatusCode.UNAVAILABLE, "ENDPOINT_OVERLOADED")
+    assert received.failure is not None
+    assert received.text == "Hello there"
+    assert "completed" not in received.kinds
+    assert received.failure.said == failure.said == (grpc.StatusCode.UNAVAILABLE, "ENDPOINT_OVERLOADED")
     assert len(sandbox.requests) == 2
 
 

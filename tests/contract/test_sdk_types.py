@@ -132,14 +132,14 @@ async def test_the_sandbox_errs_in_the_official_forms(
     types = sdk[FAMILIES[shape].name]
     async with aiohttp.ClientSession() as session:
         for status in (400, 401, 403, 404, 429, 500, 503, 529):
-            heard = await listen(stub.StreamChat(asking(sandbox.url, shape, f"http-error:status={status}")))
-            assert heard.failure is not None
+            received = await listen(stub.StreamChat(asking(sandbox.url, shape, f"http-error:status={status}")))
+            assert received.failure is not None
             (answer,) = await _answered(session, sandbox, sandbox.requests[-1])
             assert types.error(answer) == [], answer
         if shape not in (RESPONSES, ANTHROPIC):
             return  # an error inside a stream is no event of these APIs
-        heard = await listen(stub.StreamChat(asking(sandbox.url, shape, "error-in-stream:after=2,status=529")))
-        assert heard.failure is not None
+        received = await listen(stub.StreamChat(asking(sandbox.url, shape, "error-in-stream:after=2,status=529")))
+        assert received.failure is not None
         for event in await _answered(session, sandbox, sandbox.requests[-1]):
             assert types.event(event) == [], event
 

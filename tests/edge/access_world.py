@@ -37,7 +37,7 @@ def replaced(path: Path, content: bytes | str | None) -> None:
     fresh.replace(path)
 
 
-class Mounted:
+class MountedSecrets:
     """A directory as Kubernetes mounts secrets: links to files below `..data`, itself a link that is swapped."""
 
     def __init__(self, place: Path) -> None:

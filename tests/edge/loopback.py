@@ -43,7 +43,7 @@ def free_port() -> int:
         return int(taken.getsockname()[1])
 
 
-class Cable:
+class CuttableProxy:
     """A TCP connection in two halves, between a client and a port; it can be cut."""
 
     def __init__(self, port: int) -> None:
@@ -102,7 +102,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter, int], Awaitable[None]]
 
 
-class Handmade:
+class ScriptedServer:
     """An HTTP endpoint whose every byte a test writes: `talk(reader, writer, number of the connection)`."""
 
     def __init__(self, talk: Talk, tls: ssl.SSLContext | None = None) -> None:
@@ -181,7 +181,7 @@ STREAM_END = (
 )
 
 
-class Torrent(Handmade):
+class FloodEndpoint(ScriptedServer):
     """An endpoint that writes tokens for ever; `stuck` is set once nobody has taken any for a while."""
 
     def __init__(self, size: int = 4096, patience: float = 0.15) -> None:
@@ -234,7 +234,7 @@ class SilentNames(AbstractResolver):
 
 
 @dataclass
-class Deaf:
+class FullBacklog:
     """A port whose backlog is full: connections to it are neither made nor refused."""
 
     port: int
@@ -247,7 +247,7 @@ class Deaf:
 
 
 @asynccontextmanager
-async def deaf() -> AsyncIterator[Deaf]:
+async def deaf() -> AsyncIterator[FullBacklog]:
     """A listener that never accepts, filled up."""
     listener = socket.socket()
     fillers: list[socket.socket] = []
@@ -260,7 +260,7 @@ async def deaf() -> AsyncIterator[Deaf]:
             fillers.append(filler)
             filler.connect_ex(listener.getsockname())
         await asyncio.sleep(0)
-        yield Deaf(listener.getsockname()[1])
+        yield FullBacklog(listener.getsockname()[1])
     finally:
         for each in (*fillers, listener):
             each.close()
@@ -286,7 +286,7 @@ def resident(pid: int | str = "self") -> int:
     return int(Path(f"/proc/{pid}/statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-class Leftovers:
+class LeakCheck:
     """What runs now, to be compared with what runs later."""
 
     def __init__(self) -> None:

@@ -57,7 +57,7 @@ class Failure:
 
 
 @dataclass
-class Heard:
+class Received:
     """What a stream gave: its frames, and how it failed, if it did."""
 
     frames: list[pb.StreamChatResponse] = field(default_factory=list)
@@ -92,15 +92,15 @@ def failure_of(error: grpc.aio.AioRpcError) -> Failure:
     )
 
 
-async def listen(call: grpc.aio.UnaryStreamCall) -> Heard:
+async def listen(call: grpc.aio.UnaryStreamCall) -> Received:
     """Read a stream to its end, good or bad."""
-    heard = Heard()
+    received = Received()
     try:
         async for frame in call:
-            heard.frames.append(frame)
+            received.frames.append(frame)
     except grpc.aio.AioRpcError as error:
-        heard.failure = failure_of(error)
-    return heard
+        received.failure = failure_of(error)
+    return received
 
 
 async def fail(call: grpc.aio.UnaryUnaryCall) -> Failure:

@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from tests.edge.loopback import STREAM_HEAD, Handmade, until
+from tests.edge.loopback import STREAM_HEAD, ScriptedServer, until
 from tests.patience import within
 
 
-class Scripted(Handmade):
+class Scripted(ScriptedServer):
     """Takes one request on each connection, and then sends what the test gives it to the newest of them.
 
     `asked` is set once a request has come; `hung_up` is set when its client closes the connection, at `gone`.

@@ -88,9 +88,9 @@ async def test_every_method_needs_a_place(sandbox: Sandbox) -> None:
     async with serving(max_running_calls=1) as (_, stub), held(stub, sandbox):
         credential = json_format.MessageToDict(chat_request(sandbox.url, "echo").credential)
         fields = {"providerId": "custom-llm", "credential": credential}
-        heard = await listen(stub.StreamChat(chat_request(sandbox.url, "echo"), timeout=10))
-        assert heard.failure is not None
-        assert heard.failure.said == FULL
+        received = await listen(stub.StreamChat(chat_request(sandbox.url, "echo"), timeout=10))
+        assert received.failure is not None
+        assert received.failure.said == FULL
         verify = json_format.ParseDict(fields, pb.VerifyCredentialRequest())
         assert (await fail(stub.VerifyCredential(verify, timeout=10))).said == FULL
         models = json_format.ParseDict(fields, pb.ListModelsRequest())
@@ -312,27 +312,27 @@ async def test_a_waiter_cancelled_before_a_place_came_free_is_passed_over() -> N
 
 async def test_nothing_is_left_after_a_thousand_ends() -> None:
     """Callers that come, wait, give up, fail and are cancelled at random: no count is exceeded, all return to zero."""
-    dice = random.Random(7)  # noqa: S311 -- a repeatable game, no secret
+    rng = random.Random(7)  # noqa: S311 -- a repeatable game, no secret
     admission = Admission(AdmissionLimits(running=8, per_caller=3, per_endpoint=4, queued=16, queue_time=0.02))
     most = 0
 
     async def call() -> None:
         nonlocal most
         async with admission.admit(
-            f"caller-{dice.randrange(5)}", f"host-{dice.randrange(4)}:80", dice.choice([None, 0.005])
+            f"caller-{rng.randrange(5)}", f"host-{rng.randrange(4)}:80", rng.choice([None, 0.005])
         ):
             most = max(most, admission.running)
             assert max(admission._slots.held.values()) <= 3
             assert max(known.total for known in admission._endpoints.values()) <= 4
-            await asyncio.sleep(dice.random() * 0.01)
-            if dice.random() < 0.2:
+            await asyncio.sleep(rng.random() * 0.01)
+            if rng.random() < 0.2:
                 raise RuntimeError
 
     tasks = []
     for number in range(1000):
         tasks.append(asyncio.create_task(call()))
-        if dice.random() < 0.3:
-            dice.choice(tasks).cancel()
+        if rng.random() < 0.3:
+            rng.choice(tasks).cancel()
         if number % 5 == 0:
             await asyncio.sleep(0.001)
         assert admission.queued <= 16

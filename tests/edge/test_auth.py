@@ -26,7 +26,16 @@ from integration_api.sandbox import Sandbox
 from integration_api.settings import Settings
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
-from tests.edge.access_world import UNKNOWN_CALLER, Asker, Mounted, bearer, eventually, replaced, serving, token_line
+from tests.edge.access_world import (
+    UNKNOWN_CALLER,
+    Asker,
+    MountedSecrets,
+    bearer,
+    eventually,
+    replaced,
+    serving,
+    token_line,
+)
 from tests.edge.reading import fail, listen
 
 SECRET = "a shared secret of more than sixty-four bytes, as the longest of the three hashes wants it"
@@ -154,9 +163,9 @@ async def test_every_method_asks_before_it_reads(tokens_file: Path, method: str)
 
         async def sent(metadata: tuple[tuple[str, str], ...]) -> tuple[grpc.StatusCode, str]:
             if method == "StreamChat":
-                heard = await listen(channel.unary_stream(path)(b"\xff\xff", timeout=10, metadata=metadata))
-                assert heard.failure is not None
-                return heard.failure.said
+                received = await listen(channel.unary_stream(path)(b"\xff\xff", timeout=10, metadata=metadata))
+                assert received.failure is not None
+                return received.failure.said
             return (await fail(channel.unary_unary(path)(b"\xff\xff", timeout=10, metadata=metadata))).said
 
         assert await sent(()) == UNKNOWN_CALLER
@@ -165,8 +174,8 @@ async def test_every_method_asks_before_it_reads(tokens_file: Path, method: str)
 
 async def test_a_stream_knows_its_caller(guarded: ChatServiceStub, sandbox: Sandbox) -> None:
     """StreamChat is let in by the same token."""
-    heard = await listen(guarded.StreamChat(chat_request(sandbox.url, "echo", "a b"), metadata=bearer(TOKEN)))
-    assert heard.text == "a b"
+    received = await listen(guarded.StreamChat(chat_request(sandbox.url, "echo", "a b"), metadata=bearer(TOKEN)))
+    assert received.text == "a b"
 
 
 async def test_health_and_reflection_ask_nobody(tokens_file: Path) -> None:
@@ -223,7 +232,7 @@ async def test_a_changed_file_holds_without_a_restart(tokens_file: Path, sandbox
 
 async def test_a_mounted_secret_is_followed_through_its_links(tmp_path: Path, sandbox: Sandbox) -> None:
     """Kubernetes swaps a link above the file: the new content holds."""
-    mounted = Mounted(tmp_path / "secret")
+    mounted = MountedSecrets(tmp_path / "secret")
     mounted.swap({"tokens": token_line("billing", "one")})
     async with serving(auth_tokens_file=str(mounted.place / "tokens")) as (_, stub):
         asker = Asker(stub, sandbox)

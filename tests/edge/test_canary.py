@@ -30,7 +30,7 @@ from integration_api.settings import Settings
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
-from tests.edge.loopback import STREAM_HEAD, Handmade, answer, free_port, token
+from tests.edge.loopback import STREAM_HEAD, ScriptedServer, answer, free_port, token
 from tests.edge.program import Program
 
 # Words, not keys: nothing can recognise them by their looks.
@@ -64,7 +64,7 @@ SECRETS = (
 KINDS = ("401", "400", "429", "500", "503", "html", "redirect", "stream", "late", "headers", "cut")
 
 
-async def echo(endpoint: Handmade, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def echo(endpoint: ScriptedServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Answers in the way that the model's name asks for, and repeats in it all that it was sent."""
     raw = (await endpoint.request(reader)).decode()
     head, _, body = raw.partition("\r\n\r\n")
@@ -72,13 +72,13 @@ async def echo(endpoint: Handmade, reader: asyncio.StreamReader, writer: asyncio
     kind = found[1] if found else "401"
     said = [line.partition(": ")[2] for line in head.split("\r\n")[1:]]
     line = head.splitlines()[0]
-    heard = f"You sent {line}, that is {unquote(line)}, with {' and '.join(said)}."
-    error = {"error": {"message": heard, "code": said[-1][:60], "type": "invalid_request_error"}}
+    received = f"You sent {line}, that is {unquote(line)}, with {' and '.join(said)}."
+    error = {"error": {"message": received, "code": said[-1][:60], "type": "invalid_request_error"}}
     noisy = "".join(f"x-request-id: {value[:80]}\r\n" for value in said if AUTHORIZATION in value)
     if kind.isdigit():
         writer.write(answer(json.dumps(error), f"{kind} No", more=noisy))
     elif kind == "html":
-        writer.write(answer(f"<html>{heard}</html>", kind="text/html"))
+        writer.write(answer(f"<html>{received}</html>", kind="text/html"))
     elif kind == "redirect":
         writer.write(answer("", "302 Found", more=f"Location: http://127.0.0.1:1/?key={QUERY}&was={said[0]}\r\n"))
     elif kind == "stream":
@@ -86,18 +86,18 @@ async def echo(endpoint: Handmade, reader: asyncio.StreamReader, writer: asyncio
     elif kind == "late":
         writer.write(STREAM_HEAD + token("one ") + f"data: {json.dumps(error)}\n\n".encode())
     elif kind == "headers":
-        writer.write(f"HTTP/1.1 {heard}\r\n\r\n".encode())  # no status line
+        writer.write(f"HTTP/1.1 {received}\r\n\r\n".encode())  # no status line
     else:
-        writer.write(STREAM_HEAD + token("one ") + heard.encode())
+        writer.write(STREAM_HEAD + token("one ") + received.encode())
     await writer.drain()
     writer.close()
 
 
-def endpoint() -> Handmade:
+def endpoint() -> ScriptedServer:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: int) -> None:
         await echo(made, reader, writer)
 
-    made = Handmade(talk)
+    made = ScriptedServer(talk)
     return made
 
 

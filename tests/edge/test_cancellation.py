@@ -21,11 +21,11 @@ from tests.asking import chat_request
 from tests.edge.loopback import (
     NARROW,
     STREAM_HEAD,
-    Cable,
-    Handmade,
-    Leftovers,
+    CuttableProxy,
+    FloodEndpoint,
+    LeakCheck,
+    ScriptedServer,
     SilentNames,
-    Torrent,
     answer,
     deaf,
     server_with,
@@ -143,7 +143,7 @@ async def retry_pause(stack: AsyncExitStack) -> Place:
         writer.write(busy)
         await reader.read()  # the client closes when it has read the error
 
-    endpoint = await stack.enter_async_context(Handmade(talk))
+    endpoint = await stack.enter_async_context(ScriptedServer(talk))
 
     async def reached(_: Call) -> None:
         await until(lambda: endpoint.accepted == 1 and not endpoint.connections, what="the first attempt has failed")
@@ -156,7 +156,7 @@ async def retry_pause(stack: AsyncExitStack) -> Place:
 
 
 async def blocked_write(stack: AsyncExitStack) -> Place:
-    torrent = await stack.enter_async_context(Torrent())
+    torrent = await stack.enter_async_context(FloodEndpoint())
     return Place(
         torrent.url,
         "any",
@@ -202,14 +202,14 @@ class World:
     """One server of ours, and a client whose connection can be cut."""
 
     server: Server
-    cable: Cable
+    cable: CuttableProxy
     stub: ChatServiceStub
 
 
 @asynccontextmanager
 async def world(place: Place) -> AsyncIterator[World]:
     settings = Settings(port=0, shutdown_grace=0.05, **place.settings)
-    async with server_with(settings, place.resolver, place.factory) as server, Cable(server.port) as cable:
+    async with server_with(settings, place.resolver, place.factory) as server, CuttableProxy(server.port) as cable:
         options = (*NARROW, ("grpc.enable_retries", 0))
         async with grpc.aio.insecure_channel(f"127.0.0.1:{cable.port}", options=options) as channel:
             async with asyncio.timeout(within(5)):
@@ -267,7 +267,7 @@ async def play(window: Window, cause: str, *, stream: bool) -> None:
         made = await stack.enter_async_context(world(place))
         if place.prepare is not None:
             await place.prepare(made.server)
-        before = Leftovers()
+        before = LeakCheck()
         request = chat_request(place.base_url, place.model)
         method = made.stub.StreamChat if stream else made.stub.Chat
         call = method(request, timeout=place.deadline if cause == "deadline" else None)
@@ -328,7 +328,7 @@ async def test_what_was_used_until_then_is_told(cause: str) -> None:
         writer.write(STREAM_HEAD + counted + token("one "))
         await reader.read()
 
-    async with Handmade(talk) as endpoint, world(Place(endpoint.url, "any", _nothing, lambda: True)) as made:
+    async with ScriptedServer(talk) as endpoint, world(Place(endpoint.url, "any", _nothing, lambda: True)) as made:
         with capture_logs() as logs:
             call = made.stub.StreamChat(chat_request(endpoint.url, "any"))
             assert (await call.read()).WhichOneof("event") == "started"

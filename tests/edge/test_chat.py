@@ -103,23 +103,27 @@ async def test_a_stream_that_nobody_asked_for_is_read_as_the_answer(
 
 async def test_a_stream_begins_with_started_and_ends_with_completed(sandbox: Sandbox, stub: ChatServiceStub) -> None:
     """The frames come in their order, and the deltas joined are the message."""
-    heard = await listen(stub.StreamChat(chat_request(sandbox.url, "tokens:n=5,gap=5ms", requestId="r-1")))
+    received = await listen(stub.StreamChat(chat_request(sandbox.url, "tokens:n=5,gap=5ms", requestId="r-1")))
 
-    assert (heard.kinds[0], set(heard.kinds[1:-1]), heard.kinds[-1]) == ("started", {"text_delta"}, "completed")
-    assert 1 < len(heard.kinds[1:-1]) <= 5  # a busy machine reads two at once
-    assert heard.frames[0].started.request_id == heard.completed.request_id == "r-1"
-    assert heard.text == heard.completed.choices[0].message.text
-    assert heard.completed.timing.attempts == 1
-    assert heard.completed.timing.HasField("time_to_first_output")
+    assert (received.kinds[0], set(received.kinds[1:-1]), received.kinds[-1]) == (
+        "started",
+        {"text_delta"},
+        "completed",
+    )
+    assert 1 < len(received.kinds[1:-1]) <= 5  # a busy machine reads two at once
+    assert received.frames[0].started.request_id == received.completed.request_id == "r-1"
+    assert received.text == received.completed.choices[0].message.text
+    assert received.completed.timing.attempts == 1
+    assert received.completed.timing.HasField("time_to_first_output")
 
 
 async def test_an_empty_answer_is_a_good_answer(sandbox: Sandbox, stub: ChatServiceStub) -> None:
     """Nothing said is not an error."""
-    heard = await listen(stub.StreamChat(chat_request(sandbox.url, "empty")))
+    received = await listen(stub.StreamChat(chat_request(sandbox.url, "empty")))
 
-    assert heard.kinds == ["started", "completed"]
-    assert heard.completed.choices[0].message.text == ""
-    assert heard.completed.choices[0].finish_reason == msg.FINISH_REASON_STOP
+    assert received.kinds == ["started", "completed"]
+    assert received.completed.choices[0].message.text == ""
+    assert received.completed.choices[0].finish_reason == msg.FINISH_REASON_STOP
 
 
 async def test_a_tool_round(sandbox: Sandbox, stub: ChatServiceStub) -> None:
@@ -203,11 +207,11 @@ async def test_what_the_endpoint_says_becomes_a_documented_status(
     request = chat_request(sandbox.url, script, options={"maxAttempts": 1})
 
     unary = await fail(stub.Chat(request))
-    heard = await listen(stub.StreamChat(request))
+    received = await listen(stub.StreamChat(request))
 
-    assert heard.failure is not None
-    assert heard.frames == []
-    assert unary.said == heard.failure.said == (code, reason)
+    assert received.failure is not None
+    assert received.frames == []
+    assert unary.said == received.failure.said == (code, reason)
     assert unary.info.domain == "integration-api"
     assert unary.info.metadata["provider_id"] == "custom-llm"
     assert unary.info.metadata["api"] == "openai_compatible"
@@ -221,16 +225,16 @@ async def test_a_stream_that_breaks_after_output_ends_without_completed(
     sandbox: Sandbox, stub: ChatServiceStub, script: str
 ) -> None:
     """The output that came is delivered, no word is said twice, and the status says that it broke."""
-    heard = await listen(stub.StreamChat(chat_request(sandbox.url, script)))
+    received = await listen(stub.StreamChat(chat_request(sandbox.url, script)))
 
-    assert heard.failure is not None
-    assert heard.text != ""
-    assert "completed" not in heard.kinds
-    assert heard.failure.trailers["grpc-retry-pushback-ms"] == "-1"
+    assert received.failure is not None
+    assert received.text != ""
+    assert "completed" not in received.kinds
+    assert received.failure.trailers["grpc-retry-pushback-ms"] == "-1"
     assert len(sandbox.requests) == 1
     if script.startswith(("cut", "no-end")):
-        assert heard.text == "Hello there word3"  # all that came, although it came together with the end
-        assert heard.failure.said == (grpc.StatusCode.ABORTED, "STREAM_INTERRUPTED")
+        assert received.text == "Hello there word3"  # all that came, although it came together with the end
+        assert received.failure.said == (grpc.StatusCode.ABORTED, "STREAM_INTERRUPTED")
 
 
 async def test_a_dead_endpoint_is_unreachable(stub: ChatServiceStub) -> None:
@@ -248,12 +252,12 @@ async def test_a_dead_endpoint_is_unreachable(stub: ChatServiceStub) -> None:
 async def test_retries_happen_before_the_first_output_and_are_counted(sandbox: Sandbox, stub: ChatServiceStub) -> None:
     """Two failures, then the answer: three attempts, one text."""
     answer = await stub.Chat(chat_request(sandbox.url, "flaky:fails=2,status=503,id=a"))
-    heard = await listen(stub.StreamChat(chat_request(sandbox.url, "flaky:fails=1,status=503,id=b")))
+    received = await listen(stub.StreamChat(chat_request(sandbox.url, "flaky:fails=1,status=503,id=b")))
 
     assert answer.timing.attempts == 3
     assert answer.choices[0].message.text == "Hello there"
-    assert heard.completed.timing.attempts == 2
-    assert heard.text == "Hello there"
+    assert received.completed.timing.attempts == 2
+    assert received.text == "Hello there"
 
 
 async def test_retry_after_is_honoured_and_told(sandbox: Sandbox, stub: ChatServiceStub) -> None:

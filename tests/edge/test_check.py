@@ -12,7 +12,7 @@ from integration_api.sandbox import FAULTS, Sandbox
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.contract.shapes import SHAPES, base_url
-from tests.edge.loopback import Handmade, answer, chat_answer
+from tests.edge.loopback import ScriptedServer, answer, chat_answer
 from tests.edge.reading import fail
 
 KEY = "canary-key-4711"
@@ -226,7 +226,7 @@ async def _answered(stub: ChatServiceStub, chat: bytes) -> pb.VerifyCredentialRe
             request = await made.request(reader)
             writer.write(answer('{"data": [{"id": "assistant"}]}') if request.startswith(b"GET") else chat)
 
-    made = Handmade(talk)
+    made = ScriptedServer(talk)
     async with made:
         return await stub.VerifyCredential(asked(made.url, SHAPES[1], "structure", "path"), timeout=20)
 
@@ -248,7 +248,7 @@ async def test_what_a_rejection_teaches_is_followed(stub: ChatServiceStub) -> No
             reply = answer('{"data": [{"id": "assistant"}]}') if not body else chat_answer()
             writer.write(refusal if b'"max_tokens"' in body else reply)
 
-    made = Handmade(talk)
+    made = ScriptedServer(talk)
     async with made:
         verified = await stub.VerifyCredential(asked(made.url, SHAPES[1], "usage"), timeout=20)
 
@@ -266,7 +266,7 @@ async def test_an_endpoint_that_hangs_up_on_what_it_cannot_read_is_told_so(stub:
                 return
             writer.write(answer('{"data": [{"id": "assistant"}]}') if b"GET" in request else chat_answer())
 
-    made = Handmade(talk)
+    made = ScriptedServer(talk)
     async with made:
         verified = await stub.VerifyCredential(asked(made.url, SHAPES[1], "errors", "auth_refused"), timeout=20)
 
@@ -303,7 +303,7 @@ async def test_what_an_endpoint_repeats_of_a_key_is_taken_out(stub: ChatServiceS
             good = answer(json.dumps(models if request.startswith(b"GET") else whole))
             writer.write(refusal if b"tools" in request or b"temperature" in request else good)
 
-    made = Handmade(talk)
+    made = ScriptedServer(talk)
     async with made:
         verified = await stub.VerifyCredential(asked(made.url, shape, *EVERY), timeout=50)
 

@@ -18,7 +18,7 @@ from integration_api.settings import Settings
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
-from tests.edge.access_world import Mounted, bearer, eventually, replaced, serving, token_line
+from tests.edge.access_world import MountedSecrets, bearer, eventually, replaced, serving, token_line
 from tests.edge.reading import Failure, fail, listen
 
 KEY = "sk-CANARY-of-the-store"
@@ -93,8 +93,8 @@ async def test_a_named_credential_is_used(
     metadata = as_caller(token)
     whole = await stub.Chat(named(name), metadata=metadata, timeout=10)
     assert whole.choices[0].message.text == "here"
-    heard = await listen(stub.StreamChat(named(name), metadata=metadata, timeout=10))
-    assert heard.text == "here"
+    received = await listen(stub.StreamChat(named(name), metadata=metadata, timeout=10))
+    assert received.text == "here"
     fields = {"providerId": "custom-llm", "credential": {"name": name}}
     checked = await stub.VerifyCredential(
         json_format.ParseDict(fields, pb.VerifyCredentialRequest()), metadata=metadata, timeout=10
@@ -190,7 +190,7 @@ async def test_a_request_has_a_name_or_a_value(stub: ChatServiceStub, sandbox: S
 
 async def test_changed_files_hold_without_a_restart(tmp_path: Path, sandbox: Sandbox) -> None:
     """Kubernetes publishes new content: new names are known, old ones are not any more."""
-    mounted = Mounted(tmp_path / "mounted")
+    mounted = MountedSecrets(tmp_path / "mounted")
     mounted.swap({"one.json": stored(sandbox.url)})
     async with serving(credentials_dir=str(mounted.place)) as (_, stub):
         assert await answers(stub, "one")

@@ -15,7 +15,7 @@ from caller.target import Timeouts
 from integration_api.sandbox import FAULTS, Sandbox
 from integration_api.server import transport_settings
 from integration_api.settings import Settings
-from tests.edge.loopback import Handmade, answer
+from tests.edge.loopback import ScriptedServer, answer
 
 KEY = "canary-key-4711"
 
@@ -108,7 +108,7 @@ async def test_ten_requests_are_enough(transport: Transport, status: str) -> Non
             await made.request(reader)
             writer.write(answer("<html>hello</html>", status, kind="text/html"))
 
-    made = Handmade(talk)
+    made = ScriptedServer(talk)
     async with made:
         detection = await search(transport, f"{made.url}/what")
 
@@ -130,7 +130,7 @@ async def test_no_key_goes_to_another_host(transport: Transport) -> None:
             await other.request(reader)
             writer.write(answer('{"data": [{"id": "m"}]}'))
 
-    made, other = Handmade(talk), Handmade(answers)
+    made, other = ScriptedServer(talk), ScriptedServer(answers)
     async with made, other:
         await search(transport, f"{made.url}/v1")
 

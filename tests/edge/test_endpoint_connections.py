@@ -23,7 +23,7 @@ from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
 from tests.caller.guarded_world import Dns
 from tests.edge.access_world import bearer, serving, token_line
-from tests.edge.loopback import STREAM_HEAD, Handmade, answer, chat_answer, descriptors, resident, until
+from tests.edge.loopback import STREAM_HEAD, ScriptedServer, answer, chat_answer, descriptors, resident, until
 from tests.edge.reading import fail
 from tests.patience import within
 
@@ -59,7 +59,7 @@ async def ask(
         return bytes(read)
 
 
-class Numbered(Handmade):
+class Numbered(ScriptedServer):
     """Answers with the number of the connection and of the request on it; `behind` follows each first answer."""
 
     def __init__(self, behind: bytes = b"", *, at_once: bool = True) -> None:
@@ -151,7 +151,7 @@ async def test_a_shift_of_answers_never_begins() -> None:
             await asyncio.sleep(0)
             writer.write(answer(f"again {said}"))
 
-    async with Handmade(twice) as endpoint, transport() as ours:
+    async with ScriptedServer(twice) as endpoint, transport() as ours:
         for number in range(40):
             said = f"call {number}".encode()
             assert await ask(ours, endpoint.url, body=said) == said
@@ -166,7 +166,7 @@ async def test_an_answer_before_the_request_has_left_ends_its_connection() -> No
         writer.write(answer(f"early {number}"))
         await asyncio.Event().wait()
 
-    async with Handmade(early) as endpoint, transport() as ours:
+    async with ScriptedServer(early) as endpoint, transport() as ours:
         for number in (1, 2):
             assert await ask(ours, endpoint.url, body=bytes(8_000_000)) == f"early {number}".encode()
 
@@ -182,7 +182,7 @@ async def test_a_lost_kept_connection_is_told_and_its_like_are_dropped() -> None
         if number <= 3:
             await endpoint.request(reader)  # seen, and not answered
 
-    async with Handmade(one_each) as endpoint, transport() as ours:
+    async with ScriptedServer(one_each) as endpoint, transport() as ours:
         calls = [asyncio.create_task(ask(ours, endpoint.url)) for _ in range(3)]
         await until(lambda: endpoint.connections == 3)
         gate.set()
@@ -203,7 +203,7 @@ async def test_two_identities_never_share_a_connection(tmp_path: Path) -> None:
 
     (tmp_path / "tokens").write_text(token_line("billing", "b") + token_line("voice", "v"))
     async with (
-        Handmade(numbered) as endpoint,
+        ScriptedServer(numbered) as endpoint,
         serving(auth_tokens_file=str(tmp_path / "tokens"), allow_anonymous=True) as (_, stub),
     ):
         request = chat_request(endpoint.url, "m")
@@ -231,7 +231,7 @@ async def test_a_redirect_is_not_followed_and_a_cookie_not_sent_back(stub: ChatS
         await endpoint.request(reader)
         writer.write(chat_answer())
 
-    async with Handmade(elsewhere) as other, Handmade(talk) as endpoint:
+    async with ScriptedServer(elsewhere) as other, ScriptedServer(talk) as endpoint:
         refused = await fail(stub.Chat(chat_request(endpoint.url, "m")))
         whole = await stub.Chat(chat_request(endpoint.url, "m"))
 
@@ -250,7 +250,7 @@ async def test_what_cannot_be_sent_does_not_stay() -> None:
         del reader
         await asyncio.Event().wait()
 
-    async with Handmade(deaf) as endpoint, transport() as ours:
+    async with ScriptedServer(deaf) as endpoint, transport() as ours:
         before, memory = descriptors(), resident()
         calls = [asyncio.create_task(ask(ours, endpoint.url, body=bytes(14_000_000))) for _ in range(8)]
         await until(lambda: endpoint.connections == 8)
@@ -294,7 +294,7 @@ async def test_bytes_that_wait_to_be_sent_hold_no_connection(cancelled: bool) ->
         answered.set()
         await asyncio.Event().wait()
 
-    async with Handmade(early) as endpoint, transport() as ours:
+    async with ScriptedServer(early) as endpoint, transport() as ours:
         before = descriptors()
         call = asyncio.create_task(ask(ours, endpoint.url, body=bytes(14_000_000)))
         await answered.wait()
@@ -320,7 +320,7 @@ async def test_endless_interim_answers_are_refused() -> None:
             writer.write(INTERIM * 4000)
             await writer.drain()
 
-    async with Handmade(endless) as endpoint, transport() as ours:
+    async with ScriptedServer(endless) as endpoint, transport() as ours:
         began = time.process_time()
         with pytest.raises(ProtocolError, match=r"more than 16 interim answers"):
             await ask(ours, endpoint.url)
@@ -357,7 +357,7 @@ async def test_heads_are_bounded(more: str, interim: int, passes: bool, cut: int
         writer.write(whole[cut:])
         await endpoint.request(reader)
 
-    async with Handmade(talk) as endpoint, transport() as ours:
+    async with ScriptedServer(talk) as endpoint, transport() as ours:
         if passes:
             assert await ask(ours, endpoint.url) == b"fine"
         else:
@@ -400,7 +400,7 @@ async def test_the_second_packet_does_not_wait_for_our_acknowledgement() -> None
                 writer.write(b"token")
 
         gaps: list[float] = []
-        async with Handmade(two_packets) as endpoint, transport() as ours:
+        async with ScriptedServer(two_packets) as endpoint, transport() as ours:
             for _ in range(12):
                 began = time.monotonic()
                 assert await ask(ours, endpoint.url) == b"firsttoken"

@@ -27,7 +27,7 @@ from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
 from tests.edge.certificates import Authority, Pair
-from tests.edge.loopback import Handmade, answer, chat_answer
+from tests.edge.loopback import ScriptedServer, answer, chat_answer
 from tests.edge.reading import fail
 from tests.patience import within
 
@@ -252,13 +252,13 @@ async def behind(proxy: str) -> AsyncIterator[ChatServiceStub]:
         yield ChatServiceStub(channel)
 
 
-def proxy_that_says(status: str) -> Handmade:
+def proxy_that_says(status: str) -> ScriptedServer:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: int) -> None:
         await proxy.request(reader)
         writer.write(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode())
         await proxy.request(reader)
 
-    proxy = Handmade(talk)
+    proxy = ScriptedServer(talk)
     return proxy
 
 
@@ -324,7 +324,7 @@ async def test_a_proxy_passes_what_endpoints_say() -> None:
             await proxy.request(reader)
             writer.write(chat_answer("through"))
 
-    async with Handmade(talk) as proxy, behind(proxy.url) as stub:
+    async with ScriptedServer(talk) as proxy, behind(proxy.url) as stub:
         for _ in range(2):
             said = await stub.Chat(chat_request("http://endpoint.test", "m"))
             assert said.choices[0].message.text == "through"

@@ -32,11 +32,11 @@ async def ask(
     """The whole answer of a good call, and the target that `started` named; -1 for Chat."""
     if not stream:
         return await stub.Chat(request, **options), -1
-    heard = await listen(stub.StreamChat(request, **options))
-    answer = heard.completed
-    assert heard.kinds.count("started") == 1
-    assert heard.text == "".join(choice.message.text for choice in answer.choices)
-    return answer, heard.frames[0].started.target
+    received = await listen(stub.StreamChat(request, **options))
+    answer = received.completed
+    assert received.kinds.count("started") == 1
+    assert received.text == "".join(choice.message.text for choice in answer.choices)
+    return answer, received.frames[0].started.target
 
 
 async def failure(stub: ChatServiceStub, request: pb.ChatRequest, *, stream: bool, **options: Any) -> Failure:
@@ -157,11 +157,11 @@ async def test_the_clients_own_deadline_ends_the_call(
 async def test_nothing_moves_on_once_a_word_was_said(sandbox: Sandbox, spare: Sandbox, stub: ChatServiceStub) -> None:
     """The stream ends with its error, and the words stay as they are."""
     request = chat_request(sandbox.url, "cut:after=2", fallbacks=[target(spare.url, "echo")])
-    heard = await listen(stub.StreamChat(request))
+    received = await listen(stub.StreamChat(request))
 
-    assert heard.failure is not None
-    assert heard.failure.said == (grpc.StatusCode.ABORTED, "STREAM_INTERRUPTED")
-    assert heard.text
+    assert received.failure is not None
+    assert received.failure.said == (grpc.StatusCode.ABORTED, "STREAM_INTERRUPTED")
+    assert received.text
     assert not spare.requests
 
 

@@ -17,7 +17,7 @@ from integration_api.rpc.guard import Guard
 from integration_api.rpc.rpc import Rpc
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
-from tests.edge.loopback import NARROW, Cable, until
+from tests.edge.loopback import NARROW, CuttableProxy, until
 from tests.edge.reading import Failure, failure_of
 from tests.patience import within
 
@@ -198,7 +198,7 @@ def endless(ended: asyncio.Event) -> Handler:
 async def test_a_client_that_is_gone_ends_the_writing(cause: str, caplog: pytest.LogCaptureFixture) -> None:
     """Blocked or not, the handler is ended at once, as an ordinary thing: no bug, no word of grpc's logger."""
     ended = asyncio.Event()
-    async with guarded(endless(ended)) as (guard, _, port), Cable(port) as cable:
+    async with guarded(endless(ended)) as (guard, _, port), CuttableProxy(port) as cable:
         with capture_logs() as logs, caplog.at_level(logging.WARNING, logger="grpc"):
             async with grpc.aio.insecure_channel(f"127.0.0.1:{cable.port}", options=NARROW) as channel:
                 call = Client(channel).stream(b"")

@@ -8,7 +8,7 @@ import pytest
 
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
-from tests.edge.loopback import Handmade, answer
+from tests.edge.loopback import ScriptedServer, answer
 
 # As many as 32 bits can hold: a sum of two of them is more than our contract's field.
 _MANY = 2**32 - 1
@@ -42,7 +42,7 @@ async def test_numbers_too_large_are_left_out(stub: ChatServiceStub, shape: str,
         writer.write(answer(json.dumps(ANSWERS[shape, what]).replace('"ENDLESS"', _ENDLESS)))
         await writer.drain()
 
-    async with Handmade(talk) as endpoint:
+    async with ScriptedServer(talk) as endpoint:
         credential = {"apiCompatibility": shape, "baseUrl": f"{endpoint.url}/v1"}
         said = await stub.Chat(chat_request(endpoint.url, "m", credential={"value": credential}))
 

@@ -13,7 +13,7 @@ from integration_api.server import Server
 from integration_api.settings import Settings
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
-from tests.edge.loopback import Cable
+from tests.edge.loopback import CuttableProxy
 from tests.edge.raw_http2 import RawConnection, message
 from tests.patience import within
 
@@ -24,7 +24,7 @@ IDLE = 0.9
 OWN_CONNECTION = ("grpc.use_local_subchannel_pool", 1)
 
 
-class ForgetfulMiddle(Cable):
+class ForgetfulMiddle(CuttableProxy):
     """A NAT that drops, without a word, all bytes of a connection on which none came for a while."""
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -131,7 +131,7 @@ async def test_a_client_whose_connection_has_its_age_moves_on_without_a_failed_c
     assert set(ends) == {"OK"}, ends
 
 
-class CountingCable(Cable):
+class CountingCable(CuttableProxy):
     """A cable that counts its connections."""
 
     connections = 0

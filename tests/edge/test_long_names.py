@@ -8,7 +8,7 @@ import pytest
 
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
-from tests.edge.loopback import STREAM_HEAD, Handmade
+from tests.edge.loopback import STREAM_HEAD, ScriptedServer
 from tests.edge.reading import listen
 
 _LONG = "x" * 5_000_000
@@ -42,7 +42,7 @@ async def test_a_name_counts_as_a_part_of_the_answer(stub: ChatServiceStub, what
         writer.write(b"data: [DONE]\n\n")
         await writer.drain()
 
-    async with Handmade(talk) as endpoint:
+    async with ScriptedServer(talk) as endpoint:
         failure = (await listen(stub.StreamChat(chat_request(endpoint.url, "m")))).failure
 
     assert failure is not None

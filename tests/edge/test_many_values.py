@@ -10,7 +10,7 @@ import pytest
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
-from tests.edge.loopback import Handmade, answer, chat_answer
+from tests.edge.loopback import ScriptedServer, answer, chat_answer
 from tests.edge.reading import fail
 from tests.loop_watch import loop_watch
 
@@ -46,7 +46,7 @@ async def test_millions_of_values_never_hold_the_loop(whose: str, stub: ChatServ
         writer.write(answer(TEXT) if whose == "endpoint" else chat_answer())
         await writer.drain()
 
-    async with Handmade(talk) as endpoint:
+    async with ScriptedServer(talk) as endpoint:
         request = with_arguments(endpoint.url) if whose == "client" else chat_request(endpoint.url, "m")
         async with loop_watch() as watch:
             refused = await fail(stub.Chat(request, timeout=60))
@@ -71,7 +71,7 @@ async def test_large_answers_that_come_at_once_take_turns(channel: grpc.aio.Chan
     tokens = [{**token, "top_logprobs": [token] * 20}] * 512
     choice = {"index": 0, "message": {"content": "a"}, "finish_reason": "stop", "logprobs": {"content": tokens}}
     whole = json.dumps({"choices": [choice]})
-    async with Handmade(talk) as endpoint, loop_watch() as watch:
+    async with ScriptedServer(talk) as endpoint, loop_watch() as watch:
         request = chat_request(endpoint.url, "m").SerializeToString()
         answers = await asyncio.gather(*(chat(request, timeout=60) for _ in range(_AT_ONCE)))
     assert all(len(pb.ChatResponse.FromString(each).choices[0].logprobs) == 512 for each in answers)

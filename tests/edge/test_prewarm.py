@@ -26,7 +26,7 @@ from tests.asking import chat_request
 from tests.edge.access_world import UNKNOWN_CALLER, bearer, serving, token_line
 from tests.edge.certificates import Authority
 from tests.edge.leaping import LeapingLoop, leaping
-from tests.edge.loopback import STREAM_HEAD, Handmade, answer, free_port, server_with, token, until
+from tests.edge.loopback import STREAM_HEAD, ScriptedServer, answer, free_port, server_with, token, until
 from tests.edge.reading import fail, listen
 from tests.edge.test_warm_connections import Kept, asking, endpoint_context, turn
 from tests.rapida.talk import talk, text_of
@@ -49,7 +49,7 @@ async def prewarm(
     return answered.results
 
 
-class Rejecting(Handmade):
+class Rejecting(ScriptedServer):
     """Refuses every request, and keeps the connection."""
 
     def __init__(self) -> None:
@@ -185,10 +185,10 @@ async def test_who_calls_is_asked_first(tmp_path: Path) -> None:
         assert endpoint.accepted == 0
         await prewarm(stub, target(endpoint.url), metadata=bearer("a"))
 
-        heard = await listen(stub.StreamChat(chat_request(endpoint.url, "m"), metadata=bearer("b")))
-        assert heard.text == "2"
-        heard = await listen(stub.StreamChat(chat_request(endpoint.url, "m"), metadata=bearer("a")))
-        assert heard.text == "1"
+        received = await listen(stub.StreamChat(chat_request(endpoint.url, "m"), metadata=bearer("b")))
+        assert received.text == "2"
+        received = await listen(stub.StreamChat(chat_request(endpoint.url, "m"), metadata=bearer("a")))
+        assert received.text == "1"
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ async def test_no_idle_connection_makes_way_for_one_that_nobody_needs_yet() -> N
 
 
 @asynccontextmanager
-async def silent_tls() -> AsyncIterator[Handmade]:
+async def silent_tls() -> AsyncIterator[ScriptedServer]:
     """Takes connections, and says nothing: no handshake comes to its end."""
 
     async def nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: int) -> None:
@@ -238,7 +238,7 @@ async def silent_tls() -> AsyncIterator[Handmade]:
         while await reader.read(1024):
             pass
 
-    async with Handmade(nothing) as endpoint:
+    async with ScriptedServer(nothing) as endpoint:
         yield endpoint
 
 
@@ -266,7 +266,7 @@ class Between:
         self._target = port
         self._delay = delay
         self._connect = connect
-        self._server = Handmade(self._carry)
+        self._server = ScriptedServer(self._carry)
         self.flights = 0
         self.commands: list[str] = []
         self._upwards = False
@@ -333,8 +333,8 @@ async def test_the_first_turn_waits_as_long_as_the_tenth(tmp_path: Path) -> None
         async def round_trips(**credential: Any) -> int:
             before = between.flights
             value = {"baseUrl": url, "apiCompatibility": "openai_compatible", **credential}
-            heard = await listen(stub.StreamChat(chat_request("", "m", credential={"value": value})))
-            assert heard.failure is None, heard.failure
+            received = await listen(stub.StreamChat(chat_request("", "m", credential={"value": value})))
+            assert received.failure is None, received.failure
             return between.flights - before
 
         assert await round_trips(headers={"Authorization": "cold"}) == 2
@@ -366,7 +366,7 @@ async def test_a_configured_stream_of_rapidas_is_warm() -> None:
         assert (await stream.turn("t2"))[-1].HasField("error")
 
 
-class Slow(Handmade):
+class Slow(ScriptedServer):
     """Streams the number of the connection, and no end."""
 
     def __init__(self) -> None:

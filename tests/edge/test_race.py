@@ -12,8 +12,8 @@ from integration_api.settings import Settings
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
-from tests.edge.loopback import STREAM_END, Leftovers, chat_answer, token, until
-from tests.edge.reading import Heard, listen
+from tests.edge.loopback import STREAM_END, LeakCheck, chat_answer, token, until
+from tests.edge.reading import Received, listen
 from tests.edge.scripted import Scripted, merges, scripted, target
 from tests.patience import within
 
@@ -61,11 +61,11 @@ async def test_the_first_output_wins_and_the_other_is_closed(stub: ChatServiceSt
         await loser.hung_up.wait()
         endpoints[winner].send(token("W2 ") + STREAM_END)
         endpoints[winner].end()
-        heard = await listening
+        received = await listening
 
-    answer = heard.completed
-    assert heard.text == "W1 W2 "
-    assert heard.frames[0].started.target == winner
+    answer = received.completed
+    assert received.text == "W1 W2 "
+    assert received.frames[0].started.target == winner
     assert made(answer) == {winner: "", 1 - winner: "RACE_LOST"}
     assert answer.timing.attempts == 2
     assert [attempt.label for attempt in answer.timing.attempts_made] == ["", "target 1"]
@@ -109,7 +109,7 @@ async def test_nothing_is_mixed_in_any_order_of_events(stub: ChatServiceStub, pa
     """Two answers, their events sent in each of the 252 orders: words, usage and id are of one of them, and whole."""
     orders = merges(5, 5)[part::6]
 
-    async def one(order: tuple[int, ...]) -> Heard:
+    async def one(order: tuple[int, ...]) -> Received:
         async with scripted() as endpoints:
             listening = asyncio.ensure_future(listen(stub.StreamChat(race(endpoints))))
             for each in endpoints:
@@ -123,15 +123,15 @@ async def test_nothing_is_mixed_in_any_order_of_events(stub: ChatServiceStub, pa
             return await listening
 
     for start in range(0, len(orders), 14):
-        for heard in await asyncio.gather(*map(one, orders[start : start + 14])):
-            answer = heard.completed
-            letter = heard.text[0]
-            assert heard.text == f"{letter}1 {letter}2 "
-            assert answer.choices[0].message.text == heard.text
+        for received in await asyncio.gather(*map(one, orders[start : start + 14])):
+            answer = received.completed
+            letter = received.text[0]
+            assert received.text == f"{letter}1 {letter}2 "
+            assert answer.choices[0].message.text == received.text
             assert answer.usage.input_tokens == {"A": 11, "B": 22}[letter]
-            assert heard.frames[0].started.target == "AB".index(letter)
+            assert received.frames[0].started.target == "AB".index(letter)
             assert made(answer) == {"AB".index(letter): "", 1 - "AB".index(letter): "RACE_LOST"}
-            assert heard.kinds.count("started") == 1
+            assert received.kinds.count("started") == 1
 
 
 # The tests above race without end: the budget would hold them back.
@@ -170,11 +170,11 @@ async def test_one_that_fails_in_a_race_leaves_the_other(stub: ChatServiceStub) 
         endpoints[1].end()
         endpoints[0].send(STREAM_HEAD_AND_WORD)
         endpoints[0].end()
-        heard = await listening
+        received = await listening
 
-    assert heard.text == "A1 "
-    assert made(heard.completed)[1] in {"ENDPOINT_REJECTED", "RACE_LOST"}
-    assert made(heard.completed)[0] == ""
+    assert received.text == "A1 "
+    assert made(received.completed)[1] in {"ENDPOINT_REJECTED", "RACE_LOST"}
+    assert made(received.completed)[0] == ""
 
 
 STREAM_HEAD_AND_WORD = (
@@ -190,12 +190,12 @@ async def test_a_race_goes_on_from_target_to_target(stub: ChatServiceStub) -> No
             await each.begin()
         endpoints[2].send(token("C ") + STREAM_END)
         endpoints[2].end()
-        heard = await listening
+        received = await listening
         for each in endpoints:
             await each.left()
 
-    assert heard.text == "C "
-    assert made(heard.completed) == {0: "RACE_LOST", 1: "RACE_LOST", 2: "", 3: "RACE_LOST"}
+    assert received.text == "C "
+    assert made(received.completed) == {0: "RACE_LOST", 1: "RACE_LOST", 2: "", 3: "RACE_LOST"}
 
 
 async def test_chat_races_by_its_whole_answer(stub: ChatServiceStub) -> None:
@@ -239,7 +239,7 @@ async def test_calls_fall_back_only_where_the_budget_is_spent(sandbox: Sandbox) 
         await asyncio.gather(*asked, return_exceptions=True)
 
         assert made(whole) == {0: "RACE_LOST", 1: ""}
-        assert all(made(heard.completed) == {0: "RACE_LOST", 1: ""} for heard in answered)
+        assert all(made(received.completed) == {0: "RACE_LOST", 1: ""} for received in answered)
         assert 10 <= len(answered) <= 13
         assert len(spare.requests) == len(answered) + 1
 
@@ -264,9 +264,9 @@ async def test_a_race_that_finds_nobody_to_ask_spends_nothing(sandbox: Sandbox) 
         raced = chat_request(sandbox.url, "silence:for=600s", fallbacks=[target(spare.url, "echo")], options=options)
         for _ in range(10):
             assert made((await listen(stub.StreamChat(raced, timeout=within(10)))).completed) == {0: "RACE_LOST", 1: ""}
-        heard = await listen(stub.StreamChat(raced, timeout=1))
+        received = await listen(stub.StreamChat(raced, timeout=1))
 
-    assert heard.failure is not None
+    assert received.failure is not None
     assert len(spare.requests) == 10
 
 
@@ -280,10 +280,10 @@ async def test_the_time_to_hedge_can_be_measured(stub: ChatServiceStub, sandbox:
         for _ in range(24):
             answer = (await listen(stub.StreamChat(request, timeout=within(10)))).completed
             assert made(answer)[0] in {"", "RACE_LOST"}
-        heard = await listen(stub.StreamChat(request, timeout=within(10)))
+        received = await listen(stub.StreamChat(request, timeout=within(10)))
 
-    assert made(heard.completed) == {0: "RACE_LOST", 1: ""}
-    assert heard.frames[0].started.target == 1
+    assert made(received.completed) == {0: "RACE_LOST", 1: ""}
+    assert received.frames[0].started.target == 1
 
 
 WINDOWS = ("one asked", "both asked", "decided")
@@ -301,7 +301,7 @@ async def test_every_end_in_every_window_of_a_race_closes_both(cause: str, strea
             await server.start()
             channel = grpc.aio.insecure_channel(f"127.0.0.1:{server.port}")
             await channel.channel_ready()
-            leftovers = Leftovers()
+            leftovers = LeakCheck()
             stub = ChatServiceStub(channel)
             request = race(endpoints, NEVER if window == "one asked" else AT_ONCE)
             timeout = within(0.25) if cause == "deadline" else None

@@ -10,7 +10,7 @@ from integration_api.settings import Settings
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
-from tests.edge.loopback import STREAM_END, Handmade, answer, token, until
+from tests.edge.loopback import STREAM_END, ScriptedServer, answer, token, until
 from tests.edge.reading import listen
 from tests.edge.scripted import scripted, target
 from tests.edge.test_prewarm import silent_tls
@@ -19,7 +19,7 @@ from tests.patience import within
 STREAM = answer((token("fine") + STREAM_END).decode(), kind="text/event-stream")
 
 
-class SilentAtFirst(Handmade):
+class SilentAtFirst(ScriptedServer):
     """Answers no request of its first connection, and all of the others; those of the second with `second`."""
 
     def __init__(self, second: bytes = STREAM) -> None:
@@ -90,8 +90,8 @@ async def test_a_shutdown_ends_what_is_being_opened(sandbox: Sandbox) -> None:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
             url = first.url.replace("http:", "https:")
             request = chat_request(url, "m", fallbacks=[target(sandbox.url, "echo")], options={"hedgeAfter": "0.01s"})
-            heard = await listen(ChatServiceStub(channel).StreamChat(request, timeout=within(20)))
-            assert made(heard.completed) == {0: "RACE_LOST", 1: ""}
+            received = await listen(ChatServiceStub(channel).StreamChat(request, timeout=within(20)))
+            assert made(received.completed) == {0: "RACE_LOST", 1: ""}
             await until(lambda: (first.accepted, first.connections) == (2, 1))
         async with asyncio.timeout(within(10)):
             await server.stop()

@@ -8,7 +8,7 @@ import pytest
 
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
-from tests.edge.loopback import Handmade
+from tests.edge.loopback import ScriptedServer
 
 SIZE = 4_000_000
 
@@ -28,7 +28,7 @@ async def test_a_running_call_holds_its_request_twice(method: str, stub: ChatSer
         asked.set()
         await reader.read()
 
-    async with Handmade(talk) as endpoint:
+    async with ScriptedServer(talk) as endpoint:
         request = chat_request(endpoint.url, "m", "x" * SIZE)
         gc.collect()
         tracemalloc.start()

@@ -12,7 +12,7 @@ from caller.retry import LONGEST_RETRY_AFTER, FailedAttempt, pause_before_retry
 from integration_api.sandbox import Sandbox
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
-from tests.edge.loopback import STREAM_END, STREAM_HEAD, Handmade, answer, chat_answer, token
+from tests.edge.loopback import STREAM_END, STREAM_HEAD, ScriptedServer, answer, chat_answer, token
 from tests.edge.reading import fail, listen
 from tests.patience import within
 
@@ -105,9 +105,9 @@ async def test_what_gets_well_is_answered_and_its_attempts_are_counted(
     request = chat_request(sandbox.url, script)
     if stream:
         call = stub.StreamChat(request)
-        heard = await listen(call)
-        response = heard.completed
-        assert heard.text == "Hello there"
+        received = await listen(call)
+        response = received.completed
+        assert received.text == "Hello there"
     else:
         call = stub.Chat(request)
         response = await call
@@ -137,14 +137,14 @@ async def test_what_does_not_get_well_is_told_with_its_attempts(
 ) -> None:
     """In the error's metadata and the trailers; the client's own retry is told when to come, or not to."""
     script, attempts, reason, pushback = case
-    heard = await listen(stub.StreamChat(chat_request(sandbox.url, script)))
+    received = await listen(stub.StreamChat(chat_request(sandbox.url, script)))
 
-    assert heard.failure is not None
-    assert heard.failure.reason == reason
+    assert received.failure is not None
+    assert received.failure.reason == reason
     assert len(sandbox.requests) == attempts
-    assert heard.failure.info.metadata["attempts"] == heard.failure.trailers["x-attempts"] == str(attempts)
-    assert heard.failure.trailers["grpc-retry-pushback-ms"] == pushback
-    retry_info = heard.failure.details.get("RetryInfo")
+    assert received.failure.info.metadata["attempts"] == received.failure.trailers["x-attempts"] == str(attempts)
+    assert received.failure.trailers["grpc-retry-pushback-ms"] == pushback
+    retry_info = received.failure.details.get("RetryInfo")
     assert (retry_info is None) is (pushback == "-1")
     if retry_info is not None:
         assert retry_info.retry_delay.ToMilliseconds() == int(pushback)  # type: ignore[attr-defined]
@@ -198,7 +198,7 @@ async def test_an_endpoint_that_forbids_retries_is_obeyed(stub: ChatServiceStub)
         await endpoint.request(reader)
         writer.write(b"HTTP/1.1 503 Busy\r\nX-Should-Retry: false\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n")
 
-    async with Handmade(talk) as endpoint:
+    async with ScriptedServer(talk) as endpoint:
         failure = await fail(stub.Chat(chat_request(endpoint.url, "any")))
 
     assert failure.said == (UNAVAILABLE, "ENDPOINT_OVERLOADED")
@@ -206,7 +206,7 @@ async def test_an_endpoint_that_forbids_retries_is_obeyed(stub: ChatServiceStub)
     assert len(endpoint.requests) == 1
 
 
-def one_answer_per_connection(answers: int = 1, *, healthy: int = 10**9) -> Handmade:
+def one_answer_per_connection(answers: int = 1, *, healthy: int = 10**9) -> ScriptedServer:
     """An endpoint that closes a kept connection when the next request on it arrives, without a byte; connections
     from the `healthy`th on are kept well."""
 
@@ -216,7 +216,7 @@ def one_answer_per_connection(answers: int = 1, *, healthy: int = 10**9) -> Hand
             writer.write(chat_answer(f"answer {number}"))
         await endpoint.request(reader)  # seen, and not answered
 
-    endpoint = Handmade(talk)
+    endpoint = ScriptedServer(talk)
     return endpoint
 
 
@@ -255,11 +255,11 @@ async def test_an_answer_that_breaks_after_its_headers_is_not_asked_for_again(st
         writer.write(STREAM_HEAD)
         await writer.drain()
 
-    async with Handmade(talk) as endpoint:
-        heard = await listen(stub.StreamChat(chat_request(endpoint.url, "any")))
+    async with ScriptedServer(talk) as endpoint:
+        received = await listen(stub.StreamChat(chat_request(endpoint.url, "any")))
 
-    assert heard.failure is not None
-    assert heard.failure.said == (UNAVAILABLE, "STREAM_INTERRUPTED")
+    assert received.failure is not None
+    assert received.failure.said == (UNAVAILABLE, "STREAM_INTERRUPTED")
     assert len(endpoint.requests) == 1
 
 
@@ -292,17 +292,17 @@ async def test_no_word_is_said_twice(stub: ChatServiceStub, first: str, second: 
         writer.close()
         await writer.wait_closed()
 
-    async with Handmade(talk) as endpoint:
-        heard = await listen(stub.StreamChat(chat_request(endpoint.url, "any"), timeout=20))
+    async with ScriptedServer(talk) as endpoint:
+        received = await listen(stub.StreamChat(chat_request(endpoint.url, "any"), timeout=20))
 
-    words = heard.text.split()
+    words = received.text.split()
     attempts = {word[0] for word in words}
     assert len(attempts) <= 1
     assert words == [f"{next(iter(attempts))}{number}" for number in range(1, len(words) + 1)]
-    assert heard.kinds.count("started") <= 1
-    if heard.failure is None:
+    assert received.kinds.count("started") <= 1
+    if received.failure is None:
         assert words == ["C1", "C2", "C3"]
-        assert len(endpoint.requests) == heard.completed.timing.attempts == 3
+        assert len(endpoint.requests) == received.completed.timing.attempts == 3
     elif words:
         assert len(endpoint.requests) == "ABC".index(words[0][0]) + 1
-        assert heard.failure.trailers["grpc-retry-pushback-ms"] == "-1"
+        assert received.failure.trailers["grpc-retry-pushback-ms"] == "-1"

@@ -19,7 +19,7 @@ from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
 from tests.contract.shapes import FAMILIES
-from tests.edge.loopback import STREAM_HEAD, Handmade, answer
+from tests.edge.loopback import STREAM_HEAD, ScriptedServer, answer
 
 # One with all marks that one of the forms writes in its own way, and one of which little is left where it is cut.
 LONG = "tR7+q/Zk9=w&Lm<2%vX8~pQ'3hJ"
@@ -120,7 +120,7 @@ async def test_no_part_of_a_key_comes_out(api: str, stub: ChatServiceStub) -> No
 
     calls: dict[str, Any] = {}
     with structlog.testing.capture_logs() as logs:
-        async with Handmade(talk) as endpoint:
+        async with ScriptedServer(talk) as endpoint:
             value = {"apiCompatibility": api, "baseUrl": endpoint.url, "headers": {"X-Api-Key": LONG, "X-Other": SHORT}}
             credential = {"value": value}
             for name in texts:

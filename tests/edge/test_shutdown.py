@@ -15,9 +15,9 @@ from integration_api.server import Server
 from integration_api.settings import Settings
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
-from tests.edge.loopback import NARROW, Leftovers, Torrent, until
+from tests.edge.loopback import NARROW, FloodEndpoint, LeakCheck, until
 from tests.edge.program import Program
-from tests.edge.reading import Heard, fail, listen
+from tests.edge.reading import Received, fail, listen
 from tests.patience import within
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -87,12 +87,12 @@ async def test_what_does_not_end_within_the_grace_is_cut_with_its_status() -> No
         assert 0.3 <= loop.time() - began < within(1.5)
         assert sandbox.connections == 0
         assert server.guard.running == 0
-        for heard, code in (
+        for answer, code in (
             (await silent[0], grpc.StatusCode.UNAVAILABLE),
             (await speaking[0], grpc.StatusCode.ABORTED),
         ):
-            assert heard.failure is not None
-            assert heard.failure.said == (code, "SERVICE_DRAINING")
+            assert answer.failure is not None
+            assert answer.failure.said == (code, "SERVICE_DRAINING")
         assert (await whole).said == DRAINING
 
 
@@ -109,14 +109,14 @@ async def whole_life(sandbox: Sandbox) -> set[str]:
         await until(lambda: server.guard.running == 20)
         await server.stop()
         endings = await asyncio.gather(*hearing)
-    return {heard.failure.reason if heard.failure else "ended well" for heard in endings}
+    return {answer.failure.reason if answer.failure else "ended well" for answer in endings}
 
 
 async def test_nothing_is_left_after_the_end(sandbox: Sandbox) -> None:
     """Tasks are awaited and descriptors closed, with calls cut, a watcher watching and connections kept."""
     await whole_life(sandbox)  # grpc keeps some descriptors of its own from now on
     await until(lambda: sandbox.connections == 0)
-    before = Leftovers()
+    before = LeakCheck()
     assert await whole_life(sandbox) == {"SERVICE_DRAINING"}
     await before.gone()
 
@@ -200,7 +200,7 @@ async def test_a_health_watcher_that_does_not_read_hides_nothing(sandbox: Sandbo
 async def test_a_client_that_does_not_read_does_not_hold_the_shutdown_up() -> None:
     """Every wait has a bound: the stream is cut, its endpoint is left, the server ends."""
     async with (
-        Torrent() as torrent,
+        FloodEndpoint() as torrent,
         Server(Settings(port=0, shutdown_grace=0.1)) as server,
         opened(server.port, *NARROW) as (_, stub),
     ):
@@ -213,7 +213,7 @@ async def test_a_client_that_does_not_read_does_not_hold_the_shutdown_up() -> No
         call.cancel()
 
 
-async def begun(sandbox: Sandbox, stub: ChatServiceStub, script: str) -> "asyncio.Future[Heard]":
+async def begun(sandbox: Sandbox, stub: ChatServiceStub, script: str) -> "asyncio.Future[Received]":
     """A stream whose request has reached the endpoint."""
     hearing = asyncio.ensure_future(listen(stub.StreamChat(chat_request(sandbox.url, script))))
     await sandbox.wait_for_request()

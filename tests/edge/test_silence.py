@@ -11,7 +11,7 @@ from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
 from tests.edge.leaping import LeapingLoop, leaping
 from tests.edge.loopback import until
-from tests.edge.reading import Heard, listen
+from tests.edge.reading import Received, listen
 from tests.edge.scripted import target
 from tests.patience import within
 
@@ -24,9 +24,9 @@ def race(first: Sandbox, model: str, spare: Sandbox, spares: str = "echo") -> pb
     return chat_request(first.url, model, fallbacks=[target(spare.url, spares)], options={"hedgeAfter": "0.02s"})
 
 
-def made(heard: Heard) -> dict[int, str]:
+def made(received: Received) -> dict[int, str]:
     """What became of each target at last."""
-    return {attempt.target: attempt.reason for attempt in heard.completed.timing.attempts_made}
+    return {attempt.target: attempt.reason for attempt in received.completed.timing.attempts_made}
 
 
 @pytest.mark.parametrize("breaker_open", [0.1, 600.0])

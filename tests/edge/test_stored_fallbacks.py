@@ -92,11 +92,11 @@ async def test_a_credential_says_how_long_its_first_output_may_take(tmp_path: Pa
             await second.begin()
             second.send(token("B ") + STREAM_END)
             second.end()
-            heard = await listen(call)
+            received = await listen(call)
             await first.left()
 
-            assert heard.text == "B "
-            assert [(each.label, each.reason) for each in heard.completed.timing.attempts_made] == [
+            assert received.text == "B "
+            assert [(each.label, each.reason) for each in received.completed.timing.attempts_made] == [
                 ("", "RACE_LOST"),
                 ("spare", ""),
             ]

@@ -13,10 +13,20 @@ from integration_api.server import Server
 from integration_api.settings import Settings
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
-from tests.edge.loopback import NARROW, STREAM_END, STREAM_HEAD, Handmade, Torrent, answer, deaf, token, until
+from tests.edge.loopback import (
+    NARROW,
+    STREAM_END,
+    STREAM_HEAD,
+    FloodEndpoint,
+    ScriptedServer,
+    answer,
+    deaf,
+    token,
+    until,
+)
 from tests.edge.program import Program
 from tests.edge.raw_http2 import RawConnection, message
-from tests.edge.reading import Heard, fail, listen
+from tests.edge.reading import Received, fail, listen
 from tests.patience import within
 
 # A busy machine is late, never early.
@@ -34,25 +44,25 @@ async def serving(**changes: Any) -> AsyncIterator[tuple[Server, ChatServiceStub
         yield server, ChatServiceStub(channel)
 
 
-async def timed(call: grpc.aio.UnaryStreamCall, least: float) -> Heard:
+async def timed(call: grpc.aio.UnaryStreamCall, least: float) -> Received:
     """Listen to a stream that must end no earlier than `least` seconds from now, and not much later."""
     loop = asyncio.get_running_loop()
     began = loop.time()
-    heard = await listen(call)
+    outcome = await listen(call)
     took = loop.time() - began
     assert least * 0.95 <= took < least + within(SLACK), took
-    return heard
+    return outcome
 
 
-async def undisturbed(ask: Callable[[], Awaitable[Heard]]) -> Heard:
+async def undisturbed(ask: Callable[[], Awaitable[Received]]) -> Received:
     """Ask; and again, a few times, when the machine took the process away just then: the service blames itself for
     that, rightly, and not the timeout."""
-    heard = await ask()
+    outcome = await ask()
     for _ in range(10):
-        if heard.failure is None or "did not run for" not in heard.failure.message:
+        if outcome.failure is None or "did not run for" not in outcome.failure.message:
             break
-        heard = await ask()
-    return heard
+        outcome = await ask()
+    return outcome
 
 
 # Window, the timeout that guards it (setting, JSON name), and what the client must see.
@@ -80,13 +90,13 @@ async def test_each_timeout_has_its_reason_and_closes_the_connection(
     async with serving(**settings) as (_, stub):
         changes: dict[str, Any] = {} if asked is None else {"timeouts": asked}
         request = chat_request(sandbox.url, script, **changes)
-        heard = await undisturbed(lambda: timed(stub.StreamChat(request), 0.3))
+        outcome = await undisturbed(lambda: timed(stub.StreamChat(request), 0.3))
 
-        assert heard.failure is not None
-        assert heard.failure.said == (EXCEEDED, reason)
-        assert "0.3 s" in heard.failure.message
-        assert heard.failure.trailers["grpc-retry-pushback-ms"] == "-1"
-        assert bool(heard.text) is script.startswith(("stall", "tokens"))
+        assert outcome.failure is not None
+        assert outcome.failure.said == (EXCEEDED, reason)
+        assert "0.3 s" in outcome.failure.message
+        assert outcome.failure.trailers["grpc-retry-pushback-ms"] == "-1"
+        assert bool(outcome.text) is script.startswith(("stall", "tokens"))
         await until(lambda: sandbox.connections == 0, 1.0, "the endpoint's connection is closed")
 
 
@@ -145,13 +155,13 @@ async def test_signs_of_life_between_outputs_are_not_output() -> None:
             await writer.drain()
             await asyncio.sleep(0.02)
 
-    async with Handmade(talk) as endpoint, serving(between_outputs_timeout=0.4) as (_, stub):
-        heard = await timed(stub.StreamChat(chat_request(endpoint.url, "any")), 0.4)
+    async with ScriptedServer(talk) as endpoint, serving(between_outputs_timeout=0.4) as (_, stub):
+        outcome = await timed(stub.StreamChat(chat_request(endpoint.url, "any")), 0.4)
 
-        assert heard.text == "one "
-        assert heard.failure is not None
-        assert heard.failure.said == (EXCEEDED, "BETWEEN_OUTPUTS_TIMEOUT")
-        assert heard.failure.details["PartialUsage"].usage.input_tokens == 3  # type: ignore[attr-defined]
+        assert outcome.text == "one "
+        assert outcome.failure is not None
+        assert outcome.failure.said == (EXCEEDED, "BETWEEN_OUTPUTS_TIMEOUT")
+        assert outcome.failure.details["PartialUsage"].usage.input_tokens == 3  # type: ignore[attr-defined]
         await until(lambda: endpoint.connections == 0, 1.0)
 
 
@@ -188,7 +198,7 @@ async def test_a_slow_reader_is_no_slow_endpoint() -> None:
         await writer.drain()
         await reader.read()
 
-    async with Handmade(talk) as endpoint, serving(between_outputs_timeout=0.3) as (_, stub):
+    async with ScriptedServer(talk) as endpoint, serving(between_outputs_timeout=0.3) as (_, stub):
         call = stub.StreamChat(chat_request(endpoint.url, "any"))
         reading = aiter(call)
         frames = [await anext(reading), await anext(reading)]
@@ -205,17 +215,17 @@ async def test_a_slow_reader_is_no_slow_endpoint() -> None:
 )
 async def test_a_reader_that_stopped_reading_is_given_up_on(settings: dict[str, float], text: str) -> None:
     """The endpoint's connection is closed after the write timeout, or the total time; the status follows the bytes."""
-    async with Torrent() as torrent, serving(**settings) as (server, stub):
+    async with FloodEndpoint() as torrent, serving(**settings) as (server, stub):
         call = stub.StreamChat(chat_request(torrent.url, "any"))
         await until(lambda: torrent.accepted == 1, what="the endpoint is called")
         await until(lambda: torrent.connections == 0, 0.4 + 2 * SLACK, "the endpoint is left")
         await until(lambda: server.guard.running == 0, 1.0 + SLACK, "the call has ended here")
-        heard = await listen(call)
+        outcome = await listen(call)
 
-    assert heard.text
-    assert heard.failure is not None
-    assert heard.failure.said == (EXCEEDED, "TOTAL_TIMEOUT")
-    assert text in heard.failure.message
+    assert outcome.text
+    assert outcome.failure is not None
+    assert outcome.failure.said == (EXCEEDED, "TOTAL_TIMEOUT")
+    assert text in outcome.failure.message
 
 
 async def test_memory_stays_flat_behind_readers_that_stopped_reading() -> None:
@@ -223,7 +233,7 @@ async def test_memory_stays_flat_behind_readers_that_stopped_reading() -> None:
     readers = 30
     async with (
         Program() as program,
-        Torrent(patience=1.0) as torrent,
+        FloodEndpoint(patience=1.0) as torrent,
         grpc.aio.insecure_channel(f"127.0.0.1:{program.port}", options=NARROW) as channel,
     ):
         stub = ChatServiceStub(channel)
@@ -246,11 +256,11 @@ async def test_memory_stays_flat_behind_readers_that_stopped_reading() -> None:
 async def test_a_pause_before_a_retry_does_not_outlast_the_first_output_timeout(sandbox: Sandbox) -> None:
     """An endpoint that asks for a second is not waited for when half a second is left: the client is told."""
     async with serving(first_output_timeout=0.5) as (_, stub):
-        heard = await timed(stub.StreamChat(chat_request(sandbox.url, "http-error:status=503,retry=1")), 0.0)
+        outcome = await timed(stub.StreamChat(chat_request(sandbox.url, "http-error:status=503,retry=1")), 0.0)
 
-    assert heard.failure is not None
-    assert heard.failure.said == (grpc.StatusCode.UNAVAILABLE, "ENDPOINT_OVERLOADED")
-    assert heard.failure.trailers["grpc-retry-pushback-ms"] == "1000"
+    assert outcome.failure is not None
+    assert outcome.failure.said == (grpc.StatusCode.UNAVAILABLE, "ENDPOINT_OVERLOADED")
+    assert outcome.failure.trailers["grpc-retry-pushback-ms"] == "1000"
     assert len(sandbox.requests) == 1
 
 
@@ -262,9 +272,9 @@ async def test_the_body_of_an_error_is_not_waited_for_long() -> None:
         writer.write(answer('{"error":{"message":"no such key"' + " " * 100, "401 Unauthorized")[:-50])
         await reader.read()
 
-    async with Handmade(talk) as endpoint, serving() as (_, stub):
-        heard = await timed(stub.StreamChat(chat_request(endpoint.url, "any")), 2.0)
+    async with ScriptedServer(talk) as endpoint, serving() as (_, stub):
+        outcome = await timed(stub.StreamChat(chat_request(endpoint.url, "any")), 2.0)
         await until(lambda: endpoint.connections == 0, 1.0)
 
-    assert heard.failure is not None
-    assert heard.failure.said == (grpc.StatusCode.UNAUTHENTICATED, "ENDPOINT_UNAUTHENTICATED")
+    assert outcome.failure is not None
+    assert outcome.failure.said == (grpc.StatusCode.UNAUTHENTICATED, "ENDPOINT_UNAUTHENTICATED")

@@ -23,7 +23,7 @@ from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1 import messages_pb2 as msg
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.contract.shapes import SHAPES, asking
-from tests.edge.loopback import Handmade, answer, chat_answer
+from tests.edge.loopback import ScriptedServer, answer, chat_answer
 from tests.edge.reading import fail, listen
 
 TOOLS: list[dict[str, Any]] = [
@@ -87,7 +87,7 @@ async def test_what_an_endpoint_demands_of_tools_holds_for_kept_ones(stub: ChatS
             await endpoint.request(reader)
             writer.write(next(answers))
 
-    async with Handmade(talk) as endpoint:
+    async with ScriptedServer(talk) as endpoint:
         for _ in range(3):
             request = asking(endpoint.url, "openai_compatible", "m", tools=[{"name": "f"}], options={"maxAttempts": 2})
             await stub.Chat(request)

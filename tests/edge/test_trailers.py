@@ -13,7 +13,7 @@ from integration_api.client.errors import detail, status_of
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
-from tests.edge.loopback import Handmade, answer
+from tests.edge.loopback import ScriptedServer, answer
 
 ROOM = 4096
 REMEDY = "set up to accept that header."
@@ -55,7 +55,7 @@ async def test_an_endpoints_long_words_fit_whatever_they_are_written_in(words: s
         await endpoint.request(reader)
         writer.write(reply)
 
-    async with Handmade(talk) as endpoint:
+    async with ScriptedServer(talk) as endpoint:
         request = chat_request(f"{endpoint.url}/{'p' * 400}", "any")
         plain = await error_of(stub, chat_request(endpoint.url, "any"))
         request.request_id = "i" * 128

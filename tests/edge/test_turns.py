@@ -14,7 +14,7 @@ from integration_api.sandbox import Sandbox
 from integration_api.settings import Settings
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
-from tests.edge.loopback import STREAM_END, STREAM_HEAD, Handmade, token
+from tests.edge.loopback import STREAM_END, STREAM_HEAD, ScriptedServer, token
 from tests.edge.reading import Failure, fail, listen
 from tests.loop_watch import loop_watch
 from tests.patience import within
@@ -35,7 +35,7 @@ def settings() -> Settings:
 
 
 @asynccontextmanager
-async def endless(piece: bytes, head: bytes = STREAM_HEAD, times: int | None = None) -> AsyncIterator[Handmade]:
+async def endless(piece: bytes, head: bytes = STREAM_HEAD, times: int | None = None) -> AsyncIterator[ScriptedServer]:
     """An endpoint that answers with a piece again and again, as fast as it is read."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: int) -> None:
@@ -48,7 +48,7 @@ async def endless(piece: bytes, head: bytes = STREAM_HEAD, times: int | None = N
             await asyncio.sleep(0)
             sent += 1
 
-    async with Handmade(talk) as handmade:
+    async with ScriptedServer(talk) as handmade:
         yield handmade
 
 

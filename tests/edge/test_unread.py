@@ -10,7 +10,7 @@ import structlog
 from integration_api.v1 import chat_service_pb2 as pb
 from tests.asking import chat_request
 from tests.edge.access_world import serving
-from tests.edge.loopback import Handmade, chat_answer, until
+from tests.edge.loopback import ScriptedServer, chat_answer, until
 from tests.edge.program import Program
 from tests.edge.raw_http2 import RawConnection, message
 from tests.edge.reading import fail
@@ -24,7 +24,7 @@ SIZE = 3_400_000
 LARGE = chat_answer("x" * SIZE)
 
 
-class Large(Handmade):
+class Large(ScriptedServer):
     """An endpoint that answers every request with 3.4 MB."""
 
     def __init__(self) -> None:

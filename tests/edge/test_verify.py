@@ -8,7 +8,7 @@ from google.protobuf import json_format
 
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
-from tests.edge.loopback import Handmade, answer, chat_answer
+from tests.edge.loopback import ScriptedServer, answer, chat_answer
 from tests.patience import within
 
 PASS, WARN, FAIL = pb.CHECK_STATUS_PASS, pb.CHECK_STATUS_WARN, pb.CHECK_STATUS_FAIL
@@ -18,7 +18,7 @@ class Endpoint:
     """A model list, and for chats a list of answers: the bytes, or None to keep silent."""
 
     def __init__(self, models: str, *chats: bytes | None) -> None:
-        self.made = Handmade(self._talk)
+        self.made = ScriptedServer(self._talk)
         self.chats: list[dict[str, object]] = []
         self._models = models
         self._answers = chats

@@ -26,7 +26,7 @@ from tests.asking import chat_request
 from tests.caller.guarded_world import Dns
 from tests.edge.certificates import Authority
 from tests.edge.leaping import LeapingLoop, leaping
-from tests.edge.loopback import STREAM_END, Handmade, chat_answer, token, until
+from tests.edge.loopback import STREAM_END, ScriptedServer, chat_answer, token, until
 from tests.edge.reading import listen
 
 AUTHORITY = Authority()
@@ -43,7 +43,7 @@ def endpoint_context(tmp_path: Path) -> ssl.SSLContext:
     return made
 
 
-class Kept(Handmade):
+class Kept(ScriptedServer):
     """Streams one token for every request, and closes a connection that was idle for `idle_seconds`. `accepted`
     counts the handshakes that came to their end."""
 
@@ -74,11 +74,11 @@ async def asking(tmp_path: Path, **settings: Any) -> AsyncIterator[tuple[Server,
         yield server, ChatServiceStub(channel)
 
 
-async def turn(stub: ChatServiceStub, endpoint: Handmade) -> str:
+async def turn(stub: ChatServiceStub, endpoint: ScriptedServer) -> str:
     """One turn of a conversation: its text, the number of the connection that it came on."""
-    heard = await listen(stub.StreamChat(chat_request(endpoint.url, "m")))
-    assert heard.failure is None, heard.failure
-    return heard.text
+    received = await listen(stub.StreamChat(chat_request(endpoint.url, "m")))
+    assert received.failure is None, received.failure
+    return received.text
 
 
 def test_a_pause_between_turns_costs_no_handshake(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_a_connection_that_was_found_dead_teaches(tmp_path: Path) -> None:
                 writer.write(chat_answer(str(number)))
                 last = loop.time()
 
-        async with Handmade(stream) as endpoint, asking(tmp_path) as (_, stub):
+        async with ScriptedServer(stream) as endpoint, asking(tmp_path) as (_, stub):
             attempts = []
             for _ in range(4):
                 answered = await stub.Chat(chat_request(endpoint.url, "m"))

@@ -219,7 +219,7 @@ async def test_a_new_chat_supersedes_the_running_one(sandbox: Sandbox, channel: 
     async with talk(channel) as stream:
         await stream.configure(sandbox.url)
         await stream.chat("old", "tokens:n=1500,gap=20ms")  # talks for 30 s
-        heard = text_of(await stream.output()) + text_of(await stream.output())
+        received = text_of(await stream.output()) + text_of(await stream.output())
 
         sent = time.perf_counter()
         await stream.chat("new", "tokens:n=3")
@@ -233,12 +233,12 @@ async def test_a_new_chat_supersedes_the_running_one(sandbox: Sandbox, channel: 
         frames += await stream.turn("new")
 
         old = [frame for frame in frames if frame.requestId == "old"]
-        heard += "".join(text_of(frame) for frame in old[:-1])
+        received += "".join(text_of(frame) for frame in old[:-1])
         assert closed_after < within(1)
         assert first_delta < within(1)
         assert [bool(frame.metrics) for frame in old] == [False] * (len(old) - 1) + [True]
         assert old[-1].finishReason == "superseded"
-        assert text_of(old[-1]).startswith(heard)
+        assert text_of(old[-1]).startswith(received)
         assert metrics_of(old[-1])["status"] == "SUPERSEDED"
         assert "time_to_first_token" in metrics_of(old[-1])
         assert frames.index(old[-1]) < min(at for at, frame in enumerate(frames) if frame.requestId == "new")

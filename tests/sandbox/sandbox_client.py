@@ -13,7 +13,7 @@ FORMS = ("chat", "responses", "messages", "gemini")
 
 
 @dataclass
-class Heard:
+class Received:
     """What an answer said, whichever API carried it."""
 
     text: str = ""
@@ -64,25 +64,25 @@ def sse(raw: bytes, eol: bytes = b"\n") -> Iterator[tuple[str, str]]:
             yield name, data
 
 
-def hear(form: str, raw: bytes, *, stream: bool) -> Heard:
+def receive(form: str, raw: bytes, *, stream: bool) -> Received:
     """Reads an answer of this API."""
     if not stream:
         return _WHOLE[form](json.loads(raw))
-    heard = Heard()
+    received = Received()
     for name, data in sse(raw, b"\r\n" if form == "gemini" else b"\n"):
         if data == "[DONE]":
-            heard.events.append(data)
+            received.events.append(data)
             continue
         value = json.loads(data)
-        heard.events.append(value)
+        received.events.append(value)
         if form in ("responses", "messages"):
             assert name == value["type"]
         else:
             assert not name
-        _STREAMED[form](heard, value)
+        _STREAMED[form](received, value)
     if form != "gemini":  # their arguments come in fragments
-        heard.calls = [(call_id, name, json.loads(text or "{}")) for call_id, name, text in heard.calls]
-    return heard
+        received.calls = [(call_id, name, json.loads(text or "{}")) for call_id, name, text in received.calls]
+    return received
 
 
 def _openai_usage(usage: Mapping[str, Any]) -> tuple[int, int, int, int]:
@@ -92,11 +92,11 @@ def _openai_usage(usage: Mapping[str, Any]) -> tuple[int, int, int, int]:
     return usage["prompt_tokens"], usage["completion_tokens"], cached, reasoning
 
 
-def _chat_whole(value: Any) -> Heard:
+def _chat_whole(value: Any) -> Received:
     assert value["object"] == "chat.completion"
     choice = value["choices"][0]
     message = choice["message"]
-    return Heard(
+    return Received(
         text=message["content"] or "",
         reasoning=message.get("reasoning_content", ""),
         refusal=message["refusal"] or "",
@@ -109,77 +109,77 @@ def _chat_whole(value: Any) -> Heard:
     )
 
 
-def _chat_chunk(heard: Heard, value: Any) -> None:
+def _chat_chunk(received: Received, value: Any) -> None:
     if "error" in value:
         return
     assert value["object"] == "chat.completion.chunk"
     if not value["choices"]:
-        heard.usage = _openai_usage(value["usage"])
+        received.usage = _openai_usage(value["usage"])
         return
     (choice,) = value["choices"]
     assert value.get("usage") is None
     delta = choice["delta"]
-    heard.text += delta.get("content") or ""
-    heard.reasoning += delta.get("reasoning_content") or ""
-    heard.refusal += delta.get("refusal") or ""
+    received.text += delta.get("content") or ""
+    received.reasoning += delta.get("reasoning_content") or ""
+    received.refusal += delta.get("refusal") or ""
     for call in delta.get("tool_calls", []):
         if "id" in call:
-            assert call["index"] == len(heard.calls)
-            heard.calls.append((call["id"], call["function"]["name"], ""))
-        call_id, name, text = heard.calls[call["index"]]
-        heard.calls[call["index"]] = (call_id, name, text + call["function"]["arguments"])
-    heard.finish = choice["finish_reason"] or heard.finish
+            assert call["index"] == len(received.calls)
+            received.calls.append((call["id"], call["function"]["name"], ""))
+        call_id, name, text = received.calls[call["index"]]
+        received.calls[call["index"]] = (call_id, name, text + call["function"]["arguments"])
+    received.finish = choice["finish_reason"] or received.finish
 
 
-def _responses_whole(value: Any) -> Heard:
+def _responses_whole(value: Any) -> Received:
     assert value["object"] == "response"
-    heard = Heard()
+    received = Received()
     for item in value["output"]:
         match item["type"]:
             case "reasoning":
-                heard.reasoning += "".join(part["text"] for part in item["summary"])
-                heard.seals.append(item["encrypted_content"])
+                received.reasoning += "".join(part["text"] for part in item["summary"])
+                received.seals.append(item["encrypted_content"])
             case "function_call":
-                heard.calls.append((item["call_id"], item["name"], json.loads(item["arguments"])))
+                received.calls.append((item["call_id"], item["name"], json.loads(item["arguments"])))
             case "message":
-                heard.text += "".join(part.get("text", "") for part in item["content"])
-                heard.refusal += "".join(part.get("refusal", "") for part in item["content"])
+                received.text += "".join(part.get("text", "") for part in item["content"])
+                received.refusal += "".join(part.get("refusal", "") for part in item["content"])
             case other:
                 raise AssertionError(other)
     details = value["incomplete_details"]
-    heard.finish = details["reason"] if details else value["status"]
+    received.finish = details["reason"] if details else value["status"]
     usage = value["usage"]
     if usage:
         assert usage["input_tokens"] + usage["output_tokens"] == usage["total_tokens"]
         cached, reasoning = usage["input_tokens_details"]["cached_tokens"], usage["output_tokens_details"]
-        heard.usage = (usage["input_tokens"], usage["output_tokens"], cached, reasoning["reasoning_tokens"])
-    return heard
+        received.usage = (usage["input_tokens"], usage["output_tokens"], cached, reasoning["reasoning_tokens"])
+    return received
 
 
-def _responses_event(heard: Heard, value: Any) -> None:
-    assert value["sequence_number"] == len(heard.events) - 1
+def _responses_event(received: Received, value: Any) -> None:
+    assert value["sequence_number"] == len(received.events) - 1
     match value["type"]:
         case "response.output_text.delta":
-            heard.text += value["delta"]
+            received.text += value["delta"]
         case "response.refusal.delta":
-            heard.refusal += value["delta"]
+            received.refusal += value["delta"]
         case "response.reasoning_summary_text.delta":
-            heard.reasoning += value["delta"]
+            received.reasoning += value["delta"]
         case "response.output_item.added" if value["item"]["type"] == "function_call":
-            heard.calls.append((value["item"]["call_id"], value["item"]["name"], ""))
+            received.calls.append((value["item"]["call_id"], value["item"]["name"], ""))
         case "response.function_call_arguments.done":
             deltas = [
                 event["delta"]
-                for event in heard.events
+                for event in received.events
                 if event["type"] == "response.function_call_arguments.delta" and event["item_id"] == value["item_id"]
             ]
             assert "".join(deltas) == value["arguments"]
-            at = next(number for number, call in enumerate(heard.calls) if call[1] == value["name"])
-            heard.calls[at] = (*heard.calls[at][:2], value["arguments"])
+            at = next(number for number, call in enumerate(received.calls) if call[1] == value["name"])
+            received.calls[at] = (*received.calls[at][:2], value["arguments"])
         case "response.completed" | "response.incomplete":
             whole = _responses_whole(value["response"])
-            assert (whole.text, whole.reasoning, whole.refusal) == (heard.text, heard.reasoning, heard.refusal)
-            heard.finish, heard.usage, heard.seals = whole.finish, whole.usage, whole.seals
+            assert (whole.text, whole.reasoning, whole.refusal) == (received.text, received.reasoning, received.refusal)
+            received.finish, received.usage, received.seals = whole.finish, whole.usage, whole.seals
         case _:
             pass  # structure
 
@@ -190,78 +190,78 @@ def _messages_usage(usage: Mapping[str, Any]) -> tuple[int, int, int, int]:
     return usage["input_tokens"] + cached, usage["output_tokens"], cached, thinking
 
 
-def _messages_whole(value: Any) -> Heard:
+def _messages_whole(value: Any) -> Received:
     assert (value["type"], value["role"]) == ("message", "assistant")
-    heard = Heard(finish=value["stop_reason"], usage=_messages_usage(value["usage"]))
+    received = Received(finish=value["stop_reason"], usage=_messages_usage(value["usage"]))
     for block in value["content"]:
         match block["type"]:
             case "text":
-                heard.text += block["text"]
+                received.text += block["text"]
             case "thinking":
-                heard.reasoning += block["thinking"]
-                heard.seals.append(block["signature"])
+                received.reasoning += block["thinking"]
+                received.seals.append(block["signature"])
             case "tool_use":
-                heard.calls.append((block["id"], block["name"], block["input"]))
+                received.calls.append((block["id"], block["name"], block["input"]))
             case other:
                 raise AssertionError(other)
-    return heard
+    return received
 
 
-def _messages_event(heard: Heard, value: Any) -> None:
+def _messages_event(received: Received, value: Any) -> None:
     match value["type"]:
         case "content_block_start":
-            open_blocks = [event["index"] for event in heard.events if event["type"] == "content_block_start"]
+            open_blocks = [event["index"] for event in received.events if event["type"] == "content_block_start"]
             assert open_blocks == list(range(value["index"] + 1)), "blocks follow each other"
             if value["content_block"]["type"] == "tool_use":
-                heard.calls.append((value["content_block"]["id"], value["content_block"]["name"], ""))
+                received.calls.append((value["content_block"]["id"], value["content_block"]["name"], ""))
         case "content_block_delta":
             delta = value["delta"]
-            heard.text += delta.get("text", "")
-            heard.reasoning += delta.get("thinking", "")
+            received.text += delta.get("text", "")
+            received.reasoning += delta.get("thinking", "")
             if "partial_json" in delta:
-                heard.calls[-1] = (*heard.calls[-1][:2], heard.calls[-1][2] + delta["partial_json"])
+                received.calls[-1] = (*received.calls[-1][:2], received.calls[-1][2] + delta["partial_json"])
             if "signature" in delta:
-                heard.seals.append(delta["signature"])
+                received.seals.append(delta["signature"])
         case "message_delta":
-            heard.finish, heard.usage = value["delta"]["stop_reason"], _messages_usage(value["usage"])
+            received.finish, received.usage = value["delta"]["stop_reason"], _messages_usage(value["usage"])
         case _:
             pass  # structure
 
 
-def _gemini_whole(value: Any) -> Heard:
-    heard = Heard()
-    _gemini_chunk(heard, value)
-    return heard
+def _gemini_whole(value: Any) -> Received:
+    received = Received()
+    _gemini_chunk(received, value)
+    return received
 
 
-def _gemini_chunk(heard: Heard, value: Any) -> None:
+def _gemini_chunk(received: Received, value: Any) -> None:
     (candidate,) = value["candidates"]
     for part in candidate["content"].get("parts", []):
         if "functionCall" in part:
             call = part["functionCall"]
-            heard.calls.append((call["id"], call["name"], call["args"]))
+            received.calls.append((call["id"], call["name"], call["args"]))
         elif part.get("thought"):
-            heard.reasoning += part["text"]
+            received.reasoning += part["text"]
         else:
-            heard.text += part["text"]
+            received.text += part["text"]
         if "thoughtSignature" in part:
-            heard.seals.append(part["thoughtSignature"])
-    heard.finish = candidate.get("finishReason", heard.finish)
+            received.seals.append(part["thoughtSignature"])
+    received.finish = candidate.get("finishReason", received.finish)
     usage = value["usageMetadata"]
     prompt, thoughts = usage["promptTokenCount"], usage.get("thoughtsTokenCount", 0)
     output = usage["candidatesTokenCount"] + thoughts
     assert prompt + output == usage["totalTokenCount"]
-    assert heard.usage is None or heard.usage[1] <= output, "token counts only grow"
-    heard.usage = (prompt, output, usage.get("cachedContentTokenCount", 0), thoughts)
+    assert received.usage is None or received.usage[1] <= output, "token counts only grow"
+    received.usage = (prompt, output, usage.get("cachedContentTokenCount", 0), thoughts)
 
 
-_WHOLE: dict[str, Callable[[Any], Heard]] = {
+_WHOLE: dict[str, Callable[[Any], Received]] = {
     "chat": _chat_whole,
     "responses": _responses_whole,
     "messages": _messages_whole,
     "gemini": _gemini_whole,
 }
-_STREAMED: dict[str, Callable[[Heard, Any], None]] = {
+_STREAMED: dict[str, Callable[[Received, Any], None]] = {
     "chat": _chat_chunk,
     "responses": _responses_event,
     "messages": _messages_event,
@@ -280,12 +280,12 @@ class Client:
         path, body = request(form, model, stream=stream, **extra)
         return self.session.post(self.sandbox.url + path, json=body, headers=headers, allow_redirects=False)
 
-    async def ask(self, form: str, model: str, *, stream: bool, **extra: Any) -> Heard:
+    async def ask(self, form: str, model: str, *, stream: bool, **extra: Any) -> Received:
         async with self.post(form, model, stream=stream, **extra) as response:
             raw = await response.read()
             assert response.status == 200, raw
             assert response.content_type == ("text/event-stream" if stream else "application/json")
-            return hear(form, raw, stream=stream)
+            return receive(form, raw, stream=stream)
 
     async def error(self, form: str, body: Any, *, model: str = "echo", headers: Any = None) -> tuple[int, Any]:
         """Status and body of an answer to this body alone."""

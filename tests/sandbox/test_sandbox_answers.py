@@ -50,11 +50,11 @@ async def test_a_script_says_its_text_in_every_form(
     """The text, the end and the token counts are the script's, whole or streamed."""
     model, text, finish = said
     headers = {"Authorization": "Bearer sandbox"} if model == "key" else None
-    heard = await client.ask(form, model, stream=stream, headers=headers)
-    assert heard.text == text
-    assert heard.finish == FINISH[finish][form]
-    assert heard.usage == (3, len(text.split()), 0, 0)
-    assert (heard.reasoning, heard.refusal, heard.calls) == ("", "", [])
+    received = await client.ask(form, model, stream=stream, headers=headers)
+    assert received.text == text
+    assert received.finish == FINISH[finish][form]
+    assert received.usage == (3, len(text.split()), 0, 0)
+    assert (received.reasoning, received.refusal, received.calls) == ("", "", [])
 
 
 async def test_a_stream_says_what_the_whole_answer_says(client: Client, form: str) -> None:
@@ -73,23 +73,23 @@ async def test_a_stream_says_what_the_whole_answer_says(client: Client, form: st
 
 async def test_a_tool_call_comes_in_fragments(client: Client, form: str, stream: bool) -> None:
     """One call of `weather` for Rome."""
-    heard = await client.ask(form, "tool-call", stream=stream)
-    ((call_id, name, arguments),) = heard.calls
-    assert (name, arguments, heard.finish) == ("weather", ROME, FINISH["calls"][form])
+    received = await client.ask(form, "tool-call", stream=stream)
+    ((call_id, name, arguments),) = received.calls
+    assert (name, arguments, received.finish) == ("weather", ROME, FINISH["calls"][form])
     assert call_id.startswith("call_")
     if stream and form != "gemini":
-        assert json.dumps('me"}') in json.dumps(heard.events), "the last fragment stands alone"
+        assert json.dumps('me"}') in json.dumps(received.events), "the last fragment stands alone"
 
 
 async def test_parallel_calls_keep_apart(client: Client, form: str, stream: bool) -> None:
     """Two calls, each with its own id and arguments, though their fragments are interleaved where the form allows."""
-    heard = await client.ask(form, "parallel-tool-calls", stream=stream)
-    assert [(name, arguments) for _, name, arguments in heard.calls] == [("weather", ROME), ("local_time", ZONE)]
-    assert len({call_id for call_id, *_ in heard.calls}) == 2
+    received = await client.ask(form, "parallel-tool-calls", stream=stream)
+    assert [(name, arguments) for _, name, arguments in received.calls] == [("weather", ROME), ("local_time", ZONE)]
+    assert len({call_id for call_id, *_ in received.calls}) == 2
     if stream and form == "chat":
         order = [
             call["index"]
-            for event in heard.events
+            for event in received.events
             if event != "[DONE]" and event["choices"]
             for call in event["choices"][0]["delta"].get("tool_calls", [])
         ]
@@ -98,26 +98,26 @@ async def test_parallel_calls_keep_apart(client: Client, form: str, stream: bool
 
 async def test_reasoning_comes_before_text_and_is_sealed(client: Client, form: str, stream: bool) -> None:
     """Reasoning, then text; opaque state where the API has it; reasoning tokens are counted inside the output."""
-    heard = await client.ask(form, "reasoning", stream=stream)
-    assert heard.reasoning == "The user wants to hear the same words again."
-    assert heard.text == "Say hello, world!"
-    assert len(heard.seals) == (0 if form == "chat" else 1)
-    assert heard.usage == (3, 12, 0, 9)
+    received = await client.ask(form, "reasoning", stream=stream)
+    assert received.reasoning == "The user wants to hear the same words again."
+    assert received.text == "Say hello, world!"
+    assert len(received.seals) == (0 if form == "chat" else 1)
+    assert received.usage == (3, 12, 0, 9)
 
 
 async def test_a_refusal_has_the_form_of_its_api(client: Client, form: str, stream: bool) -> None:
     """In words of its own where the API has them, as text or silence where it has not."""
-    heard = await client.ask(form, "refusal", stream=stream)
+    received = await client.ask(form, "refusal", stream=stream)
     words = "I'm sorry, I cannot help with that."
     expected = {"chat": ("", words), "responses": ("", words), "messages": (words, ""), "gemini": ("", "")}
-    assert (heard.text, heard.refusal) == expected[form]
-    assert heard.finish == FINISH["refusal"][form]
+    assert (received.text, received.refusal) == expected[form]
+    assert received.finish == FINISH["refusal"][form]
 
 
 async def test_usage_is_what_was_asked(client: Client, form: str, stream: bool) -> None:
     """Cached and reasoning tokens stand where each API puts them."""
-    heard = await client.ask(form, "usage:input=90,cached=40,output=30,reasoning=20", stream=stream)
-    assert heard.usage == (90, 30, 40, 20)
+    received = await client.ask(form, "usage:input=90,cached=40,output=30,reasoning=20", stream=stream)
+    assert received.usage == (90, 30, 40, 20)
 
 
 SCHEMA = {
@@ -135,8 +135,8 @@ ASKED: dict[str, Any] = {
 
 async def test_structured_output_fits_the_schema(client: Client, form: str, stream: bool) -> None:
     """JSON by the schema of the request, its keys in the order of the schema."""
-    heard = await client.ask(form, "structured", stream=stream, **ASKED[form])
-    assert heard.text == '{"zeta":"text","alpha":[0]}'
+    received = await client.ask(form, "structured", stream=stream, **ASKED[form])
+    assert received.text == '{"zeta":"text","alpha":[0]}'
 
 
 async def test_chat_ends_with_finish_usage_and_done(client: Client) -> None:
@@ -152,9 +152,9 @@ async def test_chat_ends_with_finish_usage_and_done(client: Client) -> None:
 
 async def test_chat_gives_usage_in_a_stream_only_when_asked(client: Client) -> None:
     """Without `include_usage` no chunk has a usage."""
-    heard = await client.ask("chat", "echo", stream=True, stream_options=None)
-    assert heard.usage is None
-    assert all("usage" not in event for event in heard.events if event != "[DONE]")
+    received = await client.ask("chat", "echo", stream=True, stream_options=None)
+    assert received.usage is None
+    assert all("usage" not in event for event in received.events if event != "[DONE]")
 
 
 async def test_chat_gives_log_probabilities_when_asked(client: Client) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from integration_api.sandbox import Sandbox
 from tests.patience import within
-from tests.sandbox.sandbox_client import Client, hear, request, sse
+from tests.sandbox.sandbox_client import Client, receive, request, sse
 
 
 def code_of(form: str, body: Any) -> tuple[Any, str]:
@@ -69,7 +69,7 @@ async def test_flaky_fails_and_then_answers(client: Client, form: str, stream: b
                 seen.append(response.status)
                 raw = await response.read()
         assert seen == [503, 503, 200]
-        assert hear(form, raw, stream=stream).text == "Say hello, world!"
+        assert receive(form, raw, stream=stream).text == "Say hello, world!"
 
 
 async def test_uneven_is_late_and_breaks_off_in_its_shares(client: Client, form: str) -> None:
@@ -85,7 +85,7 @@ async def test_uneven_is_late_and_breaks_off_in_its_shares(client: Client, form:
         except aiohttp.ClientPayloadError:
             raw = b""
         late.append(loop.time() - began >= 0.5)
-        texts.append(hear(form, raw, stream=True).text if raw else "")
+        texts.append(receive(form, raw, stream=True).text if raw else "")
 
     assert [number for number, was in enumerate(late) if was][:2] == [3, 7]
     assert texts == ["w1 w2 w3 ", ""] * 4
@@ -167,10 +167,10 @@ async def test_a_cut_stops_in_the_middle(client: Client, form: str, stream: bool
 async def test_no_end_stops_cleanly_without_the_terminal_sign(client: Client, form: str) -> None:
     """The transport is satisfied, the API's closing sign is missing."""
     async with client.post(form, "no-end:after=3", stream=True) as response:
-        heard = hear(form, await response.read(), stream=True)
-    assert heard.text == "Say hello, world!"
-    assert heard.finish is None
-    assert "[DONE]" not in heard.events
+        received = receive(form, await response.read(), stream=True)
+    assert received.text == "Say hello, world!"
+    assert received.finish is None
+    assert "[DONE]" not in received.events
 
 
 async def test_drop_closes_without_a_byte(client: Client, form: str, stream: bool) -> None:
@@ -247,7 +247,7 @@ async def test_keepalive_is_alive_without_output(client: Client, form: str, stre
     else:
         assert raw.startswith(b": keep-alive") or form == "responses"
         assert raw.count(b": keep-alive") == 5
-    assert hear(form, raw, stream=stream).text == "Say hello, world!"
+    assert receive(form, raw, stream=stream).text == "Say hello, world!"
 
 
 async def test_opening_comes_before_any_output(client: Client, form: str) -> None:
@@ -302,10 +302,10 @@ async def test_the_kind_of_body_can_be_wrong(client: Client, form: str) -> None:
     """A whole answer for a stream, a stream for a whole answer, a web page, a redirect."""
     async with client.post(form, "json-to-stream", stream=True) as response:
         assert response.content_type == "application/json"
-        assert hear(form, await response.read(), stream=False).text == "Say hello, world!"
+        assert receive(form, await response.read(), stream=False).text == "Say hello, world!"
     async with client.post(form, "stream-always", stream=False) as response:
         assert response.content_type == "text/event-stream"
-        assert hear(form, await response.read(), stream=True).text == "Say hello, world!"
+        assert receive(form, await response.read(), stream=True).text == "Say hello, world!"
     async with client.post(form, "html", stream=True) as response:
         assert (response.status, response.content_type) == (200, "text/html")
         assert (await response.text()).startswith("<!DOCTYPE html>")
@@ -322,7 +322,7 @@ async def test_gzip_is_compressed_event_by_event(client: Client) -> None:
             inflate = zlib.decompressobj(wbits=31)
             events = [inflate.decompress(chunk) async for chunk, _ in response.content.iter_chunks()]
     assert events[0].startswith(b'data: {"id"')
-    assert hear("chat", b"".join(events), stream=True).text == "Say hello, world!"
+    assert receive("chat", b"".join(events), stream=True).text == "Say hello, world!"
 
 
 async def test_pieces_are_small(client: Client) -> None:
@@ -331,7 +331,7 @@ async def test_pieces_are_small(client: Client) -> None:
         assert response.content.total_bytes >= 0
         chunks = [chunk async for chunk, end in response.content.iter_chunks() if end and chunk]
     assert max(len(chunk) for chunk in chunks) <= 3
-    assert hear("chat", b"".join(chunks), stream=True).text == "Say hello, world!"
+    assert receive("chat", b"".join(chunks), stream=True).text == "Say hello, world!"
 
 
 async def test_headers_can_be_large(client: Client) -> None:
@@ -367,7 +367,7 @@ async def test_chaos_goes_wrong_in_its_share_and_repeats_by_seed(client: Client)
                         raw = await response.read()
                         good = response.status == 200 and raw.endswith(b"[DONE]\n\n") and b"error" not in raw
                         good = good and b"not JSON" not in raw
-                        seen.append(hear("chat", raw, stream=True).text if good else str(response.status))
+                        seen.append(receive("chat", raw, stream=True).text if good else str(response.status))
                 except aiohttp.ClientError as error:
                     seen.append(type(error).__name__)
         return seen

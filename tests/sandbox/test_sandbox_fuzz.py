@@ -14,7 +14,7 @@ from integration_api.sandbox.formats import FORMATS as SANDBOX_FORMATS
 from integration_api.sandbox.scenario import Scenario
 from integration_api.sandbox.schema import sample
 from integration_api.sandbox.wire import dump
-from tests.sandbox.sandbox_client import FORMS, hear, request
+from tests.sandbox.sandbox_client import FORMS, receive, request
 
 FORMATS: dict[str, ApiFormat] = {each.name: each for each in SANDBOX_FORMATS}
 HEADERS = {"anthropic-version": "2023-06-01"}
@@ -96,19 +96,19 @@ def test_an_echo_is_exact(name: str, prompt: str, stream: bool) -> None:
         raw = b"".join(wire for wire in form.stream(ask, reply) if isinstance(wire, bytes))
     else:
         raw = dump(form.whole(ask, reply)).encode("utf-8", "backslashreplace")
-    assert hear(name, raw, stream=stream).text == prompt
+    assert receive(name, raw, stream=stream).text == prompt
 
 
 @pytest.mark.parametrize("name", FORMS)
-@pytest.mark.parametrize("luck", [0.0, 0.1, 0.25, 0.4, 0.6, 0.8, 0.999])
-def test_every_script_can_be_written_in_every_form(name: str, luck: float) -> None:
+@pytest.mark.parametrize("rng", [0.0, 0.1, 0.25, 0.4, 0.6, 0.8, 0.999])
+def test_every_script_can_be_written_in_every_form(name: str, rng: float) -> None:
     """No script meets a step that a form cannot write."""
     form = FORMATS[name]
     for script in SCRIPTS:
         for stream in (False, True):
             _, body = request(name, script, stream=stream)
             ask = form.read(RawRequest(Fields(body), HEADERS, {"alt": "sse"}, script, stream))
-            reply = build(Context(ask, 0, luck))
+            reply = build(Context(ask, 0, rng))
             if isinstance(reply, Scenario):
                 assert form.whole(ask, reply)
                 assert list(form.stream(ask, reply)), script

@@ -206,10 +206,10 @@ async def test_a_result_is_answered_with_text(client: Client, form: str, stream:
     """After the tool's result comes an answer that uses it; the tokens counted are the same in every API."""
     for model in ("tool-call", "parallel-tool-calls"):
         body = without(conversation(form, model, "call_1"), "model")
-        heard = await client.ask(form, model, stream=stream, **body)
-        assert heard.text == "The tool says: 21 C, sunny"
-        assert heard.calls == []
-        assert heard.usage == (6, 6, 0, 0)
+        received = await client.ask(form, model, stream=stream, **body)
+        assert received.text == "The tool says: 21 C, sunny"
+        assert received.calls == []
+        assert received.usage == (6, 6, 0, 0)
 
 
 async def test_call_ids_are_the_same_for_the_same_question(client: Client) -> None:
@@ -217,8 +217,8 @@ async def test_call_ids_are_the_same_for_the_same_question(client: Client) -> No
     ids = set()
     for form in ("chat", "responses", "messages", "gemini"):
         for stream in (False, True):
-            heard = await client.ask(form, "tool-call", stream=stream)
-            ids.add(heard.calls[0][0])
+            received = await client.ask(form, "tool-call", stream=stream)
+            ids.add(received.calls[0][0])
     assert len(ids) == 1
     other = await client.ask("chat", "tool-call", stream=False, prompt="another question")
     assert other.calls[0][0] not in ids
@@ -227,10 +227,10 @@ async def test_call_ids_are_the_same_for_the_same_question(client: Client) -> No
 @pytest.mark.parametrize("form", ["responses", "messages", "gemini"])
 async def test_signed_state_must_come_back_unchanged(client: Client, form: str) -> None:
     """The seal of a call's reasoning is accepted as it was and refused with one character changed."""
-    heard = await client.ask(form, "reasoning-tool-call", stream=True)
-    ((call_id, name, _),) = heard.calls
+    received = await client.ask(form, "reasoning-tool-call", stream=True)
+    ((call_id, name, _),) = received.calls
     assert name == "weather"
-    (sealed,) = heard.seals
+    (sealed,) = received.seals
     status, answer = await client.error(
         form, conversation(form, "reasoning-tool-call", call_id, sealed), model="reasoning-tool-call"
     )

@@ -24,7 +24,7 @@ from integration_api.settings import Settings
 from integration_api.v1 import chat_service_pb2 as pb
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests import asking
-from tests.edge.loopback import NARROW, Torrent
+from tests.edge.loopback import NARROW, FloodEndpoint
 from tests.edge.processes import ROOT, environment
 from tests.telemetry.taps import Exchange, GrpcTap, HttpTap, Stream, Tap
 
@@ -202,7 +202,7 @@ async def test_of_a_client_that_does_not_read() -> None:
     """The time in which answers wait for their client is not ours."""
     kept = Ended()
     async with (
-        Torrent(size=40_000) as endpoint,
+        FloodEndpoint(size=40_000) as endpoint,
         Server(Settings(port=0), observers=[kept]) as server,
         grpc.aio.insecure_channel(f"127.0.0.1:{server.port}", options=NARROW) as channel,
     ):

@@ -24,7 +24,7 @@ from integration_api.server import Server
 from integration_api.settings import Settings
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests import asking
-from tests.edge.loopback import Handmade, answer
+from tests.edge.loopback import ScriptedServer, answer
 from tests.edge.processes import ROOT, run
 from tests.edge.scripted import target
 from tests.telemetry import test_mixed_calls as mixed
@@ -163,7 +163,7 @@ async def test_no_secret_is_in_a_span(sandbox: Sandbox, monkeypatch: pytest.Monk
 
     async with (
         Collector() as collector,
-        Handmade(repeating) as mirror,
+        ScriptedServer(repeating) as mirror,
         world(monkeypatch, collector) as made,
     ):
         for url, model in ((sandbox.url, "echo"), (sandbox.url, "http-error:status=401"), (mirror.url, "mirror")):

@@ -16,7 +16,7 @@ from caller.custom_llm.errors.endpoint_errors import endpoint_error
 from caller.errors import CallerError, ProtocolError, StreamInterrupted
 from caller.events import UsageSource
 from caller.parameters import Parameters
-from tests.recordings_reader import REASONS, Heard, Recording, expected, hear, ids_agree, parsed, told
+from tests.recordings_reader import REASONS, Received, Recording, expected, ids_agree, parsed, receive, told
 
 WIRE = Path(__file__).parent
 URL = "http://127.0.0.1:8000/v1/chat/completions"
@@ -61,13 +61,13 @@ CASES = list(cases())
 EVERY = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
 
-def listen(case: Case, body: bytes | None = None, cuts: tuple[int, ...] = ()) -> Heard:
+def listen(case: Case, body: bytes | None = None, cuts: tuple[int, ...] = ()) -> Received:
     answer = case.answer
     if not 200 <= answer.status < 300:
         error = endpoint_error(answer.status, CIMultiDict(answer.headers), answer.body, url=URL)
-        nothing = hear(case.adapter, case.call, b'data: {"choices":[{"finish_reason":"stop"}]}\n\n')
-        return Heard(nothing.completion, [], error)
-    return hear(case.adapter, case.call, answer.body if body is None else body, cuts=cuts)
+        nothing = receive(case.adapter, case.call, b'data: {"choices":[{"finish_reason":"stop"}]}\n\n')
+        return Received(nothing.completion, [], error)
+    return receive(case.adapter, case.call, answer.body if body is None else body, cuts=cuts)
 
 
 def test_no_case_is_half() -> None:
@@ -82,19 +82,19 @@ def test_no_case_is_half() -> None:
 @EVERY
 def test_a_case_comes_out_as_expected(case: Case) -> None:
     """Text, reasoning, refusals, calls, finish, usage, or the error and what came ahead of it."""
-    heard = listen(case)
+    received = listen(case)
 
-    assert told(heard) == expected(case.answer)
-    assert ids_agree(case.answer, heard)
-    if heard.error is None:
-        agree_on_the_rest(case, heard)
+    assert told(received) == expected(case.answer)
+    assert ids_agree(case.answer, received)
+    if received.error is None:
+        agree_on_the_rest(case, received)
     else:
-        agree_on_the_error(case.expect["error"], heard.error)
-        agree_on_what_came_before(case, heard)
+        agree_on_the_error(case.expect["error"], received.error)
+        agree_on_what_came_before(case, received)
 
 
-def agree_on_the_rest(case: Case, heard: Heard) -> None:
-    expect, answer = case.expect, heard.completion
+def agree_on_the_rest(case: Case, received: Received) -> None:
+    expect, answer = case.expect, received.completion
     first = answer.choices[0]
     reported = expect["usage"]["source"] == "REPORTED"
     assert answer.usage.source is (UsageSource.REPORTED if reported else UsageSource.UNAVAILABLE)
@@ -115,12 +115,12 @@ def agree_on_the_error(expect: Mapping[str, Any], error: CallerError) -> None:
         assert error.http_status == expect["http_status"]
 
 
-def agree_on_what_came_before(case: Case, heard: Heard) -> None:
-    before, usage = case.expect.get("before", {}), heard.completion.usage
-    text = "".join(choice.message.text for choice in heard.completion.choices)
+def agree_on_what_came_before(case: Case, received: Received) -> None:
+    before, usage = case.expect.get("before", {}), received.completion.usage
+    text = "".join(choice.message.text for choice in received.completion.choices)
     assert text == before.get("text", "")
-    assert heard.error is not None
-    seen = heard.error.usage or usage
+    assert received.error is not None
+    seen = received.error.usage or usage
     for name, count in (before.get("usage") or case.expect.get("usage_seen") or {}).items():
         assert getattr(seen, name) == count
 
@@ -148,18 +148,18 @@ def test_a_case_that_ends_early_is_no_success_with_a_part(case: Case) -> None:
         else (type(whole.error), StreamInterrupted, ProtocolError)
     )
     for end in range(len(case.answer.body)):
-        heard = listen(case, case.answer.body[:end])
-        if heard.error is None:
-            assert output(heard) == output(whole) or (whole.error is not None and finished(heard))
+        received = listen(case, case.answer.body[:end])
+        if received.error is None:
+            assert output(received) == output(whole) or (whole.error is not None and finished(received))
         else:
-            assert isinstance(heard.error, allowed)
-            assert all(output(whole)[where].startswith(said) for where, said in output(heard).items())
+            assert isinstance(received.error, allowed)
+            assert all(output(whole)[where].startswith(said) for where, said in output(received).items())
 
 
-def output(heard: Heard) -> dict[str, str]:
+def output(received: Received) -> dict[str, str]:
     """What was said, by its place."""
     said = {}
-    for choice in heard.completion.choices:
+    for choice in received.completion.choices:
         for kind in ("text", "reasoning", "refusal"):
             said[f"{choice.index}.{kind}"] = getattr(choice.message, kind)
         for number, call in enumerate(choice.message.tool_calls):
@@ -167,6 +167,6 @@ def output(heard: Heard) -> dict[str, str]:
     return said
 
 
-def finished(heard: Heard) -> bool:
+def finished(received: Received) -> bool:
     """An error behind a finish reason that was cut off leaves a good answer."""
-    return all(choice.raw_finish_reason for choice in heard.completion.choices)
+    return all(choice.raw_finish_reason for choice in received.completion.choices)

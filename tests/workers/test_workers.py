@@ -22,7 +22,7 @@ from tests.asking import chat_request
 from tests.edge.loopback import free_port, until
 from tests.edge.processes import ROOT, run
 from tests.edge.program import Program
-from tests.edge.reading import Heard, listen
+from tests.edge.reading import Received, listen
 from tests.patience import within
 
 _OPTIONS = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0))
@@ -111,7 +111,7 @@ async def test_workers_end_with_their_supervisor() -> None:
         await until(lambda: not any(_lives(pid) for pid in pids), 10, "the workers are gone")
 
 
-def _done(task: "asyncio.Task[Heard]") -> bool:
+def _done(task: "asyncio.Task[Received]") -> bool:
     return task.done()
 
 

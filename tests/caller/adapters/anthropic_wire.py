@@ -14,7 +14,7 @@ from caller.json_types import objects_of
 from caller.messages import AssistantMessage
 from caller.parameters import Parameters
 from caller.provider_state import unseal
-from tests.recordings_reader import Heard, hear
+from tests.recordings_reader import Received, receive
 
 Wire = dict[str, Any]  # JSON as it stands on the wire
 CALL = ResolvedCall(
@@ -65,12 +65,12 @@ def text(index: int, *pieces: str) -> list[Wire]:
     return [block(index, type="text", text=""), *deltas, stop(index)]
 
 
-def heard(*events: Wire) -> Heard:
-    return hear(ANTHROPIC_MESSAGES, CALL, sse(*events))
+def received(*events: Wire) -> Received:
+    return receive(ANTHROPIC_MESSAGES, CALL, sse(*events))
 
 
 def answer(*events: Wire) -> Completion:
-    result = heard(*events)
+    result = received(*events)
     assert result.error is None, result.error
     return result.completion
 

@@ -9,7 +9,7 @@ from caller.custom_llm.apis import ADAPTERS
 from caller.custom_llm.apis.gemini.model import API
 from caller.messages import AssistantMessage, TextPart, UserMessage
 from caller.parameters import merge_parameters
-from tests.recordings_reader import Heard, hear
+from tests.recordings_reader import Received, receive
 
 ADAPTER = ADAPTERS[API]
 HI = UserMessage((TextPart("Hi"),))
@@ -30,21 +30,21 @@ def sse(*chunks: Any, end: str = "\r\n") -> bytes:
     return "".join(f"data: {json.dumps(one, ensure_ascii=False)}{end}{end}" for one in chunks).encode()
 
 
-def stream(*chunks: Any) -> Heard:
-    return hear(ADAPTER, CALL, sse(*chunks))
+def stream(*chunks: Any) -> Received:
+    return receive(ADAPTER, CALL, sse(*chunks))
 
 
-def good(heard: Heard) -> Heard:
-    assert heard.error is None, heard.error
-    return heard
+def good(received: Received) -> Received:
+    assert received.error is None, received.error
+    return received
 
 
-def message(heard: Heard) -> AssistantMessage:
-    return good(heard).completion.choices[0].message
+def message(received: Received) -> AssistantMessage:
+    return good(received).completion.choices[0].message
 
 
-def calls(heard: Heard) -> list[tuple[str, Any]]:
-    return [(call.name, json.loads(call.arguments)) for call in message(heard).tool_calls]
+def calls(received: Received) -> list[tuple[str, Any]]:
+    return [(call.name, json.loads(call.arguments)) for call in message(received).tool_calls]
 
 
 def replayed(said: AssistantMessage) -> list[Any]:

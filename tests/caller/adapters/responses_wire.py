@@ -13,7 +13,7 @@ from caller.fold import Folder
 from caller.json_types import JsonValue
 from caller.messages import Message, TextPart, ToolDefinition, UserMessage
 from caller.parameters import merge_parameters
-from tests.recordings_reader import Heard, hear
+from tests.recordings_reader import Received, receive
 
 HELLO = (UserMessage((TextPart("hello"),)),)
 
@@ -171,9 +171,9 @@ def sse(events: list[dict[str, Any]], *, named: bool = True) -> bytes:
     return "".join(lines).encode()
 
 
-def streamed(events: list[dict[str, Any]], call: ResolvedCall | None = None, *, tail: bytes = b"") -> Heard:
+def streamed(events: list[dict[str, Any]], call: ResolvedCall | None = None, *, tail: bytes = b"") -> Received:
     """What is heard of a stream."""
-    return hear(OPENAI_RESPONSES, call or a_call(), sse(events) + tail)
+    return receive(OPENAI_RESPONSES, call or a_call(), sse(events) + tail)
 
 
 def whole(answer: dict[str, Any], call: ResolvedCall | None = None) -> Completion:

@@ -17,8 +17,8 @@ from tests.caller.adapters.anthropic_wire import (
     block,
     delta,
     end,
-    heard,
     message,
+    received,
     replayed,
     sse,
     start,
@@ -26,13 +26,13 @@ from tests.caller.adapters.anthropic_wire import (
     text,
     whole,
 )
-from tests.recordings_reader import Recording, before_agrees, expected, hear, ids_agree, recordings, told
+from tests.recordings_reader import Recording, before_agrees, expected, ids_agree, receive, recordings, told
 
 
 @pytest.mark.parametrize("recording", recordings("anthropic_messages"), ids=lambda recording: recording.name)
 def test_every_recorded_answer_is_read_as_expected(recording: Recording) -> None:
     """What real servers answered comes out as it was judged by eye before there was code to read it."""
-    result = hear(ANTHROPIC_MESSAGES, CALL, recording.body)
+    result = receive(ANTHROPIC_MESSAGES, CALL, recording.body)
 
     assert expected(recording) == told(result)
     assert ids_agree(recording, result)
@@ -56,19 +56,19 @@ def test_a_rich_answer_is_told_whole() -> None:
 def test_a_cut_anywhere_changes_nothing() -> None:
     """However the network cuts the bytes up, the same events come out."""
     wire = sse(*RICH)
-    wanted = coalesced(hear(ANTHROPIC_MESSAGES, CALL, wire).events)
+    wanted = coalesced(receive(ANTHROPIC_MESSAGES, CALL, wire).events)
 
     for cut in range(1, len(wire)):
-        assert wanted == coalesced(hear(ANTHROPIC_MESSAGES, CALL, wire, cuts=(cut,)).events), cut
+        assert wanted == coalesced(receive(ANTHROPIC_MESSAGES, CALL, wire, cuts=(cut,)).events), cut
 
 
 def test_a_stream_that_ends_early_is_never_a_good_answer() -> None:
     """Up to the reason to stop every end is an interruption that carries the usage so far; behind it, with every block
     closed, the answer is there without message_stop."""
-    whole_answer = heard(*RICH).completion
-    assert heard(*RICH[:-1]).completion == whole_answer
+    whole_answer = received(*RICH).completion
+    assert received(*RICH[:-1]).completion == whole_answer
     for length in range(len(RICH) - 1):
-        result = heard(*RICH[:length])
+        result = received(*RICH[:length])
 
         assert isinstance(result.error, StreamInterrupted), length
         assert (length > 0) == (result.error.usage is not None)
@@ -212,6 +212,6 @@ def test_usage_of_wrong_types_is_no_usage() -> None:
     """Counts that are no counts are left out."""
     odd = {"input_tokens": "nine", "output_tokens": True, "cache_read_input_tokens": -1}
 
-    result = heard(start(usage=odd), end() | {"usage": []}, STOP)
+    result = received(start(usage=odd), end() | {"usage": []}, STOP)
 
     assert [event for event in result.events if isinstance(event, UsageReported)] == []

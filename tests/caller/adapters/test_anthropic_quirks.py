@@ -32,15 +32,15 @@ from tests.caller.adapters.anthropic_wire import (
     delta,
     end,
     folded,
-    heard,
     message,
+    received,
     sse,
     start,
     stop,
     text,
     whole,
 )
-from tests.recordings_reader import hear
+from tests.recordings_reader import receive
 
 
 def test_a_doubled_start_of_the_same_answer_is_ignored() -> None:
@@ -48,12 +48,12 @@ def test_a_doubled_start_of_the_same_answer_is_ignored() -> None:
     once = answer(start(), *text(0, "x"), end(), STOP)
 
     assert once == answer(start(), start(), *text(0, "x"), start(), end(), STOP)
-    assert sum(isinstance(event, Started) for event in heard(start(), start(), end(), STOP).events) == 1
+    assert sum(isinstance(event, Started) for event in received(start(), start(), end(), STOP).events) == 1
 
 
 def test_a_start_of_another_answer_is_an_error() -> None:
     """A gateway that tried again in the middle spliced two answers: they are not one."""
-    result = heard(start(), *text(0, "x"), start(id="m2"), *text(0, "y"), end(), STOP)
+    result = received(start(), *text(0, "x"), start(id="m2"), *text(0, "y"), end(), STOP)
 
     assert isinstance(result.error, ProtocolError)
     assert message(result.completion).text == "x"
@@ -92,7 +92,7 @@ def test_a_call_may_begin_without_input_or_with_all_of_it() -> None:
 
 def test_interleaved_blocks_keep_their_fragments() -> None:
     """Fragments go by the index of their block; ids and names stand on the first one only."""
-    result = heard(
+    result = received(
         start(),
         block(0, type="tool_use", id="t0", name="f", input={}),
         block(1, type="tool_use", id="t1", name="g", input={}),
@@ -170,7 +170,7 @@ def test_fragments_without_a_start_are_not_lost() -> None:
 def test_an_error_inside_the_stream_is_raised_with_the_usage(wire: str, kind: type[CallerError]) -> None:
     """Wrapped as documented or bare as from llama.cpp, an error is an error, before and after output."""
     for before in ((start(),), (start(), *text(0, "x"))):
-        result = hear(ANTHROPIC_MESSAGES, CALL, sse(*before) + wire.encode() + b"\n\n" + sse(end(), STOP))
+        result = receive(ANTHROPIC_MESSAGES, CALL, sse(*before) + wire.encode() + b"\n\n" + sse(end(), STOP))
 
         assert kind is type(result.error)
         assert Usage(9, 1, 10) == result.error.usage
@@ -193,15 +193,15 @@ def test_unknown_events_pings_and_done_are_ignored() -> None:
 
     wire = sse(start(), *odd, *text(0, "x"), end(), STOP) + b"data: [DONE]\n\n"
 
-    assert answer(start(), *text(0, "x"), end(), STOP) == hear(ANTHROPIC_MESSAGES, CALL, wire).completion
+    assert answer(start(), *text(0, "x"), end(), STOP) == receive(ANTHROPIC_MESSAGES, CALL, wire).completion
 
 
 def test_done_stands_for_message_stop_only_behind_a_stop_reason() -> None:
     """A gateway that ends with [DONE] said that nothing more comes; without a reason it said nothing."""
     said, done = sse(start(), *text(0, "x")), b"data: [DONE]\n\n"
 
-    assert hear(ANTHROPIC_MESSAGES, CALL, said + sse(end()) + done).error is None
-    assert isinstance(hear(ANTHROPIC_MESSAGES, CALL, said + done).error, StreamInterrupted)
+    assert receive(ANTHROPIC_MESSAGES, CALL, said + sse(end()) + done).error is None
+    assert isinstance(receive(ANTHROPIC_MESSAGES, CALL, said + done).error, StreamInterrupted)
 
 
 def test_the_event_name_stands_for_a_missing_type() -> None:
@@ -210,15 +210,15 @@ def test_the_event_name_stands_for_a_missing_type() -> None:
     for kind in ("message_start", "content_block_delta", "message_delta", "message_stop"):
         wire = wire.replace(f'{{"type": "{kind}", '.encode(), b"{").replace(f'"type": "{kind}"'.encode(), b"")
 
-    assert message(hear(ANTHROPIC_MESSAGES, CALL, wire).completion).text == "x"
-    assert hear(ANTHROPIC_MESSAGES, CALL, wire).error is None
+    assert message(receive(ANTHROPIC_MESSAGES, CALL, wire).completion).text == "x"
+    assert receive(ANTHROPIC_MESSAGES, CALL, wire).error is None
 
 
 def test_another_apis_stream_is_not_an_answer() -> None:
     """Chat Completions chunks at this shape end in an error that says what to choose."""
     wire = b'data: {"choices":[{"index":0,"delta":{"content":"x"}}]}\n\ndata: [DONE]\n\n'
 
-    error = hear(ANTHROPIC_MESSAGES, CALL, wire).error
+    error = receive(ANTHROPIC_MESSAGES, CALL, wire).error
 
     assert isinstance(error, StreamInterrupted)
     assert "apiCompatibility" in error.message
@@ -282,7 +282,7 @@ def test_deep_nesting_is_a_protocol_error() -> None:
         nested = '{"a":' * depth + "1" + "}" * depth
         call = f'{{"type":"tool_use","id":"t","name":"f","input":{nested}}}'
         frames = f'data: {{"type":"content_block_start","index":0,"content_block":{call}}}\n\n'.encode()
-        result = hear(ANTHROPIC_MESSAGES, CALL, frames + sse(stop(0), end(), STOP))
+        result = receive(ANTHROPIC_MESSAGES, CALL, frames + sse(stop(0), end(), STOP))
 
         assert result.error is None or isinstance(result.error, ProtocolError)
 
@@ -320,7 +320,7 @@ def test_whatever_the_frames_hold_only_our_errors_come_out(frames: list[Wire]) -
     """Wrong types everywhere end in an answer or in an error of ours, and state can always be read back."""
     wire = b"".join(f"data: {json.dumps(frame)}\n\n".encode() for frame in frames)
 
-    result = hear(ANTHROPIC_MESSAGES, CALL, wire)
+    result = receive(ANTHROPIC_MESSAGES, CALL, wire)
 
     assert result.error is None or isinstance(result.error, CallerError)
     for choice in result.completion.choices:

@@ -27,7 +27,7 @@ from caller.messages import (
 )
 from caller.parameters import merge_parameters
 from caller.provider_state import seal
-from tests.recordings_reader import hear
+from tests.recordings_reader import receive
 
 BOTH = pytest.mark.parametrize("adapter", [OPENAI_CHAT_COMPLETIONS, OPENAI_COMPATIBLE], ids=lambda it: it.api.value)
 HI = UserMessage((TextPart("Hi"),))
@@ -210,10 +210,10 @@ def test_a_call_of_a_custom_tool_goes_back_as_one(streamed: bool) -> None:
         answer = "".join(f"data: {json.dumps(delta)}\n\n" for delta in deltas) + "data: [DONE]\n\n"
     else:
         answer = json.dumps({"choices": [{"message": {"tool_calls": [said]}, "finish_reason": "tool_calls"}]})
-    heard = hear(OPENAI_COMPATIBLE, call, answer.encode())
+    received = receive(OPENAI_COMPATIBLE, call, answer.encode())
 
-    assert heard.error is None
-    (choice,) = heard.completion.choices
+    assert received.error is None
+    (choice,) = received.completion.choices
     assert [(made.name, made.arguments) for made in choice.message.tool_calls] == [("shell", "ls -l")]
     assert sent(HI, choice.message) == [HI_WIRE, {"role": "assistant", "tool_calls": [said]}]
 

@@ -44,23 +44,23 @@ from tests.caller.adapters.gemini_wire import (
     stream,
     usage,
 )
-from tests.recordings_reader import Heard, Recording, before_agrees, expected, hear, ids_agree, recordings, told
+from tests.recordings_reader import Received, Recording, before_agrees, expected, ids_agree, receive, recordings, told
 
 
 @pytest.mark.parametrize("recording", recordings(API.value), ids=lambda recording: recording.name)
 def test_what_real_servers_sent_is_read_as_expected(recording: Recording) -> None:
     """Every recorded answer gives the text, calls, end and usage that were read from its bytes by hand."""
-    heard = hear(ADAPTER, CALL, recording.body)
+    received = receive(ADAPTER, CALL, recording.body)
 
-    assert told(heard) == expected(recording)
-    assert ids_agree(recording, heard)
-    assert before_agrees(recording, heard)
+    assert told(received) == expected(recording)
+    assert ids_agree(recording, received)
+    assert before_agrees(recording, received)
 
 
 def test_a_stream_is_read_the_same_however_the_network_cuts_it() -> None:
     """Reasoning, text, calls, end and usage come out the same for a cut at every byte."""
     body = sse(*FULL)
-    whole = good(hear(ADAPTER, CALL, body))
+    whole = good(receive(ADAPTER, CALL, body))
     choice = whole.completion.choices[0]
 
     assert (whole.completion.response_id, whole.completion.model) == ("r", "g-1")
@@ -71,8 +71,8 @@ def test_a_stream_is_read_the_same_however_the_network_cuts_it() -> None:
     assert (choice.finish_reason, choice.raw_finish_reason) == (FinishReason.TOOL_CALLS, "STOP")
     assert whole.completion.usage == Usage(input=9, output=25, total=34, cached_input=4, reasoning=20)
     for cut in range(len(body)):
-        heard = hear(ADAPTER, CALL, body, cuts=(cut,))
-        assert told(good(heard)) == told(whole)
+        received = receive(ADAPTER, CALL, body, cuts=(cut,))
+        assert told(good(received)) == told(whole)
 
 
 def test_a_token_costs_one_small_event() -> None:
@@ -97,7 +97,7 @@ def test_the_whole_answer_is_the_fold_of_its_stream() -> None:
     body = chunk(
         *FULL_PARTS, **STOP, top={"modelVersion": "g-1", "responseId": "r", **usage(**FULL[-1]["usageMetadata"])}
     )
-    whole = good(hear(ADAPTER, CALL, json.dumps(body).encode()))
+    whole = good(receive(ADAPTER, CALL, json.dumps(body).encode()))
     streamed = good(stream(*FULL))
 
     assert told(whole) == told(streamed)
@@ -109,17 +109,17 @@ def test_an_answer_in_a_list_is_read_piece_by_piece() -> None:
     body = ("[" + "\r\n,\r\n".join(json.dumps(one, indent=1) for one in FULL) + "]").encode()
     streamed = told(good(stream(*FULL)))
 
-    assert told(hear(ADAPTER, CALL, body)) == streamed
+    assert told(receive(ADAPTER, CALL, body)) == streamed
     folder = Folder(10_000)
     for event in ADAPTER.decoder(CALL).whole(body):
         folder.feed(event)
-    assert told(Heard(folder.completion(), [], None)) == streamed
+    assert told(Received(folder.completion(), [], None)) == streamed
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_every_line_end_is_one(end: str) -> None:
     """Google sends CRLF, proxies send what they like."""
-    assert told(hear(ADAPTER, CALL, sse(*FULL, end=end))) == told(stream(*FULL))
+    assert told(receive(ADAPTER, CALL, sse(*FULL, end=end))) == told(stream(*FULL))
 
 
 REASONS = [
@@ -147,11 +147,14 @@ REASONS = [
 @pytest.mark.parametrize(("raw", "reason"), REASONS)
 def test_each_finish_reason_has_its_meaning_with_or_without_content(raw: str, reason: FinishReason) -> None:
     """The endpoint's word is kept beside ours; an end without any content is a good, empty answer."""
-    for heard in (stream(chunk({"text": "a"}), chunk(finishReason=raw)), stream(chunk(content={}, finishReason=raw))):
-        choice = good(heard).completion.choices[0]
+    for received in (
+        stream(chunk({"text": "a"}), chunk(finishReason=raw)),
+        stream(chunk(content={}, finishReason=raw)),
+    ):
+        choice = good(received).completion.choices[0]
         assert (choice.finish_reason, choice.raw_finish_reason) == (reason, raw)
     assert told(stream(chunk(finishReason=raw))) == told(
-        hear(ADAPTER, CALL, json.dumps(chunk(finishReason=raw)).encode())
+        receive(ADAPTER, CALL, json.dumps(chunk(finishReason=raw)).encode())
     )
 
 
@@ -160,12 +163,12 @@ def test_an_answer_that_failed_is_an_error_with_the_endpoints_words(raw: str) ->
     """A broken call is not an empty success: the error tells what the endpoint said, and what was used."""
     failed = chunk(finishReason=raw, finishMessage="Malformed: print(", top=usage(promptTokenCount=3))
 
-    for heard in (stream(chunk({"text": "Well"}), failed), hear(ADAPTER, CALL, json.dumps(failed).encode())):
-        assert type(heard.error) is EndpointError
-        assert raw in heard.error.message
-        assert "Malformed: print(" in heard.error.message
-        assert heard.error.endpoint_code == raw
-        assert heard.error.usage == Usage(input=3)
+    for received in (stream(chunk({"text": "Well"}), failed), receive(ADAPTER, CALL, json.dumps(failed).encode())):
+        assert type(received.error) is EndpointError
+        assert raw in received.error.message
+        assert "Malformed: print(" in received.error.message
+        assert received.error.endpoint_code == raw
+        assert received.error.usage == Usage(input=3)
 
 
 def test_a_blocked_prompt_is_an_empty_answer_of_the_filter() -> None:
@@ -173,8 +176,8 @@ def test_a_blocked_prompt_is_an_empty_answer_of_the_filter() -> None:
     feedback = {"blockReason": "SAFETY", "safetyRatings": [{"category": "C", "blocked": True}]}
     body = {"promptFeedback": feedback, **usage(promptTokenCount=4, totalTokenCount=4)}
 
-    for heard in (stream(body), hear(ADAPTER, CALL, json.dumps(body).encode())):
-        answer = good(heard).completion
+    for received in (stream(body), receive(ADAPTER, CALL, json.dumps(body).encode())):
+        answer = good(received).completion
         assert (answer.choices[0].finish_reason, answer.choices[0].raw_finish_reason) == (
             FinishReason.CONTENT_FILTER,
             "SAFETY",
@@ -186,15 +189,15 @@ def test_a_blocked_prompt_is_an_empty_answer_of_the_filter() -> None:
 
 def test_usage_grows_by_its_parts_and_adds_up() -> None:
     """Thoughts count as output, what tools made the model read as input; a later object with less resets nothing."""
-    heard = stream(
+    received = stream(
         chunk({"text": "a"}, top=usage(promptTokenCount=10, toolUsePromptTokenCount=5)),
         chunk({"text": "b"}, top=usage(thoughtsTokenCount=7, cachedContentTokenCount=3.0)),
         chunk({"text": "c"}, top=usage(trafficType="ON_DEMAND", candidatesTokenCount=None)),
         chunk(finishReason="STOP", top=usage(candidatesTokenCount=2, promptTokensDetails=[{"modality": "TEXT"}])),
     )
 
-    assert good(heard).completion.usage == Usage(input=15, output=9, total=24, cached_input=3, reasoning=7)
-    assert heard.completion.provider_fields == {
+    assert good(received).completion.usage == Usage(input=15, output=9, total=24, cached_input=3, reasoning=7)
+    assert received.completion.provider_fields == {
         "usageMetadata": {"trafficType": "ON_DEMAND", "promptTokensDetails": [{"modality": "TEXT"}]}
     }
     assert good(stream(chunk({"text": "a"}, **STOP))).completion.usage.total is None
@@ -213,14 +216,14 @@ def test_an_error_inside_a_stream_is_raised_with_what_came_before() -> None:
     )
 
     for body in bodies:
-        heard = hear(ADAPTER, CALL, body)
-        assert type(heard.error) is EndpointOverloaded
-        assert heard.error.usage == Usage(input=2)
-        assert heard.completion.choices[0].message.text == "Well"
+        received = receive(ADAPTER, CALL, body)
+        assert type(received.error) is EndpointOverloaded
+        assert received.error.usage == Usage(input=2)
+        assert received.completion.choices[0].message.text == "Well"
     for body in (block.encode(), f"[{block}]".encode(), sse(error)):
-        heard = hear(ADAPTER, CALL, body)
-        assert type(heard.error) is EndpointOverloaded
-        assert heard.events == []
+        received = receive(ADAPTER, CALL, body)
+        assert type(received.error) is EndpointOverloaded
+        assert received.events == []
 
 
 def test_an_error_in_a_good_status_is_raised_from_a_whole_answer() -> None:
@@ -244,7 +247,7 @@ def test_an_error_in_a_good_status_is_raised_from_a_whole_answer() -> None:
 )
 def test_a_stream_that_ends_without_a_finish_reason_was_cut(body: bytes) -> None:
     """Only a finishReason, or a blocked prompt, makes the end of the body a good end."""
-    assert type(hear(ADAPTER, CALL, body).error) is StreamInterrupted
+    assert type(receive(ADAPTER, CALL, body).error) is StreamInterrupted
 
 
 @pytest.mark.parametrize(
@@ -269,18 +272,18 @@ def test_an_answer_of_another_shape_names_what_is_missing(body: bytes, field: st
 
 def test_a_frame_that_is_no_json_is_a_protocol_error() -> None:
     """Garbage in the middle of a stream is told, with the usage so far."""
-    heard = hear(ADAPTER, CALL, sse(chunk({"text": "a"}, top=usage(promptTokenCount=1))) + b"data: {oops\n\n")
+    received = receive(ADAPTER, CALL, sse(chunk({"text": "a"}, top=usage(promptTokenCount=1))) + b"data: {oops\n\n")
 
-    assert type(heard.error) is ProtocolError
-    assert heard.error.usage == Usage(input=1)
+    assert type(received.error) is ProtocolError
+    assert received.error.usage == Usage(input=1)
 
 
 def test_a_word_that_is_repeated_is_told_once() -> None:
     """Gemini 1 said STOP in every chunk."""
-    heard = stream(chunk({"text": "a"}, **STOP), chunk({"text": "b"}, **STOP))
+    received = stream(chunk({"text": "a"}, **STOP), chunk({"text": "b"}, **STOP))
 
-    assert [event for event in heard.events if isinstance(event, Finished)] == [Finished(FinishReason.STOP, "STOP")]
-    assert message(heard).text == "ab"
+    assert [event for event in received.events if isinstance(event, Finished)] == [Finished(FinishReason.STOP, "STOP")]
+    assert message(received).text == "ab"
 
 
 def test_an_answer_without_bounds_is_stopped() -> None:
@@ -325,9 +328,9 @@ def test_no_json_whatever_it_holds_breaks_the_reader(data: st.DataObject) -> Non
         container[key] = data.draw(JSON)
     body = b"".join(b"data: " + json.dumps(one).encode() + b"\n\n" for one in chunks)
 
-    heard = hear(ADAPTER, CALL, body)
-    assert heard.error is None or isinstance(heard.error, CallerError)
-    msgspec.json.encode(heard.completion.choices)
+    received = receive(ADAPTER, CALL, body)
+    assert received.error is None or isinstance(received.error, CallerError)
+    msgspec.json.encode(received.completion.choices)
     try:
         events: list[Event] = [*ADAPTER.decoder(CALL).whole(json.dumps(chunks).encode())]
     except CallerError:

@@ -21,22 +21,22 @@ from tests.caller.adapters.gemini_wire import ADAPTER, STOP, calls, chunk, good,
 def test_a_stop_before_or_after_the_call_means_tool_calls() -> None:
     """STOP comes with the call, behind it, or (out of order) before it."""
     call = {"functionCall": {"name": "f", "args": {"a": 1}}}
-    for heard in (
+    for received in (
         stream(chunk(call, **STOP)),
         stream(chunk(call), chunk({"text": ""}, **STOP)),
         stream(chunk({"text": "x"}, **STOP), chunk(call)),
     ):
-        assert calls(heard) == [("f", {"a": 1})]
-        assert heard.completion.choices[0].finish_reason is FinishReason.TOOL_CALLS
+        assert calls(received) == [("f", {"a": 1})]
+        assert received.completion.choices[0].finish_reason is FinishReason.TOOL_CALLS
 
 
 def test_parallel_calls_without_ids_stay_apart() -> None:
     """Two calls of one tool are two calls with two ids of ours, in one chunk or in several."""
     call = {"functionCall": {"name": "f", "args": {"a": 1}}}
-    for heard in (stream(chunk(call, call, **STOP)), stream(chunk(call), chunk(call, **STOP))):
-        assert calls(heard) == [("f", {"a": 1})] * 2
-        assert len({call.id for call in message(heard).tool_calls}) == 2
-        opened = [event for event in heard.events if isinstance(event, ToolCallDelta)]
+    for received in (stream(chunk(call, call, **STOP)), stream(chunk(call), chunk(call, **STOP))):
+        assert calls(received) == [("f", {"a": 1})] * 2
+        assert len({call.id for call in message(received).tool_calls}) == 2
+        opened = [event for event in received.events if isinstance(event, ToolCallDelta)]
         assert [event.index for event in opened] == [0, 1]
 
 
@@ -78,12 +78,12 @@ def test_parallel_calls_without_ids_stay_apart() -> None:
 )
 def test_arguments_in_pieces_are_put_together(pieces: list[Any], arguments: Any) -> None:
     """Vertex AI's streamed arguments become one call, also where its end never comes."""
-    heard = stream(*(chunk({"functionCall": piece}) for piece in pieces), chunk({"text": ""}, **STOP))
-    opened = [event for event in heard.events if isinstance(event, ToolCallDelta)]
+    received = stream(*(chunk({"functionCall": piece}) for piece in pieces), chunk({"text": ""}, **STOP))
+    opened = [event for event in received.events if isinstance(event, ToolCallDelta)]
 
-    assert calls(heard) == [("f", arguments)]
+    assert calls(received) == [("f", arguments)]
     assert [bool(event.name) for event in opened] == [True, False]
-    assert heard.completion.choices[0].finish_reason is FinishReason.TOOL_CALLS
+    assert received.completion.choices[0].finish_reason is FinishReason.TOOL_CALLS
 
 
 def test_pieces_that_fit_nowhere_are_kept_as_they_came() -> None:
@@ -93,11 +93,11 @@ def test_pieces_that_fit_nowhere_are_kept_as_they_came() -> None:
         {"jsonPath": "$.a[999999]", "numberValue": 1},
         {"jsonPath": "$.b", "numberValue": 2},
     ]
-    heard = stream(chunk({"functionCall": {"name": "f", "partialArgs": odd}}), chunk(finishReason="STOP"))
+    received = stream(chunk({"functionCall": {"name": "f", "partialArgs": odd}}), chunk(finishReason="STOP"))
     stray = stream(chunk({"functionCall": {"partialArgs": odd}}), chunk(finishReason="STOP"))
 
-    assert calls(heard) == [("f", {"a": [], "b": 2})]
-    assert heard.completion.choices[0].provider_fields == {
+    assert calls(received) == [("f", {"a": [], "b": 2})]
+    assert received.completion.choices[0].provider_fields == {
         "partialArgs": [{"jsonPath": "$..a", "value": "x"}, {"jsonPath": "$.a[999999]", "value": 1}]
     }
     assert stray.completion.choices[0].provider_fields == {"parts": [{"functionCall": {"partialArgs": odd}}]}
@@ -106,14 +106,14 @@ def test_pieces_that_fit_nowhere_are_kept_as_they_came() -> None:
 def test_what_has_no_field_of_ours_is_kept_once() -> None:
     """Grounding, citations, ratings and messages stand in the choice's fields, other keys in the answer's."""
     ratings = [{"category": "C", "probability": "LOW"}]
-    heard = stream(
+    received = stream(
         chunk({"text": "a"}, safetyRatings=ratings, top={"createTime": "t", "text": "a"}),
         chunk({"text": "b"}, safetyRatings=ratings, avgLogprobs=-0.5, groundingMetadata={"q": ["x"]}),
         chunk({"text": "", "videoMetadata": {"fps": 1}}, citationMetadata={"c": 1}, finishMessage="done", **STOP),
     )
-    choice = good(heard).completion.choices[0]
+    choice = good(received).completion.choices[0]
 
-    assert heard.completion.provider_fields == {"createTime": "t"}
+    assert received.completion.provider_fields == {"createTime": "t"}
     assert choice.provider_fields == {
         "safetyRatings": ratings,
         "avgLogprobs": -0.5,
@@ -133,17 +133,17 @@ def test_code_and_pictures_of_the_model_are_kept_and_go_back() -> None:
         {"inlineData": {"mimeType": "image/png", "data": "AAAA"}, "thoughtSignature": "c2ln"},
         {"toolCall": {"toolType": "GOOGLE_SEARCH", "id": "2", "args": {}}},
     ]
-    heard = stream(*(chunk(part) for part in parts), chunk(finishReason="STOP"))
+    received = stream(*(chunk(part) for part in parts), chunk(finishReason="STOP"))
 
     unsigned = [{key: value for key, value in part.items() if key != "thoughtSignature"} for part in parts[1:]]
-    assert good(heard).completion.choices[0].provider_fields == {"parts": unsigned}
-    assert replayed(message(heard)) == parts
+    assert good(received).completion.choices[0].provider_fields == {"parts": unsigned}
+    assert replayed(message(received)) == parts
 
 
 def test_signatures_go_back_byte_exact_where_they_were() -> None:
     """On text, on an empty last part and on calls; unsigned text that came in pieces is one part again."""
     signature = 'CiQB+/==\u00e9\\/ "x"'
-    heard = stream(
+    received = stream(
         chunk({"text": "Think", "thought": True}),
         chunk({"text": "ing", "thought": True, "thoughtSignature": "first"}),
         chunk({"text": "On"}),
@@ -151,8 +151,8 @@ def test_signatures_go_back_byte_exact_where_they_were() -> None:
         chunk({"text": "", "thoughtSignature": signature}, **STOP),
     )
 
-    assert message(heard).text == "Once"
-    assert replayed(message(heard)) == [
+    assert message(received).text == "Once"
+    assert replayed(message(received)) == [
         {"text": "Think", "thought": True},
         {"text": "ing", "thought": True, "thoughtSignature": "first"},
         {"text": "Once"},
@@ -162,27 +162,27 @@ def test_signatures_go_back_byte_exact_where_they_were() -> None:
 
 def test_an_answer_whose_fields_say_it_all_has_no_state() -> None:
     """Plain text and calls without ids are rebuilt from the message: nothing more travels with it."""
-    heard = stream(
+    received = stream(
         chunk({"text": "Hm", "thought": True}),
         chunk({"text": "Yes"}, {"functionCall": {"name": "f", "args": {}}}, {"inlineData": {"data": "AA"}}, **STOP),
     )
 
-    assert message(heard).provider_state == b""
+    assert message(received).provider_state == b""
 
 
 def test_keys_that_are_null_or_empty_mean_nothing() -> None:
     """Gateways send every key that their types have: such a part is text, or a call, and needs no state."""
     blank = {"functionCall": None, "inlineData": None, "thoughtSignature": "", "thought": None, "videoMetadata": None}
     call = {"name": "f", "args": {"a": None}, "id": None, "partialArgs": None, "willContinue": None}
-    heard = stream(
+    received = stream(
         chunk({**blank, "text": "Yes"}, finishReason=None, safetyRatings=[], citationMetadata=None),
         chunk({**blank, "text": "", "functionCall": call}, top={"promptFeedback": None, "usageMetadata": None}),
         chunk({**blank, "text": "both", "functionCall": {"name": "g"}}, **STOP),
     )
 
-    assert (message(heard).text, message(heard).provider_state) == ("Yesboth", b"")
-    assert calls(heard) == [("f", {"a": None}), ("g", {})]
-    assert heard.completion.choices[0].provider_fields == {}
+    assert (message(received).text, message(received).provider_state) == ("Yesboth", b"")
+    assert calls(received) == [("f", {"a": None}), ("g", {})]
+    assert received.completion.choices[0].provider_fields == {}
 
 
 def test_log_probabilities_come_with_the_text() -> None:
@@ -193,9 +193,9 @@ def test_log_probabilities_come_with_the_text() -> None:
             {"candidates": [{"token": "a", "logProbability": -0.5}, {"token": "z", "logProbability": -3}]}
         ],
     }
-    heard = stream(chunk({"text": "ab"}, logprobsResult=result, **STOP))
+    received = stream(chunk({"text": "ab"}, logprobsResult=result, **STOP))
 
-    assert good(heard).completion.choices[0].logprobs == (
+    assert good(received).completion.choices[0].logprobs == (
         TokenLogprob("a", -0.5, top=(TopLogprob("a", -0.5), TopLogprob("z", -3.0))),
         TokenLogprob("b", -9999.0),
     )
@@ -203,13 +203,13 @@ def test_log_probabilities_come_with_the_text() -> None:
 
 def test_several_candidates_are_several_choices() -> None:
     """Each keeps its text, calls and end."""
-    heard = stream(
+    received = stream(
         chunk({"text": "a"}),
         chunk({"text": "b"}, {"functionCall": {"name": "f"}}, index=1),
         chunk(finishReason="MAX_TOKENS", index=0),
         chunk(finishReason="STOP", index=1),
     )
-    choices = good(heard).completion.choices
+    choices = good(received).completion.choices
 
     assert [(choice.message.text, choice.finish_reason) for choice in choices] == [
         ("a", FinishReason.LENGTH),

@@ -25,7 +25,7 @@ from caller.messages import (
 from caller.parameters import merge_parameters
 from integration_api.sandbox import Sandbox
 from tests.caller.adapters.gemini_wire import ADAPTER, good
-from tests.recordings_reader import Heard, hear
+from tests.recordings_reader import Received, receive
 
 SCHEMA: dict[str, Any] = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 TOOLS = (ToolDefinition("weather", "Weather.", SCHEMA), ToolDefinition("local_time", "Time.", SCHEMA))
@@ -35,7 +35,7 @@ ASKED: tuple[Message, ...] = (
 )
 
 
-async def ask(sandbox: Sandbox, model: str, *messages: Message, stream: bool, **parameters: Any) -> Heard:
+async def ask(sandbox: Sandbox, model: str, *messages: Message, stream: bool, **parameters: Any) -> Received:
     """What the sandbox answers, as the adapter reads it; an HTTP error is raised."""
     credential = Credential(API, sandbox.url, {"x-goog-api-key": "k"})
     merged = merge_parameters({"model.name": model, **parameters})
@@ -48,7 +48,7 @@ async def ask(sandbox: Sandbox, model: str, *messages: Message, stream: bool, **
         body = await response.read()
         if response.status != 200:
             raise endpoint_error(response.status, response.headers, body, url=request.url)
-    return hear(ADAPTER, call, body)
+    return receive(ADAPTER, call, body)
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -82,16 +82,16 @@ async def test_signed_thoughts_go_back_or_the_endpoint_refuses(sandbox: Sandbox,
 async def test_structured_output_keeps_to_the_schema(sandbox: Sandbox, *, stream: bool) -> None:
     """The schema reaches the endpoint where it reads it."""
     wanted = {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA}}
-    heard = good(await ask(sandbox, "structured", stream=stream, response_format=wanted))
+    received = good(await ask(sandbox, "structured", stream=stream, response_format=wanted))
 
-    assert set(json.loads(heard.completion.choices[0].message.text)) == {"city"}
+    assert set(json.loads(received.completion.choices[0].message.text)) == {"city"}
 
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_usage_counts_thoughts_as_output_and_cached_as_input(sandbox: Sandbox, *, stream: bool) -> None:
     """The parts add up to the total."""
-    heard = good(await ask(sandbox, "usage:input=100,cached=64,output=50,reasoning=32", stream=stream))
-    usage = heard.completion.usage
+    received = good(await ask(sandbox, "usage:input=100,cached=64,output=50,reasoning=32", stream=stream))
+    usage = received.completion.usage
 
     assert (usage.input, usage.cached_input, usage.output, usage.reasoning, usage.total) == (100, 64, 50, 32, 150)
 

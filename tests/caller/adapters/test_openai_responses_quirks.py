@@ -36,7 +36,7 @@ from tests.caller.adapters.responses_wire import (
     text,
     whole,
 )
-from tests.recordings_reader import hear
+from tests.recordings_reader import receive
 
 USAGE = Usage(input=10, output=7, total=17, cached_input=4, reasoning=3)
 
@@ -49,10 +49,10 @@ def kept(events: list[dict[str, Any]], *endings: str) -> list[dict[str, Any]]:
 def test_arguments_in_the_announcement_only() -> None:
     """LocalAI sends some calls whole in `added` and never again."""
     added = {"type": "response.output_item.added", "output_index": 0, "item": function_call("f", '{"a": 1}', "c1")}
-    heard = streamed([added, {"type": "response.completed", "response": response(output=[])}])
-    (call,) = heard.completion.choices[0].message.tool_calls
+    received = streamed([added, {"type": "response.completed", "response": response(output=[])}])
+    (call,) = received.completion.choices[0].message.tool_calls
     assert (call.id, call.name, call.arguments) == ("c1", "f", '{"a": 1}')
-    assert heard.completion.choices[0].finish_reason is FinishReason.TOOL_CALLS
+    assert received.completion.choices[0].finish_reason is FinishReason.TOOL_CALLS
 
 
 @pytest.mark.parametrize("streams", [True, False])
@@ -157,12 +157,12 @@ def test_the_model_may_be_named_at_the_end_only() -> None:
     events = [{**event, "model": "alias"} for event in events_of(response(message(text("x"))))]
     for event in events[:2]:
         event["response"] = {"id": "resp_1", "object": "response", "status": "in_progress"}
-    heard = streamed(events)
-    assert [event for event in heard.events if isinstance(event, Started)] == [
+    received = streamed(events)
+    assert [event for event in received.events if isinstance(event, Started)] == [
         Started("resp_1", ""),
         Started("resp_1", "m-1"),
     ]
-    assert heard.completion.model == "m-1"
+    assert received.completion.model == "m-1"
 
 
 def test_extras_beside_the_final_response_are_kept() -> None:
@@ -209,7 +209,7 @@ def test_reasoning_counted_on_top_becomes_output() -> None:
 def test_a_gateway_that_pretends_to_stream() -> None:
     """The whole response as the only event is an answer."""
     answer = response(message(text("all at once")))
-    assert hear(OPENAI_RESPONSES, a_call(), sse([answer])).completion == whole(answer)
+    assert receive(OPENAI_RESPONSES, a_call(), sse([answer])).completion == whole(answer)
 
 
 def test_event_names_serve_where_types_are_missing() -> None:
@@ -219,15 +219,15 @@ def test_event_names_serve_where_types_are_missing() -> None:
     for event in events:
         kind = event.pop("type")
         frames.append(f"data: {json.dumps(event)}\nevent: {kind}\n\n")
-    assert hear(OPENAI_RESPONSES, a_call(), "".join(frames).encode()).completion.choices[0].message.text == "hello"
+    assert receive(OPENAI_RESPONSES, a_call(), "".join(frames).encode()).completion.choices[0].message.text == "hello"
 
 
 def test_nothing_is_read_after_the_end() -> None:
     """What follows the terminal event changes nothing."""
     events = events_of(response(message(text("x"))))
-    heard = streamed([*events, events[-1]], tail=b'data: {"error": {"message": "late"}}\n\n')
-    assert heard.error is None
-    assert heard.completion.choices[0].message.text == "x"
+    received = streamed([*events, events[-1]], tail=b'data: {"error": {"message": "late"}}\n\n')
+    assert received.error is None
+    assert received.completion.choices[0].message.text == "x"
 
 
 def test_nothing_is_read_after_the_end_in_one_frame() -> None:
@@ -244,9 +244,9 @@ def test_an_error_inside_a_delta_is_an_error() -> None:
     """A truthy `error` counts whatever the event is called."""
     events = events_of(response(message(text("hello"))))
     at = next(number for number, event in enumerate(events) if event["type"].endswith(".delta"))
-    heard = streamed([*events[:at], {**events[at], "error": {"code": 503, "message": "gone"}}])
-    assert type(heard.error) is EndpointOverloaded
-    assert heard.completion.choices == ()
+    received = streamed([*events[:at], {**events[at], "error": {"code": 503, "message": "gone"}}])
+    assert type(received.error) is EndpointOverloaded
+    assert received.completion.choices == ()
 
 
 NESTED = {"type": "error", "sequence_number": 2, "error": {"code": "insufficient_quota", "message": "Pay first."}}
@@ -263,10 +263,10 @@ FAILED = {
 def test_errors_in_the_stream(error: dict[str, Any], before: int) -> None:
     """Each form of an error is that error, before the first output and after it, and what was said before stays."""
     events = events_of(response(message(text("hello there"))))
-    heard = streamed([*events[:before], error])
-    assert type(heard.error) is QuotaExhausted
-    assert "Pay first." in heard.error.message
-    said = [choice.message.text for choice in heard.completion.choices]
+    received = streamed([*events[:before], error])
+    assert type(received.error) is QuotaExhausted
+    assert "Pay first." in received.error.message
+    said = [choice.message.text for choice in received.completion.choices]
     assert said == (["hello there"[: 5 * (before - 4)]] if before > 4 else [])
 
 
@@ -275,9 +275,9 @@ def test_an_error_keeps_the_usage() -> None:
     assert streamed([FAILED]).error.usage == USAGE  # type: ignore[union-attr]  # the test above shows that it is one
     running = {"type": "response.in_progress", "response": response(status="in_progress")}
     for error in ({**NESTED, "usage": None}, {"type": "response.failed", "response": {"status": "failed"}}):
-        heard = streamed([running, error])
-        assert heard.error is not None
-        assert heard.error.usage == USAGE
+        received = streamed([running, error])
+        assert received.error is not None
+        assert received.error.usage == USAGE
     cut = streamed([running])
     assert isinstance(cut.error, StreamInterrupted)
     assert cut.error.usage == USAGE
@@ -300,8 +300,8 @@ def test_an_error_keeps_the_usage() -> None:
 def test_failed_answers(error: object, kind: type[CallerError]) -> None:
     """A failed response is the error that it names, streamed and whole."""
     answer = response(status="failed", error=error)
-    heard = streamed([{"type": "response.failed", "response": answer}])
-    assert type(heard.error) is kind
+    received = streamed([{"type": "response.failed", "response": answer}])
+    assert type(received.error) is kind
     with pytest.raises(kind) as raised:
         whole(answer)
     assert type(raised.value) is kind
@@ -309,8 +309,8 @@ def test_failed_answers(error: object, kind: type[CallerError]) -> None:
 
 def test_an_error_event_by_its_name_alone() -> None:
     """A frame named `error` is one, whatever its data (llama.cpp's older `error:` lines)."""
-    heard = hear(OPENAI_RESPONSES, a_call(), b'error: {"code":503,"message":"Loading model"}\n\n')
-    assert type(heard.error) is EndpointOverloaded
+    received = receive(OPENAI_RESPONSES, a_call(), b'error: {"code":503,"message":"Loading model"}\n\n')
+    assert type(received.error) is EndpointOverloaded
 
 
 def test_an_empty_error_is_none() -> None:
@@ -326,9 +326,9 @@ def test_an_empty_error_is_none() -> None:
 def test_a_stream_without_its_end_was_cut(tail: bytes) -> None:
     """`[DONE]` is no end here: LiteLLM sends it after a broken answer."""
     events = events_of(response(message(text("hello"))))[:-1]
-    heard = streamed(events, tail=tail)
-    assert type(heard.error) is StreamInterrupted
-    assert heard.completion.choices[0].message.text == "hello"
+    received = streamed(events, tail=tail)
+    assert type(received.error) is StreamInterrupted
+    assert received.completion.choices[0].message.text == "hello"
 
 
 @pytest.mark.parametrize(
@@ -394,12 +394,12 @@ def test_no_json_breaks_the_decoder(data: st.DataObject) -> None:
                 break
             target = target[key]
     decoder = OPENAI_RESPONSES.decoder(a_call())
-    heard: list[Any] = []
+    received: list[Any] = []
     try:
         for event in events:
-            heard += decoder.feed(Frame("", json.dumps(event).encode()))
-        heard += decoder.close()
+            received += decoder.feed(Frame("", json.dumps(event).encode()))
+        received += decoder.close()
         OPENAI_RESPONSES.decoder(a_call()).whole(json.dumps(events[-1].get("response")).encode())
     except CallerError:
         pass
-    folded(heard)
+    folded(received)

@@ -22,7 +22,7 @@ from tests.caller.adapters.responses_wire import (
     text,
     whole,
 )
-from tests.recordings_reader import Recording, expected, hear, ids_agree, recordings, told
+from tests.recordings_reader import Recording, expected, ids_agree, receive, recordings, told
 
 USAGE = Usage(input=10, output=7, total=17, cached_input=4, reasoning=3)
 TOKEN = {"token": "It", "logprob": -0.5, "bytes": [73, 116], "top_logprobs": [{"token": "He", "logprob": -1.5}]}
@@ -50,9 +50,9 @@ RICH = response(
 @pytest.mark.parametrize("recording", recordings("openai_responses"), ids=lambda recording: recording.name)
 def test_recorded_answers_are_understood(recording: Recording) -> None:
     """What real servers sent comes out as people read it."""
-    heard = hear(OPENAI_RESPONSES, a_call(), recording.body)
-    assert told(heard) == expected(recording)
-    assert ids_agree(recording, heard)
+    received = receive(OPENAI_RESPONSES, a_call(), recording.body)
+    assert told(received) == expected(recording)
+    assert ids_agree(recording, received)
 
 
 def test_there_are_recordings() -> None:
@@ -65,10 +65,10 @@ def test_there_are_recordings() -> None:
 
 def test_the_official_stream_in_full() -> None:
     """Reasoning in paragraphs, text, three parallel calls, usage, and everything else among the provider's fields."""
-    heard = streamed(events_of(RICH))
-    answer = heard.completion
+    received = streamed(events_of(RICH))
+    answer = received.completion
     (choice,) = answer.choices
-    assert heard.error is None
+    assert received.error is None
     assert (answer.response_id, answer.model, answer.usage) == ("resp_1", "m-1", USAGE)
     assert choice.message.reasoning == "First, a thought.\n\nThen another."
     assert choice.message.text == "It is 21 °C\u2028in Rome 🌞."
@@ -102,10 +102,10 @@ def test_a_cut_anywhere_changes_nothing(eol: bytes) -> None:
     """However the network cuts the bytes up, the same events come out."""
     body = sse(events_of(response(reasoning("Hm."), message(text("é\u2028🌞")), function_call("f", "{}", "c1"))))
     body = body.replace(b"\n", eol)
-    events = hear(OPENAI_RESPONSES, a_call(), body).events
+    events = receive(OPENAI_RESPONSES, a_call(), body).events
     assert any(isinstance(event, Finished) for event in events)
     for cut in range(len(body) + 1):
-        assert hear(OPENAI_RESPONSES, a_call(), body, cuts=(cut,)).events == events, cut
+        assert receive(OPENAI_RESPONSES, a_call(), body, cuts=(cut,)).events == events, cut
 
 
 ANSWERS = {
@@ -132,9 +132,9 @@ ANSWERS = {
 @pytest.mark.parametrize("name", ANSWERS)
 def test_a_stream_and_a_whole_answer_mean_the_same(name: str) -> None:
     """The unary answer is the fold of the stream of the same answer."""
-    heard = streamed(events_of(ANSWERS[name]))
-    assert heard.error is None
-    assert heard.completion == whole(ANSWERS[name])
+    received = streamed(events_of(ANSWERS[name]))
+    assert received.error is None
+    assert received.completion == whole(ANSWERS[name])
 
 
 def test_whole_answers_in_detail() -> None:
@@ -195,7 +195,7 @@ def test_an_unfinished_answer_is_never_a_good_one(more: dict[str, Any]) -> None:
     with pytest.raises(StreamInterrupted):
         whole(answer)
     bare = b"event: response.created\ndata: " + json.dumps(answer).encode() + b"\n\n"
-    assert isinstance(hear(OPENAI_RESPONSES, a_call(), bare).error, StreamInterrupted)
+    assert isinstance(receive(OPENAI_RESPONSES, a_call(), bare).error, StreamInterrupted)
 
 
 def test_an_incomplete_answer_with_a_call_was_cut() -> None:
@@ -302,10 +302,10 @@ DEVIATIONS: dict[str, Callable[[list[dict[str, Any]]], list[dict[str, Any]]]] = 
 @pytest.mark.parametrize("name", DEVIATIONS)
 def test_partial_servers_are_understood(name: str, answer: dict[str, Any]) -> None:
     """Whatever of the stream a server leaves out or renames, each thing is said once, and nothing is lost."""
-    heard = streamed(DEVIATIONS[name](events_of(answer)), tail=b"data: [DONE]\n\n")
-    assert heard.error is None
+    received = streamed(DEVIATIONS[name](events_of(answer)), tail=b"data: [DONE]\n\n")
+    assert received.error is None
     expected_message = whole(answer).choices[0].message
-    said = heard.completion.choices[0].message
+    said = received.completion.choices[0].message
     assert (said.text, said.refusal, said.reasoning) == (
         expected_message.text,
         expected_message.refusal,
@@ -314,5 +314,5 @@ def test_partial_servers_are_understood(name: str, answer: dict[str, Any]) -> No
     assert [(call.name, call.arguments) for call in said.tool_calls] == [
         (call.name, call.arguments) for call in expected_message.tool_calls
     ]
-    assert heard.completion.usage == USAGE
-    assert len(heard.completion.choices[0].logprobs) == len(whole(answer).choices[0].logprobs)
+    assert received.completion.usage == USAGE
+    assert len(received.completion.choices[0].logprobs) == len(whole(answer).choices[0].logprobs)
