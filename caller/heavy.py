@@ -2,7 +2,8 @@
 
 One piece at a time, clients in turn. A piece runs from the `turn` that it was given to the next point where its task
 waits. After some milliseconds of such work the event loop rests from it, for as long as the work took or nearly, so
-that whatever is small gets through between two pieces. Who works on something small does not come here.
+that whatever is small gets through between two pieces; a while longer where calls pour in, which are to be taken in
+first. Who works on something small does not come here.
 """
 
 import asyncio
@@ -10,24 +11,45 @@ from collections import OrderedDict, deque
 from time import perf_counter
 from typing import Final
 
+from caller.crowds import Arrivals
+
 # Bytes, or characters, from which on a request, an answer or an event is large.
 LARGE: Final = 64 * 1024
 # Seconds: of work between two rests; the longest rest while one task waits for its turn, and while several do.
 _STRETCH: Final = 0.005
 _REST: Final = 0.005
 _REST_OF_MANY: Final = 0.1
+# While calls arrive at this rate, in calls a second, the rest goes on: somebody's small one may be behind them. For so
+# many seconds in all, and later for this part of the time: a busy server's calls arrive at such a rate all day.
+_FLOOD: Final = 400.0
+_MOST_EXTRA: Final = 0.5
+_EXTRA_PART: Final = 0.1
 
 
 class HeavyWork:
-    """The turns of one event loop."""
+    """The turns of one event loop. `arrivals` counts the calls that arrive there, for whoever takes them in."""
 
-    __slots__ = ("_began", "_busy", "_loop", "_queues", "_worked", "waiting")
+    __slots__ = (
+        "_began",
+        "_busy",
+        "_extra",
+        "_extra_at",
+        "_loop",
+        "_queues",
+        "_seen",
+        "_worked",
+        "arrivals",
+        "waiting",
+    )
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._queues: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()  # by client, whose turn it is first
         self._busy = False  # a piece of work runs, or the loop rests from one
         self._began = self._worked = 0.0
+        self._extra, self._extra_at = _MOST_EXTRA, perf_counter()  # the seconds left by which rests may go on
+        self._seen = 0
+        self.arrivals = Arrivals()
         self.waiting = 0  # how many tasks wait for their turn
 
     async def turn(self, client: str, *, further: bool = False) -> None:
@@ -62,7 +84,21 @@ class HeavyWork:
             return
         rest = min(self._worked, _REST_OF_MANY if self.waiting > 1 else _REST)
         self._worked = 0.0
-        self._loop.call_later(rest, self._next)
+        now = perf_counter()
+        self._extra = min(_MOST_EXTRA, self._extra + _EXTRA_PART * (now - self._extra_at))
+        self._extra_at = now
+        self._rest(rest)
+
+    def _rest(self, seconds: float) -> None:
+        self._seen = self.arrivals.count
+        self._loop.call_later(seconds, self._rested, seconds)
+
+    def _rested(self, seconds: float) -> None:
+        if self.arrivals.count - self._seen > _FLOOD * seconds and self._extra > 0:
+            self._extra -= _REST
+            self._rest(_REST)
+        else:
+            self._next()
 
     def _next(self) -> None:
         """Give the turn to the first task of the client whose turn it is."""

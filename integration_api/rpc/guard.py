@@ -22,7 +22,7 @@ import grpc
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 
-from caller.crowds import Arrivals, CrowdTurns
+from caller.crowds import CrowdTurns
 from caller.deadline import DeadlineTimer
 from caller.errors import CallerError, ServiceDraining, ServiceOverloaded
 from caller.heavy import LARGE, HeavyWork
@@ -82,7 +82,7 @@ class Guard:
     ) -> None:
         """`heavy` are the turns in which large requests are worked on."""
         self._heavy = heavy or HeavyWork()
-        self._arrivals = Arrivals()
+        self._arrivals = self._heavy.arrivals
         self._clock = asyncio.get_running_loop().time
         self._starts = CrowdTurns(self._arrivals)  # the turns of calls that come by hundreds in a moment
         self._refusals = CrowdTurns(self._arrivals)  # and of those that end without an answer

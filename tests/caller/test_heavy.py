@@ -93,3 +93,22 @@ async def test_who_gives_up_takes_nobody_s_turn() -> None:
     assert done == ["2", "3"]
     assert heavy.waiting == 0
     await asyncio.wait_for(heavy.turn("last"), 5)
+
+
+async def test_what_arrives_comes_first_for_a_bounded_time() -> None:
+    """While calls pour in the rest goes on, since somebody's small one may be among them: for half a second in all."""
+    heavy = HeavyWork()
+    done: list[str] = []
+
+    async def arriving() -> None:
+        while True:
+            heavy.arrivals.count += 1
+            await asyncio.sleep(0)
+
+    beside = asyncio.ensure_future(arriving())
+    begun = time.perf_counter()
+    await asyncio.wait_for(done_by(heavy, ["a"] * 8, done), 60)
+    held = time.perf_counter() - begun
+    beside.cancel()
+    assert done == ["a"] * 8
+    assert held > 0.4  # their work and usual rests are 0.13
