@@ -18,8 +18,8 @@ _VERSION = 1
 
 def digest(text: str, tool_calls: Iterable[ToolCall]) -> str:
     """A digest of what the model said: 16 bytes in hex."""
-    said = msgspec.json.encode([text, [[call.id, call.name, call.arguments] for call in tool_calls]])
-    return hashlib.blake2b(said, digest_size=16).hexdigest()
+    encoded = msgspec.json.encode([text, [[call.id, call.name, call.arguments] for call in tool_calls]])
+    return hashlib.blake2b(encoded, digest_size=16).hexdigest()
 
 
 def seal(shape: str, content: JsonObject, text: str, tool_calls: Iterable[ToolCall]) -> bytes:

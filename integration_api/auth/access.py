@@ -14,8 +14,8 @@ from caller.providers import Providers
 from integration_api.auth import tls
 from integration_api.auth.authenticator import Authenticate, authenticator, is_authenticated_setup
 from integration_api.files.credential_store import CredentialStore
-from integration_api.files.provider_rows import watched_providers
-from integration_api.files.reload import FileWatcher, Watched
+from integration_api.files.provider_rows import reloaded_providers
+from integration_api.files.reload import FileWatcher, Reloaded
 from integration_api.settings import Settings
 
 
@@ -25,7 +25,7 @@ class Access:
 
     files: FileWatcher
     identify: Authenticate | None
-    certificates: Watched[grpc.ServerCertificateConfiguration] | None
+    certificates: Reloaded[grpc.ServerCertificateConfiguration] | None
     credentials: CredentialStore | None
     providers: Callable[[], Providers]
 
@@ -37,12 +37,12 @@ def make_access(settings: Settings) -> Access:
         ValueError: settings that do not go together.
     """
     files = FileWatcher()
-    providers = watched_providers(settings.providers_file, files)
+    providers = reloaded_providers(settings.providers_file, files)
     held = CredentialStore(settings.credentials_dir, files, providers) if settings.credentials_dir else None
     return Access(
         files=files,
         identify=authenticator(settings, files),
-        certificates=tls.watched_certificates(settings, files),
+        certificates=tls.reloaded_certificates(settings, files),
         credentials=held,
         providers=providers,
     )

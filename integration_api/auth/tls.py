@@ -13,11 +13,13 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from integration_api.files.reload import FileWatcher, Found, Watched, readable
+from integration_api.files.reload import FileWatcher, Found, Reloaded, readable
 from integration_api.settings import Settings
 
 
-def watched_certificates(settings: Settings, files: FileWatcher) -> Watched[grpc.ServerCertificateConfiguration] | None:
+def reloaded_certificates(
+    settings: Settings, files: FileWatcher
+) -> Reloaded[grpc.ServerCertificateConfiguration] | None:
     """The server's certificates, as the watcher keeps them; None where the settings ask for no TLS.
 
     Raises:
@@ -37,11 +39,11 @@ def watched_certificates(settings: Settings, files: FileWatcher) -> Watched[grpc
         trusted = None if authority is None else readable(found[authority])
         return _configuration(readable(found[chain]), readable(found[key]), trusted)
 
-    return files.add(Watched("tls_cert_file", lambda: paths, parse))
+    return files.add(Reloaded("tls_cert_file", lambda: paths, parse))
 
 
 def credentials(
-    certificates: Watched[grpc.ServerCertificateConfiguration], *, client_certificates: bool
+    certificates: Reloaded[grpc.ServerCertificateConfiguration], *, client_certificates: bool
 ) -> grpc.ServerCredentials:
     """What a secure port is added with. With `client_certificates` a client without one cannot connect."""
     return grpc.dynamic_ssl_server_credentials(
@@ -50,7 +52,7 @@ def credentials(
 
 
 def _fetcher(
-    certificates: Watched[grpc.ServerCertificateConfiguration],
+    certificates: Reloaded[grpc.ServerCertificateConfiguration],
 ) -> Callable[[], grpc.ServerCertificateConfiguration | None]:
     given = certificates.value
 

@@ -64,14 +64,14 @@ def _ready(host: str, port: int, timeout: float) -> str:
     try:
         admin.request("GET", "/readyz")
         answer = admin.getresponse()
-        status, said = answer.status, answer.read(64).decode("ascii", "replace").strip()
+        status, text = answer.status, answer.read(64).decode("ascii", "replace").strip()
     except (OSError, HTTPException):
         raise click.ClickException(f"no admin port answers at {host}:{port}") from None
     finally:
         admin.close()
     if status != 200:
-        raise click.ClickException(said)
-    return said
+        raise click.ClickException(text)
+    return text
 
 
 def _reason(error: grpc.RpcError, address: str, service: str) -> str:

@@ -34,7 +34,7 @@ from caller.json_types import JsonObject, JsonValue
 from caller.parameters import overridden
 from caller.providers import CUSTOM, NO_PROVIDERS, Providers
 from caller.target import MAX_FALLBACKS, Fallbacks, Target, Unusable
-from integration_api.files.reload import FileWatcher, Found, Watched, readable
+from integration_api.files.reload import FileWatcher, Found, Reloaded, readable
 
 MAX_CREDENTIALS = 4096
 MAX_FILE_BYTES = 64 * 1024
@@ -67,8 +67,8 @@ class CredentialStore:
         self._providers = providers
         self._log = structlog.get_logger("integration_api.credentials")
         self._good: Mapping[str, _Stored] = {}
-        self._stored: Watched[Mapping[str, _Stored]] = files.add(
-            Watched("credentials_dir", self._files, self._parse, MAX_FILE_BYTES, depends=providers)
+        self._stored: Reloaded[Mapping[str, _Stored]] = files.add(
+            Reloaded("credentials_dir", self._files, self._parse, MAX_FILE_BYTES, depends=providers)
         )
 
     def find(self, name: str, who: Collection[str], provider: str = CUSTOM) -> JsonObject:

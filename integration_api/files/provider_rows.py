@@ -22,7 +22,7 @@ from caller.custom_llm.demand_table import POINTS
 from caller.errors import CredentialInvalid
 from caller.provider_table import PROVIDERS
 from caller.providers import CUSTOM, Provider, Providers, by_id
-from integration_api.files.reload import FileWatcher, Found, Watched, readable
+from integration_api.files.reload import FileWatcher, Found, Reloaded, readable
 
 MAX_ROWS = 1000
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -39,7 +39,7 @@ class _Row(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     documentation_url: str = ""
 
 
-def watched_providers(path: str, files: FileWatcher) -> Callable[[], Providers]:
+def reloaded_providers(path: str, files: FileWatcher) -> Callable[[], Providers]:
     """What gives the rows that hold now: ours and the operator's. The watcher has to be loaded first."""
     if not path:
         return lambda: PROVIDERS
@@ -48,8 +48,8 @@ def watched_providers(path: str, files: FileWatcher) -> Callable[[], Providers]:
     def parse(found: Found) -> Providers:
         return by_id([*PROVIDERS.values(), *parse_rows(readable(found[file]))])
 
-    watched = files.add(Watched("providers_file", lambda: (file,), parse))
-    return lambda: watched.value
+    reloaded = files.add(Reloaded("providers_file", lambda: (file,), parse))
+    return lambda: reloaded.value
 
 
 def read_providers(path: str) -> Providers:
@@ -59,7 +59,7 @@ def read_providers(path: str) -> Providers:
         ValueError: it cannot be read, or makes no sense.
     """
     files = FileWatcher()
-    providers = watched_providers(path, files)
+    providers = reloaded_providers(path, files)
     files.load()
     return providers()
 

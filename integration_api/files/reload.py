@@ -29,7 +29,7 @@ Found: TypeAlias = Mapping[Path, bytes | OSError]
 _Signature: TypeAlias = tuple[tuple[Path, int, int, int], ...]
 
 
-class Watched(Generic[_T]):
+class Reloaded(Generic[_T]):
     """A value made from files. `find` lists them; `parse` makes the value, raising ValueError with words that hold no
     secret. `name` is the setting it belongs to. Files above `max_bytes` are not read. `depends` gives what else the
     value is made of: where that changes, it is made again."""
@@ -134,14 +134,14 @@ class FileWatcher:
 
     def __init__(self, interval: float = _INTERVAL) -> None:
         self._interval = interval
-        self._watched: list[Watched[Any]] = []
+        self._reloaded: list[Reloaded[Any]] = []
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def add(self, watched: Watched[_T]) -> Watched[_T]:
+    def add(self, reloaded: Reloaded[_T]) -> Reloaded[_T]:
         """Watch it, too; returns it."""
-        self._watched.append(watched)
-        return watched
+        self._reloaded.append(reloaded)
+        return reloaded
 
     def load(self) -> None:
         """Read everything for the first time. It reads files: call it off the event loop.
@@ -149,12 +149,12 @@ class FileWatcher:
         Raises:
             ValueError: something cannot be read, or makes no sense.
         """
-        for watched in self._watched:
-            watched.load()
+        for reloaded in self._reloaded:
+            reloaded.load()
 
     def start(self) -> None:
         """Poll once a second from now on."""
-        if self._watched and self._thread is None:
+        if self._reloaded and self._thread is None:
             self._thread = threading.Thread(target=self._run, name="file-watcher", daemon=True)
             self._thread.start()
 
@@ -166,18 +166,18 @@ class FileWatcher:
 
     def _run(self) -> None:
         while not self._stopping.wait(self._interval):
-            for watched in self._watched:
-                watched.poll()
+            for reloaded in self._reloaded:
+                reloaded.poll()
 
 
-def one_file(name: str, path: str, parse: Callable[[bytes], _T]) -> Watched[_T]:
+def one_file(name: str, path: str, parse: Callable[[bytes], _T]) -> Reloaded[_T]:
     """A value made from one file."""
     file = Path(path)
 
     def parse_found(found: Found) -> _T:
         return parse(readable(found[file]))
 
-    return Watched(name, lambda: (file,), parse_found)
+    return Reloaded(name, lambda: (file,), parse_found)
 
 
 def readable(raw: bytes | OSError) -> bytes:

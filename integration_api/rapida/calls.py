@@ -19,7 +19,7 @@ from integration_api.calls.limits import CallLimits
 from integration_api.files.credential_store import CredentialStore, not_found
 from integration_api.rapida.auth import names_of
 from integration_api.rapida.request import ask_of, credential_value, stored_name, turns_wait
-from integration_api.rapida.response import Measured, measured
+from integration_api.rapida.response import Timings, timings
 from integration_api.rapida.upstream import own_providers
 from integration_api.settings import Settings
 
@@ -146,9 +146,9 @@ class RapidaCalls:
             raise unsupported("chat", provider) from error
         return provider
 
-    def measured(self, request_id: str, report: CallReport, usage: Usage | None = None) -> Measured:
+    def timings(self, request_id: str, report: CallReport, usage: Usage | None = None) -> Timings:
         """What was measured, up to now."""
-        return measured(request_id, report, usage or report.usage, now(), upper_case=self._upper_case)
+        return timings(request_id, report, usage or report.usage, now(), upper_case=self._upper_case)
 
     def bounded(self, answer: Message) -> int:
         """The size of an answer, encoded; one that gRPC clients would refuse is refused here.

@@ -232,7 +232,7 @@ class Conversation:
     def _refuse(self, request_id: str, error: CallerError) -> None:
         """Answer a turn that is not even begun."""
         self._note_failure(request_id, error)
-        found = self._calls.measured(request_id, CallReport(started=now()))
+        found = self._calls.timings(request_id, CallReport(started=now()))
         self._enqueue(None, unified_response.failed_turn(request_id, error, found))
 
     # -- turns -------------------------------------------------------------------------------------------------------
@@ -254,7 +254,7 @@ class Conversation:
         self._discard(turn)
         if turn.request_id != newest:
             completion = (turn.folder or Folder(0)).completion()
-            found = self._calls.measured(turn.request_id, turn.report, completion.usage)
+            found = self._calls.timings(turn.request_id, turn.report, completion.usage)
             self._enqueue(None, unified_response.superseded(turn.request_id, completion, found))
         # Turns that waited in the older order come no more: the newest takes the place of all.
         while self._waiting:
@@ -322,7 +322,7 @@ class Conversation:
         )
         if turn.report.outcome in (Outcome.RUNNING, Outcome.COMPLETED):
             self._note_failure(turn.request_id, failure, None if failure is error else error)
-        found = self._calls.measured(turn.request_id, turn.report)
+        found = self._calls.timings(turn.request_id, turn.report)
         return unified_response.failed_turn(turn.request_id, failure, found)
 
     def _note_failure(self, request_id: str, error: CallerError, bug: Exception | None = None) -> None:

@@ -23,7 +23,7 @@ _REASONS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class Timings:
     """What was measured of one answer, and by what names. Times are `loop.time()` in seconds."""
 
     request_id: str
@@ -53,9 +53,9 @@ class Measured:
         ]
 
 
-def measured(request_id: str, report: CallReport, usage: Usage | None, now: float, *, upper_case: bool) -> Measured:
+def timings(request_id: str, report: CallReport, usage: Usage | None, now: float, *, upper_case: bool) -> Timings:
     """What the call's record has."""
-    return Measured(request_id, report.started, now, report.first_output, usage or NO_USAGE, upper_case)
+    return Timings(request_id, report.started, now, report.first_output, usage or NO_USAGE, upper_case)
 
 
 def delta(request_id: str, batch: Sequence[Event]) -> tuple[pb.StreamChatResponse | None, bool]:
@@ -78,7 +78,7 @@ def _delta(request_id: str, text: list[str]) -> pb.StreamChatResponse | None:
     return pb.StreamChatResponse(chat=pb.StreamChatOutput(requestId=request_id, data=message))
 
 
-def final(request_id: str, completion: Completion, found: Measured) -> pb.StreamChatResponse:
+def final(request_id: str, completion: Completion, found: Timings) -> pb.StreamChatResponse:
     """The last frame of a good turn."""
     return pb.StreamChatResponse(
         chat=pb.StreamChatOutput(
@@ -90,7 +90,7 @@ def final(request_id: str, completion: Completion, found: Measured) -> pb.Stream
     )
 
 
-def superseded(request_id: str, completion: Completion, found: Measured) -> pb.StreamChatResponse:
+def superseded(request_id: str, completion: Completion, found: Timings) -> pb.StreamChatResponse:
     """The last frame of a turn that a newer one superseded. Its tool calls may be incomplete, so none are sent."""
     return pb.StreamChatResponse(
         chat=pb.StreamChatOutput(
@@ -102,7 +102,7 @@ def superseded(request_id: str, completion: Completion, found: Measured) -> pb.S
     )
 
 
-def failed_turn(request_id: str, error: CallerError, found: Measured) -> pb.StreamChatResponse:
+def failed_turn(request_id: str, error: CallerError, found: Timings) -> pb.StreamChatResponse:
     """The last frame of a turn that failed."""
     return pb.StreamChatResponse(
         chat=pb.StreamChatOutput(requestId=request_id, error=error_message(error), metrics=found.metrics("FAILED"))
@@ -122,7 +122,7 @@ def closed(reason: str) -> pb.StreamChatResponse:
     return pb.StreamChatResponse(close=pb.StreamChatClose(reason=reason))
 
 
-def chat_response(request_id: str, completion: Completion, found: Measured) -> pb.ChatResponse:
+def chat_response(request_id: str, completion: Completion, found: Timings) -> pb.ChatResponse:
     """One whole answer."""
     return pb.ChatResponse(
         code=200,
@@ -134,7 +134,7 @@ def chat_response(request_id: str, completion: Completion, found: Measured) -> p
     )
 
 
-def failed_chat(request_id: str, error: CallerError, found: Measured) -> pb.ChatResponse:
+def failed_chat(request_id: str, error: CallerError, found: Timings) -> pb.ChatResponse:
     """Why there is no answer."""
     return pb.ChatResponse(
         code=code_of(error),
@@ -147,11 +147,11 @@ def failed_chat(request_id: str, error: CallerError, found: Measured) -> pb.Chat
 
 def verified(number: int, found: Verification) -> pb.VerifyCredentialResponse:
     """Whether a credential is usable, with what the checks saw."""
-    said = "; ".join(f"{check.id}: {check.status} ({check.observed})" for check in found.checks)
+    summary = "; ".join(f"{check.id}: {check.status} ({check.observed})" for check in found.checks)
     if found.ok:
-        return pb.VerifyCredentialResponse(code=200, success=True, requestId=number, response=said)
+        return pb.VerifyCredentialResponse(code=200, success=True, requestId=number, response=summary)
     failed = "; ".join(_failure(check) for check in found.checks if check.status == "FAIL")
-    return pb.VerifyCredentialResponse(code=401, requestId=number, response=said, errorMessage=failed)
+    return pb.VerifyCredentialResponse(code=401, requestId=number, response=summary, errorMessage=failed)
 
 
 def not_verified(number: int, error: CallerError) -> pb.VerifyCredentialResponse:
@@ -159,14 +159,14 @@ def not_verified(number: int, error: CallerError) -> pb.VerifyCredentialResponse
     return pb.VerifyCredentialResponse(code=code_of(error), requestId=number, errorMessage=error.message)
 
 
-def no_embeddings(number: int, error: CallerError, found: Measured) -> pb.EmbeddingResponse:
+def no_embeddings(number: int, error: CallerError, found: Timings) -> pb.EmbeddingResponse:
     """Why there are no vectors."""
     return pb.EmbeddingResponse(
         code=code_of(error), requestId=number, error=error_message(error), metrics=found.metrics("FAILED")
     )
 
 
-def no_reranking(number: int, error: CallerError, found: Measured) -> pb.RerankingResponse:
+def no_reranking(number: int, error: CallerError, found: Timings) -> pb.RerankingResponse:
     """Why there is no order."""
     return pb.RerankingResponse(
         code=code_of(error), requestId=number, error=error_message(error), metrics=found.metrics("FAILED")
@@ -177,11 +177,11 @@ def _message(completion: Completion, *, with_calls: bool = True) -> msg.Message:
     """The first choice: the contract has one message. A refusal is what the model said, too."""
     answer = msg.AssistantMessage()
     for choice in completion.choices[:1]:
-        said = choice.message
-        text = said.text + said.refusal
+        message = choice.message
+        text = message.text + message.refusal
         if text:
             answer.contents.append(text)
-        for call in said.tool_calls if with_calls else ():
+        for call in message.tool_calls if with_calls else ():
             function = msg.FunctionCall(name=call.name, arguments=call.arguments)
             answer.toolCalls.append(msg.ToolCall(id=call.id, type="function", function=function))
     return msg.Message(role=_ROLE, assistant=answer)

@@ -125,7 +125,7 @@ class UnifiedProviderService:
             request_id = ""
         report = _report(rpc)
         rpc.set_trailers(report)
-        found = self._calls.measured(request_id or rpc.request_id, report)
+        found = self._calls.timings(request_id or rpc.request_id, report)
         return unified_response.failed_chat(request_id, error, found)
 
     async def stream_chat(self, stream: OpenStream[pb.StreamChatRequest]) -> None:
@@ -160,7 +160,7 @@ class UnifiedProviderService:
         """The answer that says why there are none."""
         del raw
         number = _number(rpc)
-        found = self._calls.measured(rpc.request_id, _report(rpc))
+        found = self._calls.timings(rpc.request_id, _report(rpc))
         return unified_response.no_embeddings(number, error, found)
 
     async def reranking(self, request: pb.RerankingRequest, rpc: Rpc) -> pb.RerankingResponse:
@@ -173,7 +173,7 @@ class UnifiedProviderService:
         """The answer that says why there is none."""
         del raw
         number = _number(rpc)
-        found = self._calls.measured(rpc.request_id, _report(rpc))
+        found = self._calls.timings(rpc.request_id, _report(rpc))
         return unified_response.no_reranking(number, error, found)
 
 
@@ -194,7 +194,7 @@ class _WholeAnswer:
     def completed(self, completion: Completion) -> None:
         """The answer and its trailers."""
         self._rpc.set_trailers(self._report)
-        found = self._calls.measured(self._request_id or self._report.request_id, self._report, completion.usage)
+        found = self._calls.timings(self._request_id or self._report.request_id, self._report, completion.usage)
         response = unified_response.chat_response(self._request_id, completion, found)
         self._calls.bounded(response)
         self._rpc.give(response)

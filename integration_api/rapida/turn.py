@@ -94,7 +94,7 @@ class TurnAnswer:
     def completed(self, completion: Completion) -> None:
         """The last frame of a good turn."""
         turn = self._turn
-        found = self._calls.measured(turn.request_id or turn.report.request_id, turn.report, completion.usage)
+        found = self._calls.timings(turn.request_id or turn.report.request_id, turn.report, completion.usage)
         self.last = unified_response.final(turn.request_id, completion, found)
         turn.report.count_frame(self._calls.bounded(self.last))
 

@@ -44,8 +44,8 @@ def _tokens(context: Context) -> Reply:
     script = context.request.script
     text, count = script.text("text"), script.count("n")
     words = [text] * count if text else [f"word{number}" for number in range(1, count + 1)]
-    said = [Text(word if number == 0 else f" {word}") for number, word in enumerate(words)]
-    return scenario_of(context.request, paced(said, script.seconds("gap")))
+    pieces = [Text(word if number == 0 else f" {word}") for number, word in enumerate(words)]
+    return scenario_of(context.request, paced(pieces, script.seconds("gap")))
 
 
 _WEATHER: Final = ("weather", ('{"ci', 'ty":', '"Ro', 'me"}'))
@@ -63,8 +63,8 @@ def _with_results(
 ) -> Reply:
     gap = request.script.seconds("gap")
     if request.results:
-        said = split_words("The tool says: " + "; ".join(request.results))
-        return scenario_of(request, paced([Text(word) for word in said], gap), signed=signed)
+        pieces = split_words("The tool says: " + "; ".join(request.results))
+        return scenario_of(request, paced([Text(word) for word in pieces], gap), signed=signed)
     return scenario_of(request, paced([*before, *_calls(*calls)], gap), Finish.TOOL_CALLS, signed=signed)
 
 

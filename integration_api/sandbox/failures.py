@@ -112,9 +112,9 @@ def _uneven(context: Context) -> Reply:
     script = context.request.script
     words = [Text(f"{script.text('word')}{number} ") for number in range(1, script.count("n") + 1)]
     breaks = _falls_on(context.earlier, script.count("cut"))
-    said = words[: script.count("after")] if breaks else words
+    sent = words[: script.count("after")] if breaks else words
     late = _falls_on(context.earlier, script.count("percent"))
-    steps: list[Step] = [Pause(script.seconds("for" if late else "first")), *paced(said, script.seconds("gap"))]
+    steps: list[Step] = [Pause(script.seconds("for" if late else "first")), *paced(sent, script.seconds("gap"))]
     if breaks:
         steps.append(Cut())
     return scenario_of(context.request, steps, None if breaks else Finish.STOP, delivery=Delivery(headers_first=True))

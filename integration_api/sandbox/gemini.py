@@ -210,7 +210,7 @@ class _Stream:
 
     def _calls(self) -> bytes:
         """The calls, whole: this API does not cut arguments."""
-        calls = [Call(number, name, "".join(said)) for number, (name, said) in self.calls.items()]
+        calls = [Call(number, name, "".join(pieces)) for number, (name, pieces) in self.calls.items()]
         self.calls = {}
         self.candidates += sum(1 + count_words(call.arguments) for call in calls)
         return self._chunk(*(_call(self.request, call, self.scenario, self.thought) for call in calls))

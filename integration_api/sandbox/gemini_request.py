@@ -140,10 +140,10 @@ def _result(part: Fields) -> Turn:
     inner = part.need_object("functionResponse")
     inner.need_text("name")
     response = inner.need_object("response").value
-    return Turn(_said(response), result=True)
+    return Turn(_result_text(response), result=True)
 
 
-def _said(response: Mapping[str, Json]) -> str:
+def _result_text(response: Mapping[str, Json]) -> str:
     """The text that was wrapped in an object, because this API takes no plain text."""
     if len(response) == 1:
         value = next(iter(response.values()))

@@ -52,12 +52,12 @@ class _Item:
     name: str = ""
     call_id: str = ""
     part: str = "output_text"
-    said: list[str] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
     done: bool = False
 
     @property
     def text(self) -> str:
-        return "".join(self.said)
+        return "".join(self.texts)
 
 
 def usage(counts: Usage) -> JsonObject:
@@ -134,7 +134,7 @@ class _Events:
                 yield self._added(item)
             case CallFragment(number, text):
                 item = self.calls[number]
-                item.said.append(text)
+                item.texts.append(text)
                 position: JsonObject = {"item_id": item.item_id, "output_index": item.index}
                 yield self._event("response.function_call_arguments.delta", **position, delta=text)
             case _:
@@ -168,7 +168,7 @@ class _Events:
 
     def _delta(self, kind: str, text: str, **fields: Json) -> JsonObject:
         item = self.items[-1]
-        item.said.append(text)
+        item.texts.append(text)
         return self._event(kind, item_id=item.item_id, output_index=item.index, **fields, delta=text)
 
     def _end_current(self) -> Iterator[JsonObject]:
@@ -182,7 +182,7 @@ class _Events:
         elif item.part == "refusal":
             yield self._event("response.refusal.done", **position, content_index=0, refusal=item.text)
         else:
-            logprobs = self._logprobs(item.said)
+            logprobs = self._logprobs(item.texts)
             yield self._event(
                 "response.output_text.done", **position, content_index=0, text=item.text, logprobs=logprobs
             )
@@ -260,7 +260,7 @@ class _Events:
     def _content(self, item: _Item, text: str) -> JsonObject:
         match item.part:
             case "output_text":
-                logprobs = self._logprobs(item.said if text else ())
+                logprobs = self._logprobs(item.texts if text else ())
                 return {"type": "output_text", "annotations": [], "logprobs": logprobs, "text": text}
             case "refusal":
                 return {"type": "refusal", "refusal": text}

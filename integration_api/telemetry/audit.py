@@ -63,8 +63,8 @@ class AuditFile(Observer):
         """The line, with the fields of the log's."""
         del error
         if self._writer is not None:
-            said = report.content.fields() if isinstance(report.content, KeptContent) else {}
-            self._writer.write(_line("call.finished", **fields_of(report), **said))
+            content = report.content.fields() if isinstance(report.content, KeptContent) else {}
+            self._writer.write(_line("call.finished", **fields_of(report), **content))
 
 
 def open_to_append(path: str) -> int:

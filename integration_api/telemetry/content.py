@@ -23,7 +23,7 @@ from caller.messages import (
 )
 from caller.target import Ask
 
-Said = dict[str, object]
+Entry = dict[str, object]
 _ROLES = {
     SystemMessage: "system",
     DeveloperMessage: "developer",
@@ -57,7 +57,7 @@ class KeptContent:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._asked: list[Said] = []
+        self._asked: list[Entry] = []
         self._cut = False
         self._completion: Callable[[], Completion] | None = None
 
@@ -77,7 +77,7 @@ class KeptContent:
         """The answer is asked for at the end."""
         self._completion = completion
 
-    def fields(self) -> Said:
+    def fields(self) -> Entry:
         """What the line says of it."""
         budget = _Budget(self._limit)
         choices = () if self._completion is None else self._completion().choices
@@ -86,33 +86,33 @@ class KeptContent:
         return {"asked": self._asked, "answered": answered, **cut}
 
 
-def _message(message: Message, budget: _Budget) -> Said:
-    said: Said = {"role": _ROLES[type(message)]}
+def _message(message: Message, budget: _Budget) -> Entry:
+    entry: Entry = {"role": _ROLES[type(message)]}
     match message:
         case SystemMessage() | DeveloperMessage():
-            return said | {"text": budget.text(message.text)}
+            return entry | {"text": budget.text(message.text)}
         case AssistantMessage():
-            return said | _assistant(message, budget)
+            return entry | _assistant(message, budget)
         case ToolMessage():
-            return said | {"tool_call_id": budget.text(message.tool_call_id)} | _parts(message.content, budget)
+            return entry | {"tool_call_id": budget.text(message.tool_call_id)} | _parts(message.content, budget)
         case UserMessage():
-            return said | _parts(message.content, budget)
+            return entry | _parts(message.content, budget)
 
 
-def _assistant(message: AssistantMessage, budget: _Budget) -> Said:
+def _assistant(message: AssistantMessage, budget: _Budget) -> Entry:
     texts = {"text": message.text, "refusal": message.refusal, "reasoning": message.reasoning}
-    said: Said = {name: budget.text(text) for name, text in texts.items() if text}
+    entry: Entry = {name: budget.text(text) for name, text in texts.items() if text}
     if message.tool_calls:
-        said["tool_calls"] = [
+        entry["tool_calls"] = [
             {"name": budget.text(call.name), "arguments": budget.text(call.arguments)}
             for call in message.tool_calls
             if budget.left > 0
         ]
-    return said
+    return entry
 
 
-def _parts(parts: Sequence[ContentPart], budget: _Budget) -> Said:
-    kept: list[Said] = []
+def _parts(parts: Sequence[ContentPart], budget: _Budget) -> Entry:
+    kept: list[Entry] = []
     for part in parts:
         budget.left -= _MESSAGE
         if budget.left <= 0:
@@ -122,7 +122,7 @@ def _parts(parts: Sequence[ContentPart], budget: _Budget) -> Said:
     return {"content": kept}
 
 
-def _part(part: ContentPart, budget: _Budget) -> Said:
+def _part(part: ContentPart, budget: _Budget) -> Entry:
     match part:
         case TextPart():
             return {"text": budget.text(part.text)}

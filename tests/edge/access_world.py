@@ -77,7 +77,7 @@ def bearer(token: str) -> tuple[tuple[str, str], ...]:
     return (("authorization", f"Bearer {token}"),)
 
 
-class Asker:
+class TokenClient:
     """Asks one server for one small chat with the sandbox."""
 
     def __init__(self, stub: ChatServiceStub, sandbox: Sandbox) -> None:

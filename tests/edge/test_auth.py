@@ -28,8 +28,8 @@ from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
 from tests.edge.access_world import (
     UNKNOWN_CALLER,
-    Asker,
     MountedSecrets,
+    TokenClient,
     bearer,
     eventually,
     replaced,
@@ -76,14 +76,14 @@ def signed(key: Any = SECRET, algorithm: str = "HS256", **changes: Any) -> str:
 
 async def test_a_known_token_is_admitted(guarded: ChatServiceStub, sandbox: Sandbox) -> None:
     """Each of the file's tokens is let in."""
-    asker = Asker(guarded, sandbox)
-    await asker.ask(TOKEN)
-    await asker.ask("token-of-voice")
+    client = TokenClient(guarded, sandbox)
+    await client.ask(TOKEN)
+    await client.ask("token-of-voice")
 
 
 async def test_without_a_token_the_answer_says_what_to_send(guarded: ChatServiceStub, sandbox: Sandbox) -> None:
     """A nameless call is refused with the remedy, and clients are told not to retry."""
-    failure = await Asker(guarded, sandbox).refused()
+    failure = await TokenClient(guarded, sandbox).refused()
     assert failure.said == UNKNOWN_CALLER
     assert "authorization: Bearer" in failure.message
     assert failure.info.metadata["fault"] == "client"
@@ -133,8 +133,8 @@ async def test_the_scheme_is_read_in_any_case(guarded: ChatServiceStub, sandbox:
 async def test_with_allow_anonymous_both_are_let_in(tokens_file: Path, sandbox: Sandbox) -> None:
     """allow_anonymous beside tokens: nameless callers and known ones."""
     async with serving(auth_tokens_file=str(tokens_file), allow_anonymous=True) as (_, stub):
-        await Asker(stub, sandbox).ask()
-        await Asker(stub, sandbox).ask(TOKEN)
+        await TokenClient(stub, sandbox).ask()
+        await TokenClient(stub, sandbox).ask(TOKEN)
 
 
 async def test_the_platforms_secret_alone_keeps_the_native_service_shut(sandbox: Sandbox) -> None:
@@ -149,7 +149,7 @@ async def test_the_platforms_secret_alone_keeps_the_native_service_shut(sandbox:
 async def test_without_authentication_a_header_means_nothing(sandbox: Sandbox) -> None:
     """A server that asks nobody ignores what proxies put into the metadata."""
     async with serving() as (_, stub):
-        await Asker(stub, sandbox).ask("whatever")
+        await TokenClient(stub, sandbox).ask("whatever")
 
 
 @pytest.mark.parametrize("method", ["Chat", "StreamChat", "VerifyCredential", "ListModels", "Prewarm"])
@@ -221,11 +221,11 @@ async def test_log_lines_say_who_called(guarded: ChatServiceStub, sandbox: Sandb
 async def test_a_changed_file_holds_without_a_restart(tokens_file: Path, sandbox: Sandbox) -> None:
     """A new token works and an old one is refused, within seconds of the file's change."""
     async with serving(auth_tokens_file=str(tokens_file)) as (_, stub):
-        asker = Asker(stub, sandbox)
-        await asker.ask(TOKEN)
+        client = TokenClient(stub, sandbox)
+        await client.ask(TOKEN)
         replaced(tokens_file, token_line("billing", "the-new-one"))
-        await eventually(lambda: asker.knows("the-new-one"))
-        assert (await asker.refused(TOKEN)).said == UNKNOWN_CALLER
+        await eventually(lambda: client.knows("the-new-one"))
+        assert (await client.refused(TOKEN)).said == UNKNOWN_CALLER
         assert any(thread.name == "file-watcher" for thread in threading.enumerate())
     assert not any(thread.name == "file-watcher" for thread in threading.enumerate())
 
@@ -235,11 +235,11 @@ async def test_a_mounted_secret_is_followed_through_its_links(tmp_path: Path, sa
     mounted = MountedSecrets(tmp_path / "secret")
     mounted.swap({"tokens": token_line("billing", "one")})
     async with serving(auth_tokens_file=str(mounted.place / "tokens")) as (_, stub):
-        asker = Asker(stub, sandbox)
-        await asker.ask("one")
+        client = TokenClient(stub, sandbox)
+        await client.ask("one")
         mounted.swap({"tokens": token_line("billing", "two")})
-        await eventually(lambda: asker.knows("two"))
-        assert not await asker.knows("one")
+        await eventually(lambda: client.knows("two"))
+        assert not await client.knows("one")
 
 
 @pytest.mark.parametrize("broken", [b"", b"billing: not a hash CANARY", b"\xff\xfe", None])
@@ -247,16 +247,16 @@ async def test_a_broken_file_leaves_the_old_tokens(tokens_file: Path, sandbox: S
     """A file that was emptied, spoiled or removed locks nobody out; the log says so once, without its content."""
     with structlog.testing.capture_logs() as logs:
         async with serving(auth_tokens_file=str(tokens_file)) as (_, stub):
-            asker = Asker(stub, sandbox)
+            client = TokenClient(stub, sandbox)
             replaced(tokens_file, broken)
 
             async def complained() -> bool:
-                await asker.ask(TOKEN)
+                await client.ask(TOKEN)
                 return any(entry["log_level"] == "error" for entry in logs)
 
             await eventually(complained)
             replaced(tokens_file, token_line("billing", "mended"))
-            await eventually(lambda: asker.knows("mended"))
+            await eventually(lambda: client.knows("mended"))
     errors = [entry for entry in logs if entry["log_level"] == "error"]
     assert [entry["setting"] for entry in errors] == ["auth_tokens_file"]
     assert "CANARY" not in str(errors)
@@ -292,7 +292,7 @@ async def test_a_good_jwt_names_the_caller(tmp_path: Path, sandbox: Sandbox, alg
     (tmp_path / "key").write_bytes(shared(KEYS[algorithm]))
     async with serving(auth_jwt_key_file=str(tmp_path / "key"), auth_jwt_algorithms=algorithm) as (_, stub):
         token = signed(KEYS[algorithm], algorithm)
-        await Asker(stub, sandbox).ask(token)
+        await TokenClient(stub, sandbox).ask(token)
         with structlog.testing.capture_logs() as logs:
             await fail(stub.Chat(chat_request(sandbox.url, "http-error:status=500"), metadata=bearer(token)))
     assert logs[-1]["identity"] == "agent-7"
@@ -335,7 +335,7 @@ async def test_a_bad_jwt_is_refused(key_file: Path, sandbox: Sandbox, how: str) 
     token = BAD[how]()
     async with serving(auth_jwt_key_file=str(key_file)) as (_, stub):
         with structlog.testing.capture_logs() as logs:
-            failure = await Asker(stub, sandbox).refused(token)
+            failure = await TokenClient(stub, sandbox).refused(token)
     assert failure.said == UNKNOWN_CALLER
     assert token not in f"{failure}{logs}"
     assert "call.bug" not in str(logs)
@@ -351,43 +351,43 @@ async def test_a_public_key_is_no_secret(tmp_path: Path, sandbox: Sandbox) -> No
     signature = jwt.utils.base64url_encode(hmac.digest(pem, head + b"." + body, "sha256"))
     forged = b".".join((head, body, signature)).decode()
     async with serving(auth_jwt_key_file=str(tmp_path / "key")) as (_, stub):
-        assert (await Asker(stub, sandbox).refused(forged)).said == UNKNOWN_CALLER
-        await Asker(stub, sandbox).ask(signed(RSA_KEY, "RS256"))
+        assert (await TokenClient(stub, sandbox).refused(forged)).said == UNKNOWN_CALLER
+        await TokenClient(stub, sandbox).ask(signed(RSA_KEY, "RS256"))
 
 
 async def test_audience_and_issuer_are_held_where_set(key_file: Path, sandbox: Sandbox) -> None:
     """With the settings, only tokens for this service from this issuer."""
     names = {"auth_jwt_audience": "integration-api", "auth_jwt_issuer": "https://id.example"}
     async with serving(auth_jwt_key_file=str(key_file), **names) as (_, stub):
-        asker = Asker(stub, sandbox)
-        await asker.ask(signed(aud=["x", "integration-api"], iss="https://id.example"))
+        client = TokenClient(stub, sandbox)
+        await client.ask(signed(aud=["x", "integration-api"], iss="https://id.example"))
         for wrong in (
             signed(),
             signed(aud="x", iss="https://id.example"),
             signed(aud="integration-api"),
             signed(aud="integration-api", iss="https://id.example.org"),
         ):
-            assert (await asker.refused(wrong)).said == UNKNOWN_CALLER
+            assert (await client.refused(wrong)).said == UNKNOWN_CALLER
 
 
 async def test_a_changed_key_holds_without_a_restart(key_file: Path, sandbox: Sandbox) -> None:
     """JWTs of the new key work and those of the old one are refused once the file changed."""
     async with serving(auth_jwt_key_file=str(key_file)) as (_, stub):
-        asker = Asker(stub, sandbox)
-        await asker.ask(signed())
+        client = TokenClient(stub, sandbox)
+        await client.ask(signed())
         replaced(key_file, SECRET[::-1])
-        await eventually(lambda: asker.knows(signed(SECRET[::-1])))
-        assert not await asker.knows(signed())
+        await eventually(lambda: client.knows(signed(SECRET[::-1])))
+        assert not await client.knows(signed())
 
 
 async def test_tokens_and_jwts_at_once(tokens_file: Path, key_file: Path, sandbox: Sandbox) -> None:
     """Either is admitted; something that is neither does not."""
     async with serving(auth_tokens_file=str(tokens_file), auth_jwt_key_file=str(key_file)) as (_, stub):
-        asker = Asker(stub, sandbox)
-        assert await asker.knows(TOKEN)
-        assert await asker.knows(signed())
-        assert not await asker.knows("neither")
-        assert not await asker.knows(signed(exp=1))
+        client = TokenClient(stub, sandbox)
+        assert await client.knows(TOKEN)
+        assert await client.knows(signed())
+        assert not await client.knows("neither")
+        assert not await client.knows(signed(exp=1))
 
 
 # -- what is refused at the start --------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from integration_api.files.reload import FileWatcher, Found, Watched, readable
+from integration_api.files.reload import FileWatcher, Found, Reloaded, readable
 from integration_api.log import QueuedWriter
 from tests.edge.processes import ROOT
 from tests.patience import within
@@ -173,39 +173,39 @@ def test_a_file_that_was_taken_away_is_told_again_and_again(tmp_path: Path) -> N
     """Its content stays in force; that is said as long as it lasts, and no longer."""
     file = tmp_path / "tokens"
     file.write_text("good", "ascii")
-    watched = Watched("auth_tokens_file", lambda: (file,), lambda found: readable(found[file]), remind_seconds=0)
-    watched.load()
+    reloaded = Reloaded("auth_tokens_file", lambda: (file,), lambda found: readable(found[file]), remind_seconds=0)
+    reloaded.load()
     file.unlink()
 
     with capture_logs() as logs:
-        watched.poll()
-        watched.poll()
+        reloaded.poll()
+        reloaded.poll()
         file.write_text("new", "ascii")
-        watched.poll()
-        watched.poll()
+        reloaded.poll()
+        reloaded.poll()
 
     assert [entry["event"] for entry in logs] == ["files.unreadable", "files.unreadable", "files.reloaded"]
     assert "stays in force" in logs[1]["advice"]
-    assert watched.value == b"new"
+    assert reloaded.value == b"new"
 
 
 def test_a_folder_that_was_taken_away_is_told_once(tmp_path: Path) -> None:
     """Not with every poll; once it is there again, what is in it is read."""
     folder = tmp_path / "credentials"
     folder.mkdir()
-    watched = Watched("credentials_dir", lambda: [*folder.iterdir()], len)
-    watched.load()
+    reloaded = Reloaded("credentials_dir", lambda: [*folder.iterdir()], len)
+    reloaded.load()
     folder.rmdir()
 
     with capture_logs() as logs:
         for _ in range(3):
-            watched.poll()
+            reloaded.poll()
         folder.mkdir()
         (folder / "one").write_text("new", "ascii")
-        watched.poll()
+        reloaded.poll()
 
     assert [entry["event"] for entry in logs] == ["files.unreadable", "files.reloaded"]
-    assert watched.value == 1
+    assert reloaded.value == 1
 
 
 def test_a_bug_in_a_parser_does_not_end_the_watch(tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ def test_a_bug_in_a_parser_does_not_end_the_watch(tmp_path: Path) -> None:
         return content
 
     files = FileWatcher(interval=0.01)
-    watched = files.add(Watched("broken", lambda: (file,), parse))
+    reloaded = files.add(Reloaded("broken", lambda: (file,), parse))
     files.load()
     files.start()
     try:
@@ -230,9 +230,9 @@ def test_a_bug_in_a_parser_does_not_end_the_watch(tmp_path: Path) -> None:
             file.write_text("bug", "ascii")
             while not any(entry["event"] == "files.bug" for entry in logs):
                 seen.wait(0.01)
-            assert watched.value == b"good"
+            assert reloaded.value == b"good"
             file.write_text("better", "ascii")
             assert seen.wait(20)
     finally:
         files.stop()
-    assert watched.value == b"better"
+    assert reloaded.value == b"better"

@@ -20,7 +20,7 @@ from integration_api.server import Server
 from integration_api.settings import Settings
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
-from tests.edge.access_world import UNKNOWN_CALLER, Asker, eventually, replaced, token_line
+from tests.edge.access_world import UNKNOWN_CALLER, TokenClient, eventually, replaced, token_line
 from tests.edge.certificates import Authority, Pair
 from tests.edge.reading import fail
 
@@ -97,7 +97,7 @@ async def test_calls_travel_over_tls(files: Files, sandbox: Sandbox) -> None:
     """With a certificate the port speaks TLS, and nothing else."""
     async with Server(files.settings()) as server:
         async with dialled(server) as stub:
-            await Asker(stub, sandbox).ask()
+            await TokenClient(stub, sandbox).ask()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as plain:
             assert await cannot_connect(ChatServiceStub(plain), sandbox)
 
@@ -105,7 +105,7 @@ async def test_calls_travel_over_tls(files: Files, sandbox: Sandbox) -> None:
 async def test_new_certificates_hold_without_a_restart(files: Files, sandbox: Sandbox) -> None:
     """New connections are shown the new certificate; those that are open go on."""
     async with Server(files.settings()) as server, dialled(server) as earlier:
-        await Asker(earlier, sandbox).ask()
+        await TokenClient(earlier, sandbox).ask()
         assert await without_query(server.port) == "CN=first"
         files.put(AUTHORITY.sign("second"))
 
@@ -113,9 +113,9 @@ async def test_new_certificates_hold_without_a_restart(files: Files, sandbox: Sa
             return await without_query(server.port) == "CN=second"
 
         await eventually(changed)
-        await Asker(earlier, sandbox).ask()
+        await TokenClient(earlier, sandbox).ask()
         async with dialled(server) as later:
-            await Asker(later, sandbox).ask()
+            await TokenClient(later, sandbox).ask()
 
 
 async def test_half_a_rotation_changes_nothing(files: Files) -> None:
@@ -157,7 +157,7 @@ async def test_a_client_certificate_names_its_caller(
         Server(files.settings(clients=True, auth_mtls_names=allowed)) as server,
         dialled(server, CLIENTS.sign("client", names)) as stub,
     ):
-        await Asker(stub, sandbox).ask()
+        await TokenClient(stub, sandbox).ask()
         with structlog.testing.capture_logs() as logs:
             await fail(stub.Chat(chat_request(sandbox.url, "http-error:status=500")))
     assert logs[-1]["identity"] == identity
@@ -186,7 +186,7 @@ async def test_a_certificate_with_another_name_is_refused(
         Server(files.settings(clients=True, auth_mtls_names=allowed)) as server,
         dialled(server, CLIENTS.sign("client", names)) as stub,
     ):
-        assert (await Asker(stub, sandbox).refused()).said == UNKNOWN_CALLER
+        assert (await TokenClient(stub, sandbox).refused()).said == UNKNOWN_CALLER
     assert not sandbox.requests
 
 
@@ -207,7 +207,7 @@ async def test_a_new_client_authority_holds_without_a_restart(files: Files, sand
     async def connects(client: Pair) -> bool:
         async with dialled(server, client) as stub:
             try:
-                await Asker(stub, sandbox).ask()
+                await TokenClient(stub, sandbox).ask()
             except grpc.aio.AioRpcError as error:
                 if error.code() is grpc.StatusCode.UNAVAILABLE:
                     return False
@@ -227,10 +227,10 @@ async def test_a_token_beside_a_certificate_names_the_caller(files: Files, sandb
     settings = files.settings(clients=True, auth_mtls_names="*.test", auth_tokens_file=str(tmp_path / "tokens"))
     async with Server(settings) as server:
         async with dialled(server, CLIENTS.sign("client", dns("proxy.test"))) as stub:
-            asker = Asker(stub, sandbox)
-            await asker.ask()
-            await asker.ask("t")
-            assert not await asker.knows("wrong")
+            client = TokenClient(stub, sandbox)
+            await client.ask()
+            await client.ask("t")
+            assert not await client.knows("wrong")
             with structlog.testing.capture_logs() as logs:
                 await fail(
                     stub.Chat(
@@ -239,7 +239,7 @@ async def test_a_token_beside_a_certificate_names_the_caller(files: Files, sandb
                 )
             assert logs[-1]["identity"] == "billing"
         async with dialled(server, CLIENTS.sign("client", dns("proxy.other"))) as stub:
-            assert not await Asker(stub, sandbox).knows("t")
+            assert not await TokenClient(stub, sandbox).knows("t")
 
 
 def test_settings_that_do_not_belong_together_are_refused(files: Files, tmp_path: Path) -> None:

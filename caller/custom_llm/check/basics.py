@@ -42,16 +42,16 @@ _PLACEHOLDERS: Final = ("your_api_key", "your-api-key", "<key>", "<your", "…",
 async def credential(session: Session) -> Finding:
     """What was given, as far as it can be judged without a request."""
     headers = session.credential.headers
-    said = f"{session.api.value}, {len(headers)} {'header' if len(headers) == 1 else 'headers'}"
+    summary = f"{session.api.value}, {len(headers)} {'header' if len(headers) == 1 else 'headers'}"
     values = {name.lower(): value for name, value in headers.items() if name.lower() in KEY_NAMES}
     if any(word in value.lower() for value in values.values() for word in _PLACEHOLDERS):
-        return failed(f"{said}; the key is a placeholder", "put the real key in its place")
+        return failed(f"{summary}; the key is a placeholder", "put the real key in its place")
     authorization = values.get("authorization", "")
     if authorization and " " not in authorization.strip():
-        return warned(f"{said}; Authorization has no scheme", "write it as `Bearer`, a space and the key")
+        return warned(f"{summary}; Authorization has no scheme", "write it as `Bearer`, a space and the key")
     if authorization.lower().startswith("bearer bearer "):
-        return failed(f"{said}; Authorization says Bearer twice", "write `Bearer` once before the key")
-    return passed(said)
+        return failed(f"{summary}; Authorization says Bearer twice", "write `Bearer` once before the key")
+    return passed(summary)
 
 
 async def unreached(session: Session) -> CallerError | None:
@@ -71,7 +71,7 @@ async def reach(session: Session) -> Finding:
     listed = await session.models()
     answer = listed.answer or await session.chat()
     if answer is None:
-        return skipped(_said(listed.error), GIVE_MODEL)
+        return skipped(_cause(listed.error), GIVE_MODEL)
     error = await unreached(session)
     if error is not None:
         if blamed(error) == "tls" and "tls" in session.asked:
@@ -94,7 +94,7 @@ def _times(session: Session, answer: Answer) -> str:
     return f" ({', '.join(f'{name} {seconds * 1000:.0f} ms' for name, seconds in steps)})"
 
 
-def _said(error: CallerError | None) -> str:
+def _cause(error: CallerError | None) -> str:
     return "" if error is None else error.message
 
 
@@ -127,12 +127,12 @@ async def _listing(session: Session, listed: Listed) -> Finding:
     if not names:
         return warned("the endpoint lists no models", "load a model, or ignore this")
     more = f", … ({len(names)} in all)" if len(names) > _MAX_NAMED else ""
-    said = ", ".join(names[:_MAX_NAMED]) + more
+    summary = ", ".join(names[:_MAX_NAMED]) + more
     if "model" not in session.asked:
         odd = _unlisted(await session.model(), listed.models)
         if odd is not None:
             return odd
-    return passed(said)
+    return passed(summary)
 
 
 def _unlisted(name: str, listed: tuple[Model, ...]) -> Finding | None:
@@ -161,9 +161,9 @@ async def chat(session: Session) -> Finding:
 def _judged_text(answer: Answer, *, other_row: bool) -> Finding:
     completion = answer.completion
     choices = completion.choices if completion else ()
-    said = sum(len(choice.message.text) + len(choice.message.reasoning) for choice in choices)
-    if said:
-        return passed(f"the model answered with {said} characters", took=answer.took)
+    summary = sum(len(choice.message.text) + len(choice.message.reasoning) for choice in choices)
+    if summary:
+        return passed(f"the model answered with {summary} characters", took=answer.took)
     if any(choice.finish_reason is FinishReason.LENGTH for choice in choices):
         return passed(f"the model used up the {probes.TOKENS} tokens of this check", took=answer.took)
     if other_row:

@@ -301,10 +301,10 @@ async def latency(session: Session) -> Finding:
         return skipped(_SEE_STREAM) if error is None else await _stream_failed(session, error)
     made, seconds = _tokens(warm), warm.took - warm.until_output
     speed = f", {made / seconds:.0f} tokens/s" if made and seconds > _MEASURABLE else ""
-    said = f"first token {_ms(cold.until_output)} cold, {_ms(warm.until_output)} warm{speed}"
+    summary = f"first token {_ms(cold.until_output)} cold, {_ms(warm.until_output)} warm{speed}"
     if warm.until_output > _SLOW:
-        return warned(said, "for speech, use a smaller model, or one that does not think before it speaks")
-    return passed(said)
+        return warned(summary, "for speech, use a smaller model, or one that does not think before it speaks")
+    return passed(summary)
 
 
 def _ms(seconds: float) -> str:

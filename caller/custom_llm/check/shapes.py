@@ -32,8 +32,8 @@ def _missing(what: str, needed: str) -> Finding:
     return failed(f"the answer has no `{what}`", f"make every answer hold {needed}, {_LAYER}")
 
 
-def _summary(said: str, odd: list[str], remedy: str) -> Finding:
-    return warned(" and ".join(odd), remedy) if odd else passed(said)
+def _summary(text: str, odd: list[str], remedy: str) -> Finding:
+    return warned(" and ".join(odd), remedy) if odd else passed(text)
 
 
 _CHAT_NEEDS: Final = "the required fields `choices`, `choices[0].message.content`, its `role` and `model`"
