@@ -200,10 +200,13 @@ live: $(RUNTIME) ## Speak through the service to a real small model (or to LIVE_
 live-litellm: $(RUNTIME) ## Speak through the service to LiteLLM's proxy before that model, in all five shapes
 	@$(BIN)/python -m acceptance.live litellm
 
-.PHONY: chaos drain
+.PHONY: chaos drain outage
 
 chaos: $(STAMP) ## Random faults, cancels and deadlines for a minute (SECONDS=…): every ending documented, nothing left
 	@$(BIN)/python -m acceptance.chaos $(SECONDS)
+
+outage: $(STAMP) ## A first target that is dead in four ways, and back: all calls answered, it is left in peace, by both faces
+	@$(BIN)/python -m acceptance.outage
 
 drain: $(STAMP) ## Two thousand streams on one process, and SIGTERM in the middle (STREAMS=…)
 	@$(BIN)/python -m acceptance.drain $(STREAMS)
@@ -327,7 +330,7 @@ bench-observing: $(STAMP) ## Measure what log lines, metrics and traces cost per
 .PHONY: acceptance
 
 # What judges the service as its users do; CI runs the tests only. PARTS='hostile chaos' for some of it.
-PARTS ?= docs hostile chaos drain fuzz interop examples voice deploy-check proxies observe live live-litellm container packages
+PARTS ?= docs hostile chaos drain outage fuzz interop examples voice deploy-check proxies observe live live-litellm container packages
 
 acceptance: $(STAMP) ## Run every program that judges the service: attacks, chaos, drain, proxies, real servers … (PARTS='hostile chaos')
 	@$(BIN)/python -m acceptance $(PARTS)
