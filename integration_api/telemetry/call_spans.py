@@ -132,8 +132,8 @@ class SpanWriter:
             response_id, model = redactor(response_id), redactor(model)
         longest = self._longest or _LONGEST
         if response_id:
-            parts.append(text_attribute(_RESPONSE_ID, clipped(response_id, _LONGEST)[:longest]))
-        parts.append(self._answer(clipped(model, _LONGEST)[:longest], reasons))
+            parts.append(text_attribute(_RESPONSE_ID, _short(response_id)[:longest]))
+        parts.append(self._answer(_short(model)[:longest], reasons))
 
     def _of_asked(self, asked: Asked, number: int) -> bytes:
         provider, api, endpoint, model, streamed = asked
@@ -167,6 +167,10 @@ class SpanWriter:
         if longest is not None:
             known = {name: value[:longest] if isinstance(value, str) else value for name, value in known.items()}
         return otlp_spans.attributes(known)
+
+
+def _short(word: str) -> str:
+    return word if len(word) <= _LONGEST else clipped(word, _LONGEST)
 
 
 def _add_tokens(usage: Usage, parts: list[bytes]) -> None:

@@ -73,7 +73,12 @@ class _Family(Collector, Generic[_Child]):
 
 
 class Counts(_Family[Count]):
-    """A counter; its name as Prometheus writes it, without `_total`."""
+    """A counter; its name as Prometheus writes it, without `_total`. Without `zeros` what was never counted is not
+    read."""
+
+    def __init__(self, name: str, meaning: str, labels: Sequence[str], *, zeros: bool = True) -> None:
+        super().__init__(name, meaning, labels)
+        self._zeros = zeros
 
     def _new(self) -> Count:
         return Count()
@@ -82,7 +87,8 @@ class Counts(_Family[Count]):
         """For the registry."""
         family = CounterMetricFamily(self.name, self.meaning, labels=self.labels)
         for values, child in self.children.items():
-            family.add_metric(values, child.value)
+            if child.value or self._zeros:
+                family.add_metric(values, child.value)
         yield family
 
 

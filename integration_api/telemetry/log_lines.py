@@ -8,14 +8,17 @@ import asyncio
 import logging
 
 import msgspec
+import structlog
 
 from caller.call import CallReport
 from caller.errors import CallerError, clipped
+from caller.events import UsageSource
 from integration_api.calls.observer import Observer
 from integration_api.log import enabled, frequent_lines
 from integration_api.rpc.rpc import ClientGoneError
 
 _EVENT = "call.finished"
+_SOURCES = {source: source.name for source in UsageSource}
 # The client's own labels, as far as they go into a line.
 _MOST_LABELS = 16
 _MAX_LABEL = 128
@@ -26,17 +29,16 @@ class LogLines(Observer):
 
     def __init__(self) -> None:
         self._lines = frequent_lines()
+        self._log = structlog.get_logger("integration_api.call")
         self._info = enabled(logging.INFO)
 
     def ended(self, report: CallReport, error: BaseException | None) -> None:
         """The line."""
         if error is None or isinstance(error, CallerError | ClientGoneError | asyncio.CancelledError):
             if self._info:
-                fields = fields_of(report)
-                fields["event"] = _EVENT
-                self._lines.write("info", fields)
+                self._lines.write("info", _EVENT, _line(report))
         else:
-            self._lines.write("error", {**fields_of(report), "event": _EVENT, "exc_info": error})
+            self._log.error(_EVENT, **fields_of(report), exc_info=error)
 
 
 class _Line(msgspec.Struct, omit_defaults=True):
@@ -75,6 +77,11 @@ class _Line(msgspec.Struct, omit_defaults=True):
 
 def fields_of(report: CallReport) -> dict[str, object]:
     """What the line says of a call. Times are in seconds; what is not known is left out."""
+    fields: dict[str, object] = msgspec.to_builtins(_line(report))
+    return fields
+
+
+def _line(report: CallReport) -> _Line:
     trace, usage, started = report.trace, report.usage, report.started
     line = _Line(
         report.service,
@@ -106,9 +113,8 @@ def fields_of(report: CallReport) -> dict[str, object]:
         line.tokens_cached = usage.cached_input
         line.tokens_cache_created = usage.cache_creation_input
         line.tokens_reasoning = usage.reasoning
-        line.usage_source = usage.source.name
-    fields: dict[str, object] = msgspec.to_builtins(line)
-    return fields
+        line.usage_source = _SOURCES[usage.source]
+    return line
 
 
 def labels_of(report: CallReport) -> dict[str, str]:

@@ -81,24 +81,19 @@ class _OfMethod:
     retries: Count
 
 
-class _OfTarget:
-    """The children of one method, target and end of calls; tokens by kind, made when there are some."""
+class _OfCall:
+    """The children of calls of one method and target that ended in the same way."""
 
-    __slots__ = ("_family", "_labels", "calls", "method", "tokens")
+    __slots__ = ("cache_creation_input", "cached_input", "calls", "input", "method", "output", "reasoning")
 
-    def __init__(self, calls: Count, method: _OfMethod, family: Counts, labels: tuple[str, ...]) -> None:
+    def __init__(self, calls: Count, method: _OfMethod, tokens: Counts, target: tuple[str, ...]) -> None:
         self.calls = calls
         self.method = method
-        self.tokens: dict[str, Count] = {}
-        self._family = family
-        self._labels = labels
-
-    def count(self, kind: str, tokens: int) -> None:
-        """So many more tokens of this kind."""
-        child = self.tokens.get(kind)
-        if child is None:
-            child = self.tokens[kind] = self._family.child(kind, *self._labels)
-        child.value += tokens
+        self.input = tokens.child("input", *target)
+        self.output = tokens.child("output", *target)
+        self.cached_input = tokens.child("cached_input", *target)
+        self.cache_creation_input = tokens.child("cache_creation_input", *target)
+        self.reasoning = tokens.child("reasoning", *target)
 
 
 class _Families:
@@ -108,8 +103,8 @@ class _Families:
         of_call = ("service", "method", "api")
         of_target = ("provider", "api", "endpoint", "model")
 
-        def counter(name: str, meaning: str, labels: Sequence[str]) -> Counts:
-            made = Counts(name, meaning, labels)
+        def counter(name: str, meaning: str, labels: Sequence[str], *, zeros: bool = True) -> Counts:
+            made = Counts(name, meaning, labels, zeros=zeros)
             registry.register(made)
             return made
 
@@ -125,7 +120,9 @@ class _Families:
             "Calls that ended, by the status and the reason that the client gets.",
             ("service", "method", "status", "reason", *of_target),
         )
-        self.tokens = counter("integration_api_tokens", "Tokens as endpoints counted them.", ("kind", *of_target))
+        self.tokens = counter(
+            "integration_api_tokens", "Tokens as endpoints counted them.", ("kind", *of_target), zeros=False
+        )
         self.endpoint_errors = counter(
             "integration_api_endpoint_errors", "Attempts that an endpoint failed.", ("endpoint", "kind")
         )
@@ -164,7 +161,7 @@ class Metrics(Observer):
         Gauge("integration_api_build_info", "The program.", ("version",), registry=made).labels(version).set(1)
         made.register(_Readings(readings))
         self._of_method: dict[tuple[str, str, str], _OfMethod] = {}
-        self._of_target: dict[tuple[str, ...], _OfTarget] = {}  # no more than there are series
+        self._of_call: dict[tuple[str, ...], _OfCall] = {}  # no more than there are series
 
     async def text(self) -> bytes:
         """All of it as Prometheus reads it. The numbers are those of now; the text of thousands of series takes ten
@@ -183,43 +180,41 @@ class Metrics(Observer):
         """Count what an endpoint failed with."""
         if not isinstance(error, EndpointFailed | EndpointRefused):
             return
-        self._counted.endpoint_errors.child(self._target(report)[2], reason_of(error)[1]).add()
+        endpoint, _ = self._destinations.of(report.client, report.endpoint, report.model)
+        self._counted.endpoint_errors.child(endpoint, reason_of(error)[1]).add()
 
     def ended(self, report: CallReport, error: BaseException | None) -> None:
         """Count the call, and what it took."""
         del error
-        target = self._children(report)
-        target.calls.value += 1
+        counts = self._counts(report)
+        counts.calls.value += 1
         usage = report.usage
         if usage is not None:
             if usage.input:
-                target.count("input", usage.input)
+                counts.input.value += usage.input
             if usage.output:
-                target.count("output", usage.output)
+                counts.output.value += usage.output
             if usage.cached_input:
-                target.count("cached_input", usage.cached_input)
+                counts.cached_input.value += usage.cached_input
             if usage.cache_creation_input:
-                target.count("cache_creation_input", usage.cache_creation_input)
+                counts.cache_creation_input.value += usage.cache_creation_input
             if usage.reasoning:
-                target.count("reasoning", usage.reasoning)
-        _measure(report, target.method)
+                counts.reasoning.value += usage.reasoning
+        _measure(report, counts.method)
 
-    def _target(self, report: CallReport) -> tuple[str, str, str, str]:
-        """Provider, API shape, endpoint and model; empty for a call that was refused before all was known of it."""
-        if not report.api:
-            return "", "", "", ""
-        return report.provider, report.api, *self._destinations.of(report.client, report.endpoint, report.model)
-
-    def _children(self, report: CallReport) -> _OfTarget:
+    def _counts(self, report: CallReport) -> _OfCall:
         """The children of a call that ended so. A key is made of labels, so there are as few as series."""
-        target = self._target(report)
-        key = (report.service, report.method, report.status, report.reason, *target)
-        children = self._of_target.get(key)
-        if children is None:
+        api = provider = endpoint = model = ""
+        if report.api:
+            provider, api = report.provider, report.api
+            endpoint, model = self._destinations.of(report.client, report.endpoint, report.model)
+        key = (report.service, report.method, report.status, report.reason, provider, api, endpoint, model)
+        found = self._of_call.get(key)
+        if found is None:
             counted = self._counted
-            children = _OfTarget(counted.calls.child(*key), self._method(report), counted.tokens, target)
-            self._of_target[key] = children
-        return children
+            found = _OfCall(counted.calls.child(*key), self._method(report), counted.tokens, key[4:])
+            self._of_call[key] = found
+        return found
 
     def _method(self, report: CallReport) -> _OfMethod:
         key = (report.service, report.method, report.api)

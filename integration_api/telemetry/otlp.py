@@ -19,7 +19,6 @@ from opentelemetry.sdk.environment_variables import (
 from opentelemetry.sdk.metrics.export import MetricExporter
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
-from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import Sampler
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
@@ -41,11 +40,10 @@ _UNNAMED = "unknown_service"
 class Export:
     """What finished spans are given to, and what metrics are made with; None for what the variables switch off.
 
-    `sampler` and `ids` are those of spans, `longest` is the most characters that a span's text may have, None for any.
+    `sampler` is that of spans, `longest` the most characters that a span's text may have, None for any.
     """
 
     sampler: Sampler
-    ids: IdGenerator
     longest: int | None
     spans: SpanBatches | None
     metrics: GenAiMetrics | None
@@ -85,7 +83,7 @@ def export(version: str, scope: InstrumentationScope) -> Export:
     if spans is not None:
         spans.start()  # behind what may fail
     longest = SpanLimits().max_span_attribute_length
-    return Export(provider.sampler, provider.id_generator, longest, spans, metrics)
+    return Export(provider.sampler, longest, spans, metrics)
 
 
 def _resource(version: str) -> Resource:

@@ -9,6 +9,7 @@ while they run, cost ten times as much.
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from random import getrandbits
 from typing import Final
 
 import msgspec
@@ -57,7 +58,7 @@ class _CallTrace(CallFacts, eq=False, kw_only=True):
         traces = self.traces
         if not (self.recorded or traces.propagate):
             return {}
-        span_id = traces.ids.generate_span_id()
+        span_id = getrandbits(64) or 1
         if self.recorded:
             if self.running:
                 self.end_attempt(report, "")  # one that was given up without a word
@@ -112,7 +113,6 @@ class Traces(Observer):
         """
         self._export: Export = export(version, InstrumentationScope(_NAME, version))
         self.propagate = propagate
-        self.ids = self._export.ids
         self._sampler = self._export.sampler
         self._every = next((decided for each, decided in _CONSTANT if each is self._sampler), None)
         self._propagator = TraceContextTextMapPropagator()
@@ -130,7 +130,7 @@ class Traces(Observer):
         parent = None if within is None else get_current_span(within).get_span_context()
         if parent is not None and not parent.is_valid:
             parent = None
-        trace = self.ids.generate_trace_id() if parent is None else parent.trace_id
+        trace = getrandbits(128) or 1 if parent is None else parent.trace_id
         state = "" if parent is None else parent.trace_state.to_header()
         if parent is None and self._every is not None:
             sampled = self._every
@@ -140,7 +140,7 @@ class Traces(Observer):
             state = state if found.trace_state is None else found.trace_state.to_header()
         report.trace = _CallTrace(
             trace,
-            self.ids.generate_span_id(),
+            getrandbits(64) or 1,
             parent,
             _SAMPLED if sampled else 0,
             state,
