@@ -87,10 +87,6 @@ class Attempt:
         self.timer: DeadlineTimer | None = None
         self._gathered: list[Event] = []  # of the read whose pieces are being worked on
         self._deadline = report.started + work.timeouts.total
-        # Not methods of self: an object that holds its own methods is freed by the collector only, and this one holds
-        # the whole conversation.
-        self._total: Callable[[], CallerError] = partial(total_timeout, work.timeouts)
-        self._between: Callable[[], CallerError] = partial(_between_timeout, work.timeouts)
 
     async def batches(  # noqa: C901, PLR0912 -- the token path: a function more would be a call per token
         self,
@@ -107,6 +103,9 @@ class Attempt:
                 async with await self._answered() as response:
                     self._work = work = work.sent()  # without the body, which may be a long conversation
                     response.first = not work.stream
+                    # Not a method of self: an object that holds its own methods is freed by the collector only, and
+                    # this one holds the whole conversation.
+                    between = partial(_between_timeout, work.timeouts) if work.stream else on_expire
                     late = _Late(response)
                     chunk = b""
                     while True:
@@ -129,9 +128,9 @@ class Attempt:
                                 report.first_output = report.first_output or self._clock()
                             yield batch
                             if output:  # the next one has its own time, which begins when the reader is ready for it
-                                due, on_expire = self._clock() + work.timeouts.between_outputs, self._between
+                                due, on_expire = self._clock() + work.timeouts.between_outputs, between
                                 if self._deadline < due:
-                                    due, on_expire = self._deadline, self._total
+                                    due, on_expire = self._deadline, partial(total_timeout, work.timeouts)
                         if reader.failure is not None:
                             raise reader.failure
                         if not chunk:
@@ -178,10 +177,11 @@ class Attempt:
 
     def _armed(self, timer: DeadlineTimer) -> tuple[float, Callable[[], CallerError]]:
         """Bound the wait for headers and first output; the transport times the connection itself. Returns the bound."""
-        first_output = first_output_due(self._work.timeouts, self._report, stream=self._work.stream)
-        due, on_expire = self._deadline, self._total
+        timeouts, due = self._work.timeouts, self._deadline
+        first_output = first_output_due(timeouts, self._report, stream=self._work.stream)
+        on_expire: Callable[[], CallerError] = partial(total_timeout, timeouts)
         if first_output < due:
-            due, on_expire = first_output, partial(_first_output_timeout, self._work.timeouts)
+            due, on_expire = first_output, partial(_first_output_timeout, timeouts)
         timer.arm(due, on_expire)
         self.timer = timer
         return due, on_expire

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
+import msgspec
+
 from caller.custom_llm.http.idle_times import IdleTimes
 
 # How often connections past their idle time are looked for, in seconds.
@@ -63,7 +65,7 @@ class PoolKey(NamedTuple):
     client: str
 
 
-class _Kept(NamedTuple):
+class _Kept(msgspec.Struct, frozen=True):
     """How an idle connection stands. `used`: an answer came on it, so the endpoint's time for idle ones holds."""
 
     key: PoolKey

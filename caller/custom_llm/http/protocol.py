@@ -273,12 +273,16 @@ class _Head(Unprinted, msgspec.Struct, eq=False):
                 protocol.refuse(SpeaksTls())
                 return _NOTHING
         while data:
-            end = _head_end(self._tail + data[: self._left])
-            cut = min(len(data), self._left) if end is None else end - len(self._tail)
+            tail = self._tail
+            end = _head_end(tail + data[: self._left])
+            if end is not None:
+                cut, self._tail = end - len(tail), b""
+                self._heads += 1
+            else:
+                cut = min(len(data), self._left)
+                self._tail = (tail + data[:cut])[-3:]
             piece, data = data[:cut], data[cut:]
             self._left -= cut
-            self._tail = b"" if end is not None else (self._tail + piece)[-3:]
-            self._heads += end is not None
             messages, upgraded, behind = self._parser.feed_data(piece)
             if messages and ((code := messages[-1][0].code) >= 200 or code == 101 or code < 100):
                 return self._handed_over(messages[-1], upgraded, behind + data)
