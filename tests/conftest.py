@@ -39,7 +39,17 @@ os.environ["SSL_CERT_FILE"] = os.devnull
 
 # Files of tests that take long, by their folder or name: they are begun first, so that none is left for the end, which
 # one process would work at alone. xdist's own order goes by how many tests a file has.
-_LONG = ("workers", "test_short_way", "test_recordings", "test_expressions", "edge", "telemetry", "rapida", "cases")
+_LONG = (
+    "workers",
+    "test_short_way",
+    "test_recordings",
+    "test_expressions",
+    "edge",
+    "commands",
+    "telemetry",
+    "rapida",
+    "cases",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,18 +10,6 @@ from click.testing import CliRunner
 from integration_api.cli import main
 from tests.edge.processes import Running, asking, chat, invoked, run, sandbox, service
 from tests.edge.terminal import Terminal
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    with sandbox() as base_url:
-        yield base_url
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Running]:
-    with service() as running:
-        yield running
 
 
 @pytest.mark.parametrize("mode", [[], ["--unary"]])

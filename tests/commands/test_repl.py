@@ -6,9 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
-from tests.edge.processes import Running, sandbox, service
+from tests.edge.processes import Running
 from tests.edge.terminal import Terminal
 
 PIXEL = base64.b64decode(
@@ -16,18 +14,6 @@ PIXEL = base64.b64decode(
 )
 # The prompt, after whatever the line editor draws around it.
 PROMPT = "\x1b[?2004h"
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    with sandbox() as base_url:
-        yield base_url
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Running]:
-    with service() as running:
-        yield running
 
 
 @contextmanager

@@ -10,13 +10,12 @@ import re
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.edge.processes import ROOT, SECONDS, Running, sandbox, service
+from tests.edge.processes import ROOT, SECONDS, Running, service
 
 GRPCURL = next(
     (
@@ -35,18 +34,6 @@ pytestmark = [
         reason="NO GRPCURL HERE: nothing of what the pages say of it was tested. `make grpcurl` installs it.",
     ),
 ]
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    with sandbox() as base_url:
-        yield base_url
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Running]:
-    with service() as running:
-        yield running
 
 
 def grpcurl(*args: str, data: object = None) -> "subprocess.CompletedProcess[str]":

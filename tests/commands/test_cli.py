@@ -4,7 +4,6 @@ import json
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
@@ -13,19 +12,6 @@ import pytest
 from integration_api.commands import serve
 from integration_api.settings import Settings, env_name, flag
 from tests.edge.processes import ROOT, SECONDS, Running, asking, chat, invoked, run, sandbox, service, started
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    with sandbox() as base_url:
-        yield base_url
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Running]:
-    with service() as running:
-        yield running
-
 
 # --- serve
 
