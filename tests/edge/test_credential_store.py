@@ -10,6 +10,7 @@ import pytest
 import structlog
 from google.protobuf import json_format
 
+from caller.errors import CredentialNotFound
 from integration_api.auth.access import problem_of
 from integration_api.files.credential_store import MAX_CREDENTIALS, CredentialStore
 from integration_api.files.reload import FileWatcher
@@ -241,6 +242,8 @@ def test_a_directory_is_needed_and_bounded(tmp_path: Path) -> None:
     with structlog.testing.capture_logs() as logs:
         files.load()
     assert store.find("00000", ())["baseUrl"] == "http://x"
+    with pytest.raises(CredentialNotFound):
+        store.find(f"{MAX_CREDENTIALS:05}", ())
     assert [entry["event"] for entry in logs] == ["credentials.too_many"]
 
 

@@ -96,6 +96,7 @@ async def test_an_endpoint_that_refuses_the_key_is_no_certain_find(transport: Tr
     assert detection.found is not None
     assert not detection.found.sure
     assert "401" in detection.found.observed
+    assert detection.requests == len(ApiCompatibility)  # one list, and a chat in each API: two spellings are one
     assert KEY not in detection.found.observed
 
 

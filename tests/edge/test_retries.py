@@ -2,13 +2,14 @@
 
 import asyncio
 import statistics
+from itertools import pairwise
 
 import grpc
 import pytest
 
 from caller import errors
 from caller.errors import LostReusedConnection
-from caller.retry import LONGEST_RETRY_AFTER, FailedAttempt, pause_before_retry
+from caller.retry import LONGEST_RETRY_AFTER, FailedAttempt, most_telling, moves_on, pause_before_retry
 from integration_api.sandbox import Sandbox
 from integration_api.v1.chat_service_pb2_grpc import ChatServiceStub
 from tests.asking import chat_request
@@ -84,6 +85,33 @@ def test_no_pause_is_longer_than_the_time_that_is_left() -> None:
     assert failed(errors.EndpointOverloaded("x", retry_after=3.0), remaining=3.1) == 3.0
     assert failed(errors.EndpointOverloaded("x"), remaining=0.0) is None
     assert failed(LostReusedConnection("x"), remaining=-1.0) is None
+
+
+def test_a_stale_connection_is_replaced_without_a_pause() -> None:
+    """The endpoint is most likely well."""
+    assert failed(LostReusedConnection("x")) == 0
+
+
+def test_no_other_target_is_asked_once_there_was_output() -> None:
+    """Whatever the failure is."""
+    error = errors.EndpointOverloaded("x")
+    assert moves_on(error)
+    error.after_output = True
+    assert not moves_on(error)
+
+
+def test_the_failure_that_tells_most_is_an_answer() -> None:
+    """Then silence, then no connection, and last what was passed over; of equals the earliest."""
+    ranks: list[list[errors.CallerError]] = [
+        [errors.EndpointOverloaded("x"), errors.EndpointRejected("x")],
+        [errors.FirstOutputTimeout("x"), errors.StreamInterrupted("x")],
+        [errors.EndpointUnreachable("x"), errors.ConnectTimeout("x")],
+        [errors.EgressDenied("x"), errors.NotSupportedByApi("x")],
+    ]
+    for first, second in ranks:
+        assert most_telling([first, second]) == most_telling([second, first]) == 0
+    for more, less in pairwise(ranks):
+        assert {most_telling([one, other]) for one in less for other in more} == {1}
 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])

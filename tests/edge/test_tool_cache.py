@@ -200,6 +200,11 @@ def test_a_million_different_tools_do_not_grow_it() -> None:
     assert small.bytes <= 64 * ENTRY_BYTES
     assert translate(small, "c", wire({"name": "tool1999"}))[1] == 0
     assert translate(small, "c", wire({"name": "tool0"}))[1] == 1
+    for number in range(49):  # what is used stays, however old it is
+        translate(small, "c", wire({"name": f"other{number}"}))
+        assert translate(small, "c", wire({"name": "tool1999"}))[1] == 0
+    translate(small, "c", wire({"name": "one more"}))
+    assert translate(small, "c", wire({"name": "tool0"}))[1] == 1
     large = ToolCache(max_bytes=64 * ENTRY_BYTES)
     for number in range(100):
         translate(large, "c", wire({"name": f"tool{number}", "description": "x" * 1_000}), form="f" * 900)

@@ -5,7 +5,6 @@ import json
 
 import grpc
 import pytest
-from google.protobuf.json_format import ParseDict
 from google.rpc import error_details_pb2, status_pb2
 
 from caller.errors import clipped, trailer_size
@@ -71,15 +70,16 @@ async def test_an_endpoints_long_words_fit_whatever_they_are_written_in(words: s
 
 
 async def test_violations_share_the_room(stub: ChatServiceStub) -> None:
-    """Thirty of the longest kind: those that fit are named, the first among them."""
-    request = chat_request("http://127.0.0.1:1", "any")
-    parameters = {f"model.temperature{'é' * 50}{number}": "warm" for number in range(30)}
-    ParseDict({"temperature": "warm", "model.top_p": "ü" * 1000, **parameters}, request.model_parameters)
+    """Thirty of a long kind: those that fit are named, the first among them."""
+    headers = {f"{'x' * 60}-{number:02}": "bad\nvalue" for number in range(30)}
+    value = {"apiCompatibility": "openai_compatible", "baseUrl": "http://127.0.0.1:1", "headers": headers}
+    request = chat_request("http://127.0.0.1:1", "any", fallbacks=[{"credential": {"value": value}}])
     request.request_id = "i" * 128
     error = await error_of(stub, request)
 
     bad = detail(details(error), error_details_pb2.BadRequest())
-    assert bad.field_violations
+    assert 1 < len(bad.field_violations) < 16
+    assert bad.field_violations[0].field.startswith("fallbacks[0].credential.value.headers[")
     assert encoded_size(error) < ROOM
 
 
