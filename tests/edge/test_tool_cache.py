@@ -260,12 +260,12 @@ def test_kept_tools_can_be_looked_at() -> None:
 
 
 def test_the_view_is_the_contracts_request_and_in_no_reflection() -> None:
-    """Field by field the same but for the tools, in a pool that reflection does not know."""
+    """Field by field the same but for the tools and the fallbacks, in a pool that reflection does not know."""
     ours, theirs = ChatRequest.DESCRIPTOR, pb.ChatRequest.DESCRIPTOR
+    unread = {"tools", "fallbacks"}
     assert ours.full_name == theirs.full_name
-    assert {field.name: (field.number, field.type) for field in ours.fields if field.name != "tools"} == {
-        field.name: (field.number, field.type) for field in theirs.fields if field.name != "tools"
+    assert {field.name: (field.number, field.type) for field in ours.fields} == {
+        field.name: (field.number, field.TYPE_BYTES if field.name in unread else field.type) for field in theirs.fields
     }
-    assert ours.fields_by_name["tools"].type == ours.fields_by_name["tools"].TYPE_BYTES
     assert ours.file.pool is not descriptor_pool.Default()
     assert descriptor_pool.Default().FindMessageTypeByName(theirs.full_name).fields_by_name["tools"].message_type
