@@ -233,18 +233,18 @@ class Guard:
             self._idle.clear()
         self._arrivals.count += 1
         task.add_done_callback(self._ended)
+        now = self._clock()
+        if now - self._moment > _MOMENT:
+            self._moment, self._arrived = now, self._arrivals.count
         identity, refusal = self._identified(context, authenticate)
         client = identity or address_key(context.peer())
         held = refusal is not None or (self._refusals.waiting > 0 and self._receiver.full(client))
         if held:  # before anything is made for it: thousands of such calls may stand before an honest one
-            await self._refusals.turn(client)
+            await self._take_refusal_turn(client)
         timer = DeadlineTimer(task)
-        now = self._clock()
         rpc = Rpc(
             context, method, timer, self._unread, self._write_timeout, self._clock, now, client, identity or "", unary
         )
-        if now - self._moment > _MOMENT:
-            self._moment, self._arrived = now, self._arrivals.count
         crowd = self._calls > _MANY and self._arrivals.count - self._arrived > _BURST
         self._crowded = crowd or self._starts.waiting > 0
         try:
@@ -266,7 +266,7 @@ class Guard:
             forget_traces(error)
             rpc.answer = None
             if not held:
-                await self._refusals.turn(client)
+                await self._take_refusal_turn(client)
             if in_body is not None:
                 failure = await self._answer_failed(failure, rpc, in_body)
             if failure is not None:
@@ -295,6 +295,12 @@ class Guard:
         """Wait until a large request, or one of many that came in a moment, may be worked on."""
         rpc.large = len(raw) > LARGE
         await (self._heavy if rpc.large else self._starts).turn(rpc.client)
+
+    async def _take_refusal_turn(self, client: str) -> None:
+        """Wait until one of many calls that came in a moment may be refused, or fail. Some dozens are refused at once:
+        until then more of their messages comes in."""
+        if self._refusals.waiting or self._arrivals.count - self._arrived > _MANY:
+            await self._refusals.turn(client)
 
     async def _receive_late(self, rpc: Rpc) -> None:
         """The request of a client that was refused before it was read, if it is here soon: the answer names it."""
