@@ -2,7 +2,7 @@
 the same in many spans is written once. No secret and nothing of what was said. Pure.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Final, TypeAlias
 
@@ -11,7 +11,7 @@ from opentelemetry.trace import SpanContext
 
 from caller.call import CallReport, Outcome
 from caller.errors import clipped
-from caller.events import Usage
+from caller.events import FinishReason, Usage
 from integration_api.telemetry import genai, otlp_spans
 from integration_api.telemetry.log_lines import labels_of
 from integration_api.telemetry.otlp_spans import float_attribute, int_attribute, key, text_attribute
@@ -36,10 +36,10 @@ _KINDS: Final = 512
 # Provider, API shape, endpoint, model, and whether the answer is streamed.
 Asked: TypeAlias = tuple[str, str, str, str, bool]
 # The endpoint's id and model of the answer, and why each choice of it ended.
-Answer: TypeAlias = tuple[str, str, tuple[str, ...]]
+Answer: TypeAlias = tuple[str, str, tuple[FinishReason, ...]]
 
 
-class Attempt(msgspec.Struct):
+class Attempt(msgspec.Struct, eq=False, gc=False):
     """An attempt that is sampled. Times are `time.time_ns()`; `redactor` takes secrets out of an endpoint's words."""
 
     span_id: int
@@ -80,18 +80,21 @@ class SpanWriter:
         self._answer = lru_cache(_KINDS)(self._of_answer)
         self._call = lru_cache(_KINDS)(self._of_call)
 
-    def spans(self, report: CallReport, facts: CallFacts) -> Iterator[bytes]:
-        """Those of a call that ended."""
+    def write(self, report: CallReport, facts: CallFacts, spans: list[bytes]) -> None:
+        """Add those of a call that ended."""
         trace, own = facts.trace.to_bytes(16, "big"), facts.span_id.to_bytes(8, "big")
+        flags, state = facts.flags, facts.state
         for attempt in facts.attempts:
             ids = (trace, attempt.span_id.to_bytes(8, "big"), own)
             times = (attempt.begun, attempt.ended)
-            yield otlp_spans.span(ids, times, facts.flags, facts.state, self._client_span(attempt))
-        parent = facts.parent
-        ids = (trace, own, b"" if parent is None else parent.span_id.to_bytes(8, "big"))
+            spans.append(otlp_spans.span(ids, times, flags, state, self._client_span(attempt)))
         parts = self._server_span(report, facts.first_output)
-        times = (facts.begun, facts.ended)
-        yield otlp_spans.span(ids, times, facts.flags, facts.state, parts, remote=parent is not None)
+        parent, times = facts.parent, (facts.begun, facts.ended)
+        if parent is None:
+            spans.append(otlp_spans.span((trace, own, b""), times, flags, state, parts))
+        else:
+            ids = (trace, own, parent.span_id.to_bytes(8, "big"))
+            spans.append(otlp_spans.span(ids, times, flags, state, parts, remote=True))
 
     def _client_span(self, attempt: Attempt) -> list[bytes]:
         parts = [self._asked(attempt.asked, attempt.number)]
@@ -143,10 +146,10 @@ class SpanWriter:
             known[genai.REQUEST_STREAM] = True
         return otlp_spans.name(f"{genai.CHAT} {model}".rstrip()) + otlp_spans.CLIENT + self._attributes(known)
 
-    def _of_answer(self, model: str, reasons: tuple[str, ...]) -> bytes:
+    def _of_answer(self, model: str, reasons: tuple[FinishReason, ...]) -> bytes:
         known: dict[str, otlp_spans.Value] = {genai.RESPONSE_MODEL: model} if model else {}
         if reasons:
-            known[genai.FINISH_REASONS] = [reason.lower() for reason in reasons]
+            known[genai.FINISH_REASONS] = [reason.name.lower() for reason in reasons]
         return self._attributes(known)
 
     def _of_call(self, service: str, method: str, status: str, error: str, attempts: int) -> bytes:

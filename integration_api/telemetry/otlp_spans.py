@@ -138,9 +138,11 @@ def span(
     trace, own, parent = ids
     flags |= _REMOTE_KNOWN | _REMOTE if remote else _REMOTE_KNOWN
     head = _HEAD.pack(b"\x0a\x10", trace, b"\x12\x08", own, b"\x39", times[0], b"\x41", times[1], b"\x85\x01", flags)
-    above = _PARENT + parent if parent else b""
-    told = _sized(_TRACE_STATE, state.encode()) if state else b""
-    return _sized(_SPANS, b"".join((head, above, told, *parts)))
+    if parent:
+        head += _PARENT + parent
+    if state:
+        head += _sized(_TRACE_STATE, state.encode())
+    return _sized(_SPANS, head + b"".join(parts))
 
 
 class Envelope:

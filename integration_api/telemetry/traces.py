@@ -27,7 +27,8 @@ from integration_api.telemetry.call_spans import Attempt, CallFacts, SpanWriter
 from integration_api.telemetry.otlp import Export, export
 
 _NAME: Final = "integration_api"
-_CARRIER: Final = ("traceparent", "tracestate")
+_TRACEPARENT: Final = "traceparent"
+_CARRIER: Final = (_TRACEPARENT, "tracestate")
 _CANCELLED: Final = "CANCELLED"
 _STREAMED: Final = "StreamChat"
 _SAMPLED: Final = 0x01
@@ -75,7 +76,7 @@ class _CallTrace(CallFacts, eq=False, kw_only=True):
     def answered(self, completion: Completion) -> None:
         """What the attempt that ended last was answered with, without any of its words."""
         if self.attempts:
-            reasons = tuple([choice.finish_reason.name for choice in completion.choices])
+            reasons = tuple([choice.finish_reason for choice in completion.choices])
             self.attempts[-1].answer = (completion.response_id, completion.model, reasons)
 
     def end_attempt(self, report: CallReport, error: str, http_status: int = 0) -> None:
@@ -126,10 +127,13 @@ class Traces(Observer):
 
     def started(self, report: CallReport) -> None:
         """The server span begins: its parent is what the client's metadata says."""
-        within = self._parent(report)
-        parent = None if within is None else get_current_span(within).get_span_context()
-        if parent is not None and not parent.is_valid:
-            parent = None
+        within = parent = None
+        for key, _ in () if report.metadata is None else report.metadata() or ():
+            if key == _TRACEPARENT:
+                within = self._parent(report)
+                parent = get_current_span(within).get_span_context()
+                parent = parent if parent.is_valid else None
+                break
         trace = getrandbits(128) or 1 if parent is None else parent.trace_id
         state = "" if parent is None else parent.trace_state.to_header()
         if parent is None and self._every is not None:
@@ -182,11 +186,11 @@ class Traces(Observer):
             asyncio.get_running_loop().call_soon(self._write)
         self._ended.append((report, trace))
 
-    def _parent(self, report: CallReport) -> Context | None:
-        """The client's span, as its metadata says it; None for none."""
+    def _parent(self, report: CallReport) -> Context:
+        """The client's span, as its metadata says it."""
         metadata = () if report.metadata is None else report.metadata() or ()
         carrier = {key: value for key, value in metadata if key in _CARRIER and isinstance(value, str)}
-        return self._propagator.extract(carrier, Context()) if carrier else None
+        return self._propagator.extract(carrier, Context())
 
     def _write(self) -> None:
         """Hand on the spans of the calls that ended."""
@@ -194,7 +198,10 @@ class Traces(Observer):
         spans = self._export.spans
         if spans is None:
             return
-        spans.put([span for report, trace in ended for span in self._writer.spans(report, trace)])
+        written: list[bytes] = []
+        for report, trace in ended:
+            self._writer.write(report, trace, written)
+        spans.put(written)
 
 
 def _server_name(report: CallReport) -> str:

@@ -9,7 +9,7 @@ import base64
 import html
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from urllib.parse import quote, quote_plus
 
 from caller.json_types import JsonValue
@@ -108,7 +108,8 @@ class Redactor:
 
     def __call__(self, text: str) -> str:
         """The text without any of them."""
-        return text if len(text) < _MIN_SECRET else self._hidden(text, self._made())
+        forms = () if len(text) < _MIN_SECRET else self._made()
+        return self._hidden(text, forms) if forms else text
 
     def in_json(self, value: JsonValue, left: list[int] | None = None) -> JsonValue:
         """The value, all its texts and names without any of them. The work is bounded, since both the secrets and the
@@ -146,7 +147,7 @@ class Redactor:
             self._least = len(self._forms[-1]) if self._forms else _MAX_CHARS
         return self._forms
 
-    def _hidden(self, text: str, forms: list[str]) -> str:
+    def _hidden(self, text: str, forms: Sequence[str]) -> str:
         for form in forms:
             if form in text:
                 text = text.replace(form, MARK)
