@@ -17,7 +17,7 @@ import grpc
 from acceptance.live import servers
 from acceptance.live.asking import Client
 from acceptance.live.checks import made
-from acceptance.live.children import Child, ChildError
+from acceptance.live.children import Child, ChildError, ToolMissing
 from acceptance.live.install import Cache, install_litellm, install_llama
 from acceptance.live.judging import Wrong
 from acceptance.live.targets import (
@@ -133,7 +133,8 @@ def main(
     """Speak to real servers through the service, and check what comes back.
 
     SERVER is what stands behind the service: llama (llama.cpp's server with a small model) or litellm (LiteLLM's proxy
-    before it). Every option is an environment name too. Ends with 1 when a check fails.
+    before it). Every option is an environment name too. Ends with 1 when a check fails, and is skipped where what is
+    not installed yet wants a C++ compiler and there is none.
     """
     if bool(base_url) != bool(model):
         raise click.UsageError("--base-url (LIVE_BASE_URL) and --model (LIVE_MODEL) go together")
@@ -141,6 +142,9 @@ def main(
     try:
         with asyncio.Runner() as runner:
             good = runner.run(_run(Cache(cache.absolute()), server, others, checks))
+    except ToolMissing as error:
+        click.echo(f"SKIP {server}: {error}")
+        sys.exit(0)
     except ChildError as error:
         raise click.ClickException(str(error)) from None
     except asyncio.CancelledError:

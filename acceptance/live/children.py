@@ -20,6 +20,10 @@ class ChildError(Exception):
     """A child did not do its work; the text has the last lines that it printed."""
 
 
+class ToolMissing(Exception):
+    """A program that is needed is not on this machine; the text says how to have it."""
+
+
 class Child:
     """A running process. What it prints goes to `log`."""
 

