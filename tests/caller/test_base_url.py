@@ -1,3 +1,5 @@
+"""Base URLs as people write them, joined with the paths of each API."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,3 +1,5 @@
+"""Credentials: what is read, what is refused by which field, and that no value is repeated."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

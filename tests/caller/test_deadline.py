@@ -1,3 +1,5 @@
+"""Deadline timers: when they fire, and that one that is disarmed does not."""
+
 import asyncio
 import socket
 import time

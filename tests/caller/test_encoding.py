@@ -1,3 +1,5 @@
+"""Compressed bodies of answers: read however they are cut, in bounds, and what is wrong with broken ones."""
+
 import gzip
 import zlib
 

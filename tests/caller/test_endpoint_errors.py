@@ -1,3 +1,5 @@
+"""Answers that are errors, by status, code and words: our class, its retry, and what its text says."""
+
 import json
 from pathlib import Path
 

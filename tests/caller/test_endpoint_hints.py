@@ -1,3 +1,5 @@
+"""What a wrong URL is told: the likely right one."""
+
 import string
 
 import pytest

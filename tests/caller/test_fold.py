@@ -1,3 +1,5 @@
+"""Events folded to the whole answer, and the bounds of what is kept."""
+
 import tracemalloc
 
 import pytest

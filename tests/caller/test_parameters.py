@@ -1,3 +1,5 @@
+"""Parameters: names, spellings, ranges, and whose value wins."""
+
 import json
 from typing import Any
 

@@ -1,3 +1,5 @@
+"""State that a provider wants back: kept, sealed to its message, and found again."""
+
 import json
 
 import pytest

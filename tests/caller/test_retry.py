@@ -1,3 +1,5 @@
+"""Which errors are tried again, how often and after what pause."""
+
 import pytest
 
 from caller import errors as e

@@ -1,3 +1,5 @@
+"""What kind of body an answer is, found from its first bytes."""
+
 import json
 
 import pytest

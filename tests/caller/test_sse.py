@@ -1,3 +1,5 @@
+"""Server-sent events from bytes: line ends, cuts, and bounds of time and memory."""
+
 import time
 import tracemalloc
 from contextlib import nullcontext

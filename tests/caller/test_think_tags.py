@@ -1,3 +1,5 @@
+"""Reasoning in tags inside of a text, wherever it is cut."""
+
 from itertools import pairwise
 
 import pytest

@@ -1,3 +1,5 @@
+"""Pieces of a read that are worked on in one turn of the event loop, by a budget of time."""
+
 from caller.custom_llm.body.turn import LEAST, MOST, TurnBudget
 
 

@@ -1,3 +1,5 @@
+"""A sandbox for each test of this folder, and a client of its HTTP."""
+
 from collections.abc import AsyncIterator
 
 import aiohttp

@@ -1,3 +1,5 @@
+"""What the scripts that answer well say, in every API's form."""
+
 import json
 from typing import Any
 

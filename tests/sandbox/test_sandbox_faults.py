@@ -1,3 +1,5 @@
+"""What the scripts that fail do to an answer, on the wire."""
+
 import asyncio
 import json
 import time

@@ -1,3 +1,5 @@
+"""Any request and any script: the sandbox answers or refuses, in every API's form."""
+
 import json
 from typing import Any
 

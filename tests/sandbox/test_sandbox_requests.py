@@ -1,3 +1,5 @@
+"""What the sandbox reads of requests in every API's form, and which it refuses."""
+
 import json
 from typing import Any
 

@@ -1,3 +1,5 @@
+"""The words of the sandbox's scripts: what can be written, and what is refused with which text."""
+
 import json
 from typing import Any
 

@@ -1,3 +1,5 @@
+"""The sandbox as an HTTP server: routes, limits, what it remembers, and how it ends."""
+
 import asyncio
 import io
 import json

@@ -1,3 +1,5 @@
+"""Answers of Gemini's generateContent: what is read of streams and of whole answers."""
+
 import json
 from typing import Any
 

@@ -1,3 +1,5 @@
+"""Parts of Gemini's answers that are no plain text: calls, code, media, grounding."""
+
 import json
 from typing import Any
 

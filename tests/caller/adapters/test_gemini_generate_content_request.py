@@ -1,3 +1,5 @@
+"""Requests of Gemini's generateContent: the whole JSON that leaves, and what is refused before anything leaves."""
+
 import base64
 import json
 from collections.abc import Mapping
