@@ -2,7 +2,8 @@
 
     python -m acceptance.hostile.bare --port PORT
 
-It answers calls with the honest client's token, and Health, with fixed bytes, and refuses all others at the headers.
+It answers calls with the honest client's token, and Health, with fixed bytes. Calls with the other client's token
+are read and then refused, all others at the headers.
 Its channel options are ours: with gRPC's own 1,000 calls wait, further ones are cancelled at random, honest ones too.
 """
 
@@ -12,7 +13,7 @@ import grpc
 import uvloop
 from grpc_health.v1 import health_pb2
 
-from acceptance.hostile.rows import CHAT, HEALTH, HONEST
+from acceptance.hostile.rows import CHAT, GREEDY, HEALTH, HONEST
 from integration_api.rpc.channel_options import channel_options
 from integration_api.settings import Settings
 from integration_api.v1 import chat_service_pb2 as pb
@@ -30,11 +31,15 @@ class _Everything(grpc.GenericRpcHandler):  # type: ignore[misc] # grpc has no t
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
         method = handler_call_details.method
         metadata = dict(handler_call_details.invocation_metadata or ())
-        honest = method == HEALTH or metadata.get("authorization") == f"Bearer {HONEST}"
+        token = metadata.get("authorization")
+        honest = method == HEALTH or token == f"Bearer {HONEST}"
+        greedy = token == f"Bearer {GREEDY}"
         answer = self._answers.get(method, b"") if honest else None
 
         async def served(_: object, context: grpc.aio.ServicerContext) -> None:
             if answer is None:
+                if greedy:
+                    await context.read()
                 context.set_code(grpc.StatusCode.UNAVAILABLE)
                 return
             await context.read()
