@@ -327,6 +327,11 @@ observe: $(STAMP) ## Ask every query of the dashboard of a real Prometheus under
 bench-observing: $(STAMP) ## Measure what log lines, metrics and traces cost per call and token (ARGS='--rounds 7')
 	@$(BIN)/python -m bench.observing $(ARGS)
 
+.PHONY: bench-workers
+
+bench-workers: $(STAMP) ## Measure two workers against one, and which process was the limit (ARGS='--rounds 5')
+	@$(BIN)/python -m bench.workers $(ARGS)
+
 .PHONY: acceptance
 
 # What judges the service as its users do; CI runs the tests only. PARTS='hostile chaos' for some of it.

@@ -83,7 +83,7 @@ def limit(cores: dict[str, float], available: int) -> str:
     used = sum(cores.values())
     if used >= available - _SPARE:
         return f"the machine: its {available} cores are used up"
-    return f"none of them: they had {used:.2f} of {available} cores, and others the rest or nobody"
+    return f"what else runs here, or waiting: they had {used:.2f} of {available} cores, none of them a whole one"
 
 
 async def main(workers: int, rounds: int, channels: int, file: str) -> None:
