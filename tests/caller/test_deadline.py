@@ -99,6 +99,23 @@ async def test_a_cancellation_from_outside_stays_one() -> None:
         assert task.cancelled()
 
 
+async def test_a_cancellation_in_the_moment_of_the_deadline_stays_one() -> None:
+    """Both have cancelled the task before it runs again: the one from outside goes on."""
+
+    async def guarded() -> None:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        with DeadlineTimer() as timer:
+            due = now() + 0.02
+            timer.arm(due, lambda: TotalTimeout("late"))
+            loop.call_at(due, task.cancel)
+            await asyncio.Event().wait()
+
+    task = asyncio.get_running_loop().create_task(guarded())
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
 async def test_an_error_of_the_block_is_its_own() -> None:
     """What the block raises in time is what comes out."""
 

@@ -275,6 +275,19 @@ def test_what_the_endpoint_refused_before_is_left_out() -> None:
     assert asked == {**MINIMAL, "top_logprobs": 1, **LOGGED}
 
 
+def test_what_is_added_is_named_so_that_a_refusal_can_be_learned() -> None:
+    """An endpoint that refuses a field of ours is asked again without it; one that was asked for is the client's."""
+    reasons: JsonObject = {"reasoning_effort": "low"}
+    omitted = frozenset({"store", "include"})
+    first = OPENAI_RESPONSES.request(a_call(reasons), False)
+    again = OPENAI_RESPONSES.request(a_call(reasons, omitted=omitted), False)
+    given = OPENAI_RESPONSES.request(a_call({"store": False}), False)
+
+    assert (first.added, first.left_out) == (omitted, frozenset())
+    assert (again.added, again.left_out) == (frozenset(), omitted)
+    assert (given.added, given.left_out) == (frozenset(), frozenset())
+
+
 def test_tools_are_flat_and_not_strict_unless_asked() -> None:
     """Left out, `strict` would mean true in this API and make optional arguments required."""
     tools = (
