@@ -142,6 +142,32 @@ def test_long_lines_of_several_processes_do_not_mix(pipe: tuple[int, int]) -> No
         process.wait(within(30))
 
 
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_frequent_lines_leave_as_others_do(form: str) -> None:
+    """Whatever their values are, with what is bound for all lines."""
+    program = (
+        "import sys, msgspec, structlog; from integration_api import log\n"
+        "writer = log.configure('info', sys.argv[1])\n"
+        "class Fields(msgspec.Struct, omit_defaults=True):\n    name: str\n    took: float | None = None\n"
+        "structlog.contextvars.bind_contextvars(worker=1)\n"
+        "for name in ('plain', 'a \\x01 \"mark\"', '\\u00fc', '\\ud800'):\n"
+        "    log.frequent_lines().write('info', 'happened', Fields(name, 0.5))\n"
+        "    structlog.get_logger().info('happened', name=name, took=0.5)\n"
+        "writer.close(30)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program, form], check=True, capture_output=True, cwd=ROOT, timeout=within(30)
+    )
+    lines = ended.stderr.splitlines()
+    assert len(lines) == 8
+    if form == "json":
+        said = [{**json.loads(line), "timestamp": ""} for line in lines]
+        assert [line["name"] for line in said[::2]] == ["plain", 'a \x01 "mark"', "\u00fc", "\ud800"]
+        assert said[::2] == said[1::2]
+    else:
+        assert [line.split(b"Z", 1)[1] for line in lines[::2]] == [line.split(b"Z", 1)[1] for line in lines[1::2]]
+
+
 def test_what_libraries_log_leaves_as_our_lines_do() -> None:
     """One format, no secret, nothing is lost at the end of the process, and what cannot be rendered is a line, too."""
     program = """
