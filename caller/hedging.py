@@ -37,7 +37,10 @@ class Hedging:
         """A target was asked just now: call `due` when it is time to ask another one."""
         if self._timer is not None:
             self.stop()
-        after = self._history.hedge_after(self._wanted, asked, stream=self._key[2])
+        after, percent = self._wanted.hedge_after, self._wanted.hedge_percentile
+        if percent is not None:
+            measured = self._history.measured(asked, percent, stream=self._key[2])
+            after = after if measured is None else measured
         if after is not None:
             self._after = after
             self._timer = self._loop.call_later(after, due)

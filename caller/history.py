@@ -10,7 +10,6 @@ from typing import Final, Generic, TypeAlias, TypeVar
 
 from caller.breaker import Breaker
 from caller.call import Destination
-from caller.target import Fallbacks
 
 MAX_ENTRIES: Final = 4096
 # How many first outputs of a target count, and how many have to be known before a percentile of them is one.
@@ -96,14 +95,9 @@ class TargetHistory:
     refused: int = 0
     won: int = 0
 
-    def hedge_after(self, wanted: Fallbacks, asked: Destination, *, stream: bool) -> float | None:
-        """How long to wait for the first output of a target before the next one is asked, too; None: for ever."""
-        if wanted.hedge_percentile is not None:
-            key = (asked.endpoint, asked.model, stream)
-            measured = self.first_outputs.percentile(key, wanted.hedge_percentile)
-            if measured is not None:
-                return measured
-        return wanted.hedge_after
+    def measured(self, asked: Destination, percent: int, *, stream: bool) -> float | None:
+        """The time within which so many percent of a target's recent first outputs came; None: too few are known."""
+        return self.first_outputs.percentile((asked.endpoint, asked.model, stream), percent)
 
     def had_first_output(self, asked: Destination, seconds: float, *, stream: bool) -> None:
         """A target had its first output after so long, or would have had it later."""

@@ -120,7 +120,8 @@ class Race:
     async def _close(self) -> None:
         """Let go of all endpoints. An error that is on its way holds the frames that it came through: neither they nor
         this race may lead back to it, here and in what follows."""
-        self._hedging.stop()
+        if self._winner is None:
+            self._hedging.stop()
         for leg in self._running:  # nobody will know whether they would have answered
             self._history.breaker.given_up(leg.destination)
             self._uncount(leg)
@@ -162,12 +163,13 @@ class Race:
         """The call's own task reads the winner on."""
         if winner.task is not None and winner.prepared is not None:
             winner.prepared.continued()
-        self._adopt(winner.report, self._attempts_of_losers)
+        if len(self._legs) > 1 or winner.report is not self._report:
+            self._adopt(winner.report, self._attempts_of_losers)
         return winner
 
     async def _read_here(self, leg: Leg) -> None:
         """Read a target in the call's own task, unless one that is asked beside it has output first."""
-        task = asyncio.current_task()
+        task = asyncio.current_task(self._loop)
         assert task is not None  # noqa: S101 -- whoever waits is one
         self._reader, cancelled = task, task.cancelling()
         try:

@@ -61,20 +61,20 @@ class FallbackReader:
         given = tuple(request.fallbacks)
         packed = msgspec.msgpack.encode((client, own.provider, given))
         key = hashlib.blake2b(packed, key=self._secret, digest_size=16).digest()
-        violations = Violations()
+        violations: list[Violation] = []
         if key in self._known:
             self._known.move_to_end(key)
-        elif self._found_good(given, own, credential, violations):
-            self._known[key] = None
-            if len(self._known) > self._max_entries:
-                self._known.popitem(last=False)
+        else:
+            violations = self._checked(given, own, credential, key)
         targets = tuple([partial(_read, number, wire, own, credential) for number, wire in enumerate(given)])
         return _hedged(Fallbacks(targets), request.options, violations)
 
-    def _found_good(
-        self, given: tuple[bytes, ...], own: Target, credential: FindCredential, violations: Violations
-    ) -> bool:
-        """Whether all can be asked; one whose stored credential is missing can be another time, and is read again."""
+    def _checked(
+        self, given: tuple[bytes, ...], own: Target, credential: FindCredential, key: bytes
+    ) -> list[Violation]:
+        """What is wrong with fallbacks. They are known from now on where nothing is, and none lacks its stored
+        credential: that may be there another time, and is checked then."""
+        violations = Violations()
         if len(given) > MAX_FALLBACKS:
             violations.append(Violation("fallbacks", f"must be at most {MAX_FALLBACKS}"))
         targets = [
@@ -86,7 +86,11 @@ class FallbackReader:
                     self._check(target)
                 except ClientError as error:
                     raise error.within(_path(number)) from None
-        return not violations and not any(isinstance(target, Unusable) for target in targets)
+        if not violations and not any(isinstance(target, Unusable) for target in targets):
+            self._known[key] = None
+            if len(self._known) > self._max_entries:
+                self._known.popitem(last=False)
+        return violations
 
 
 def stored_fallbacks(request: ChatRequest, stored: Fallbacks) -> Fallbacks:
@@ -95,10 +99,10 @@ def stored_fallbacks(request: ChatRequest, stored: Fallbacks) -> Fallbacks:
     Raises:
         RequestInvalid: with the path of what is malformed.
     """
-    return _hedged(stored, request.options, Violations())
+    return _hedged(stored, request.options, [])
 
 
-def _hedged(found: Fallbacks, options: pb.CallOptions, violations: Violations) -> Fallbacks:
+def _hedged(found: Fallbacks, options: pb.CallOptions, violations: list[Violation]) -> Fallbacks:
     hedge_after = found.hedge_after
     if options.HasField("hedge_after"):
         hedge_after = options.hedge_after.seconds + options.hedge_after.nanos / 1e9

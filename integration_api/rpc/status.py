@@ -160,22 +160,22 @@ def _metadata(error: CallerError, report: CallReport) -> dict[str, str]:
 
 def attempts_made(report: CallReport) -> list[msg.Attempt]:
     """The attempts of a call, in the order in which they began."""
-    return [_attempt(made, report.started) for made in sorted(report.made, key=lambda made: made.started)]
+    ordered = sorted(report.made, key=lambda made: made.started) if report.made[1:] else report.made
+    return [_attempt(made, report.started) for made in ordered]
 
 
 def _attempt(made: AttemptMade, call_started: float) -> msg.Attempt:
-    wire = msg.Attempt(
-        target=made.target, label=made.label, endpoint=made.endpoint, started=seconds(made.started - call_started)
+    reason = made.reason
+    word = reason.value if isinstance(reason, Passed) else "" if reason is None else _row(reason)[1]
+    return msg.Attempt(
+        target=made.target,
+        label=made.label,
+        endpoint=made.endpoint,
+        reason=word,
+        started=seconds(made.started - call_started),
+        first_output=None if made.first_output is None else seconds(made.first_output - call_started),
+        usage=None if made.usage is None else usage(made.usage),
     )
-    if isinstance(made.reason, Passed):
-        wire.reason = made.reason.value
-    elif made.reason is not None:
-        wire.reason = _row(made.reason)[1]
-    if made.first_output is not None:
-        wire.first_output.CopyFrom(seconds(made.first_output - call_started))
-    if made.usage is not None:
-        wire.usage.CopyFrom(usage(made.usage))
-    return wire
 
 
 def _failed_attempts(report: CallReport) -> msg.FailedAttempts:
