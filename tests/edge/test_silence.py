@@ -77,7 +77,7 @@ async def test_a_slow_target_keeps_the_calls_beyond_the_budget(sandbox: Sandbox)
         Server(settings) as server,
         grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
     ):
-        stub, request = ChatServiceStub(channel), race(sandbox, "uneven:n=1,first=1s,percent=0", spare)
+        stub, request = ChatServiceStub(channel), race(sandbox, "uneven:n=1,first=1500ms,percent=0", spare)
         for _ in range(10):
             assert made(await listen(stub.StreamChat(request, timeout=within(10)))) == RACED
         assert made(await listen(stub.StreamChat(request, timeout=within(10)))) == {0: ""}
