@@ -5,7 +5,6 @@ Rule: it stands where aiohttp has a `ClientResponse` and a `Connection`, which k
 """
 
 from collections.abc import Callable
-from typing import Final
 
 from aiohttp import ClientConnectionError
 from aiohttp.http_parser import RawResponseMessage
@@ -16,7 +15,6 @@ from caller.custom_llm.http.protocol import EndpointProtocol
 
 # Gives a connection back: kept for another request if it is clean, and closed at once where nothing more is wanted.
 GiveBack = Callable[[EndpointProtocol, bool], None]
-_CLOSED: Final = ClientConnectionError("Connection closed")
 
 
 class Answer:
@@ -52,7 +50,8 @@ class Answer:
     def close(self) -> None:
         """Nothing more is wanted of it: its connection is closed at once, if it is still its own."""
         if self.content.exception() is None:
-            self.content.set_exception(_CLOSED)
+            # A new one each time: it keeps the frames that it is raised through.
+            self.content.set_exception(ClientConnectionError("the answer was closed"))
         protocol, self._protocol = self._protocol, None
         if protocol is not None:
             self._give_back(protocol, True)

@@ -205,7 +205,8 @@ class EndpointProtocol(ResponseHandler):
     # -- aiohttp's -------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Give the connection up at once, whatever waits to be sent."""
+        """Give the connection up at once, whatever waits to be sent; an answer that nobody took holds it otherwise."""
+        self._buffer.clear()
         self.abort()
 
     def feed_data(self, data: _Message, size: int = 0) -> None:
