@@ -90,6 +90,7 @@ class EndpointProtocol(ResponseHandler):
         self._answered = False
         self._on_gone: Callable[[], None] | None = None
         self._finished: _Parser | None = None
+        self._body: _Parser | None = None  # reads the body, once the head is read
         self._socket: socket.socket | None = None
         self._poll: select.poll | None = None
 
@@ -99,6 +100,7 @@ class EndpointProtocol(ResponseHandler):
         """A request is about to be sent: what comes next is a head. `exchange` is noted when what left and came."""
         self._exchange = exchange
         self._written = self._answered = False
+        self._body = None
         self._parser = _Head(self, self._parser)  # type: ignore[assignment, arg-type] # see `_Parser`
 
     def note_written(self, blocked: float = 0.0) -> None:
@@ -145,6 +147,7 @@ class EndpointProtocol(ResponseHandler):
         Content.of(body)
         self._answered = True
         self.keep_alive = head.headers.get("Keep-Alive", "")
+        self._body = parser
         self._parser = parser  # type: ignore[assignment] # see `_Parser`
 
     def refuse(self, error: Exception) -> None:
@@ -166,6 +169,7 @@ class EndpointProtocol(ResponseHandler):
     def park(self, on_gone: Callable[[], None]) -> None:
         """Nothing may come until `wake`; `on_gone` is called when something does, or when the connection ends."""
         self._on_gone = on_gone
+        self._body = None
         self._finished = self._parser
         self._parser = _Nothing(self)  # type: ignore[assignment] # see `_Parser`
 
@@ -243,10 +247,23 @@ class EndpointProtocol(ResponseHandler):
     def data_received(self, data: bytes) -> None:
         if data:  # aiohttp calls it with nothing where a reader has taken what there was
             self._exchange.arrived = time.monotonic()
-        super().data_received(data)
+        if self._body is None:
+            super().data_received(data)
+            return
+        # Once a token: what aiohttp does for a body, and nothing of what it does for heads, timeouts and upgrades.
+        try:
+            messages, upgraded, behind = self._body.feed_data(data)
+        except Exception as error:  # noqa: BLE001 -- whatever its parser says: the body cannot be read on
+            self.set_exception(HttpProcessingError(), error)
+            return
+        if messages or upgraded or behind:  # nobody asked for it
+            self._should_close = True
+            for message in messages:
+                self.feed_data(message)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._exchange.arrived = time.monotonic()
+        self._body = None
         self._gone()
         self._socket = self._poll = None
         super().connection_lost(exc)
