@@ -1,6 +1,7 @@
 """Attacks by clients that are let in: requests that hold much, and what is shared by all taken by one."""
 
 import asyncio
+import math
 import time
 from collections import Counter
 from contextlib import suppress
@@ -124,8 +125,10 @@ async def _endings(world: World) -> str:
         before = world.server.resident
         for _ in range(_ENDINGS // 10 // _SIDE_BY_SIDE):
             await asyncio.gather(*(_ten_endings(world, base) for _ in range(_SIDE_BY_SIDE)))
-        await asyncio.sleep(0.5)
-        grown = (world.server.resident - before) / MIB
+        grown = math.inf
+        for _ in range(8):  # what is on its way to its end goes, what a cycle holds stays
+            await asyncio.sleep(0.5)
+            grown = min(grown, (world.server.resident - before) / MIB)
     world.expect(grown < 10, f"{grown:.0f} MiB stay after {_ENDINGS} endings")
     return f"{grown:+.0f} MiB after {_ENDINGS} endings"
 

@@ -112,7 +112,8 @@ class Row:
     certificate: bool = False  # endpoints have a certificate that the server trusts
     longest: float = 50.0  # seconds for the attack
     storm: bool = False  # what gRPC needs for so many calls by itself is measured beside it
-    settle: float = 1.5  # seconds from the attack's end to the look at memory and descriptors
+    # Seconds from the attack's end to the look at memory and descriptors; free memory is given back every two seconds.
+    settle: float = 3.0
 
 
 def bearer(token: str) -> tuple[tuple[str, str], ...]:
