@@ -36,41 +36,69 @@ class Arrivals:
         self.count = 0
 
 
-class CrowdTurns:
-    """The turns of one kind of small work in one event loop. `waiting`: how many tasks wait for theirs."""
+class WaitingTasks:
+    """Tasks that wait for a turn, clients one after the other. `count`: how many."""
 
-    __slots__ = (
-        "_arrivals",
-        "_began",
-        "_busy",
-        "_ended_at",
-        "_loop",
-        "_passes",
-        "_queues",
-        "_seen",
-        "_worked",
-        "waiting",
-    )
+    __slots__ = ("_loop", "_queues", "count")
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._queues: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()  # by client, whose turn it is first
+        self.count = 0
+
+    def __contains__(self, client: str) -> bool:
+        return client in self._queues
+
+    def enqueue(self, client: str, *, first: bool = False) -> asyncio.Future[None]:
+        """What a task of this client waits for; `first`: ahead of the client's others."""
+        turn = self._loop.create_future()
+        queue = self._queues.setdefault(client, deque())
+        if first:
+            queue.appendleft(turn)
+        else:
+            queue.append(turn)
+        self.count += 1
+        return turn
+
+    def wake_next(self) -> bool:
+        """Give the turn to the first task of the client whose turn it is; whether there was any."""
+        while self._queues:
+            client, queue = next(iter(self._queues.items()))
+            turn = queue.popleft()
+            self.count -= 1
+            if queue:
+                self._queues.move_to_end(client)
+            else:
+                del self._queues[client]
+            if not turn.done():  # else its task was cancelled
+                turn.set_result(None)
+                return True
+        return False
+
+
+class CrowdTurns:
+    """The turns of one kind of small work in one event loop. `tasks` are those that wait for theirs."""
+
+    __slots__ = ("_arrivals", "_began", "_busy", "_ended_at", "_loop", "_passes", "_seen", "_worked", "tasks")
 
     def __init__(self, arrivals: Arrivals | None = None) -> None:
         """`arrivals`: of the calls for which a rest goes on."""
         self._arrivals = arrivals or Arrivals()
         self._loop = asyncio.get_running_loop()
-        self._queues: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()  # by client, whose turn it is first
+        self.tasks = WaitingTasks()
         self._busy = False  # pieces run, or the loop rests from them
         self._passes = 0  # how many clients may still go at once; none while pieces run
         self._began = self._ended_at = self._worked = 0.0
         self._seen = 0
-        self.waiting = 0
 
     async def turn(self, client: str) -> None:
         """Wait until a piece of this client may run: what its task does up to where it waits next."""
         if not self._busy:
             self._begin()
-        elif self._passes and self._queues and client not in self._queues:
+        elif self._passes and self.tasks.count and client not in self.tasks:
             self._passes -= 1
-        elif self.waiting < _MOST_WAITING:
-            await self._wait(client)
+        elif self.tasks.count < _MOST_WAITING:
+            await self.tasks.enqueue(client)
 
     def _begin(self) -> None:
         """The first piece, for which nobody waits."""
@@ -79,12 +107,6 @@ class CrowdTurns:
         if self._began - self._ended_at > _STRETCH:
             self._worked = 0.0
         self._loop.call_soon(self._ended)
-
-    async def _wait(self, client: str) -> None:
-        turn = self._loop.create_future()
-        self._queues.setdefault(client, deque()).append(turn)
-        self.waiting += 1
-        await turn
 
     def _ended(self) -> None:
         """The pieces are over, and everything that was ready beside them has run."""
@@ -119,18 +141,9 @@ class CrowdTurns:
             self._next()
 
     def _next(self) -> None:
-        """Give the turn to the first task of the client whose turn it is."""
-        while self._queues:
-            client, queue = next(iter(self._queues.items()))
-            turn = queue.popleft()
-            self.waiting -= 1
-            if queue:
-                self._queues.move_to_end(client)
-            else:
-                del self._queues[client]
-            if not turn.done():  # else its task was cancelled
-                turn.set_result(None)
-                self._began = perf_counter()
-                self._loop.call_soon(self._ended)  # behind the task that has just been woken
-                return
-        self._busy = False
+        """Give the turn to the next task."""
+        if self.tasks.wake_next():
+            self._began = perf_counter()
+            self._loop.call_soon(self._ended)  # behind the task that has just been woken
+        else:
+            self._busy = False

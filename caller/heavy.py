@@ -7,11 +7,10 @@ first. Who works on something small does not come here.
 """
 
 import asyncio
-from collections import OrderedDict, deque
 from time import perf_counter
 from typing import Final
 
-from caller.crowds import Arrivals
+from caller.crowds import Arrivals, WaitingTasks
 
 # Bytes, or characters, from which on a request, an answer or an event is large.
 LARGE: Final = 64 * 1024
@@ -27,30 +26,19 @@ _EXTRA_PART: Final = 0.1
 
 
 class HeavyWork:
-    """The turns of one event loop. `arrivals` counts the calls that arrive there, for whoever takes them in."""
+    """The turns of one event loop. `arrivals` counts the calls that arrive there, for whoever takes them in; `tasks` are
+    those that wait for their turn."""
 
-    __slots__ = (
-        "_began",
-        "_busy",
-        "_extra",
-        "_extra_at",
-        "_loop",
-        "_queues",
-        "_seen",
-        "_worked",
-        "arrivals",
-        "waiting",
-    )
+    __slots__ = ("_began", "_busy", "_extra", "_extra_at", "_loop", "_seen", "_worked", "arrivals", "tasks")
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._queues: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()  # by client, whose turn it is first
+        self.tasks = WaitingTasks()
         self._busy = False  # a piece of work runs, or the loop rests from one
         self._began = self._worked = 0.0
         self._extra, self._extra_at = _MOST_EXTRA, perf_counter()  # the seconds left by which rests may go on
         self._seen = 0
         self.arrivals = Arrivals()
-        self.waiting = 0  # how many tasks wait for their turn
 
     async def turn(self, client: str, *, further: bool = False) -> None:
         """Wait until a piece of heavy work of this client may run: what its task does up to where it waits next.
@@ -62,13 +50,7 @@ class HeavyWork:
         self._loop.call_soon(self._ended)
 
     async def _wait(self, client: str, *, further: bool) -> None:
-        turn = self._loop.create_future()
-        queue = self._queues.setdefault(client, deque())
-        if further:
-            queue.appendleft(turn)
-        else:
-            queue.append(turn)
-        self.waiting += 1
+        turn = self.tasks.enqueue(client, first=further)
         try:
             await turn
         except asyncio.CancelledError:
@@ -82,7 +64,7 @@ class HeavyWork:
         if self._worked < _STRETCH:
             self._next()
             return
-        rest = min(self._worked, _REST_OF_MANY if self.waiting > 1 else _REST)
+        rest = min(self._worked, _REST_OF_MANY if self.tasks.count > 1 else _REST)
         self._worked = 0.0
         now = perf_counter()
         self._extra = min(_MOST_EXTRA, self._extra + _EXTRA_PART * (now - self._extra_at))
@@ -101,16 +83,6 @@ class HeavyWork:
             self._next()
 
     def _next(self) -> None:
-        """Give the turn to the first task of the client whose turn it is."""
-        while self._queues:
-            client, queue = next(iter(self._queues.items()))
-            turn = queue.popleft()
-            self.waiting -= 1
-            if queue:
-                self._queues.move_to_end(client)
-            else:
-                del self._queues[client]
-            if not turn.done():
-                turn.set_result(None)
-                return
-        self._busy = False
+        """Give the turn to the next task."""
+        if not self.tasks.wake_next():
+            self._busy = False

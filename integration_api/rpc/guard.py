@@ -238,7 +238,7 @@ class Guard:
             self._moment, self._arrived = now, self._arrivals.count
         identity, refusal = self._identified(context, authenticate)
         client = identity or address_key(context.peer())
-        held = refusal is not None or (self._refusals.waiting > 0 and self._receiver.full(client))
+        held = refusal is not None or (self._refusals.tasks.count > 0 and self._receiver.full(client))
         if held:  # before anything is made for it: thousands of such calls may stand before an honest one
             await self._take_refusal_turn(client)
         timer = DeadlineTimer(task)
@@ -246,7 +246,7 @@ class Guard:
             context, method, timer, self._unread, self._write_timeout, self._clock, now, client, identity or "", unary
         )
         crowd = self._calls > _MANY and self._arrivals.count - self._arrived > _BURST
-        self._crowded = crowd or self._starts.waiting > 0
+        self._crowded = crowd or self._starts.tasks.count > 0
         try:
             try:
                 with timer:  # inside: its timeout must become a status, too
@@ -299,7 +299,7 @@ class Guard:
     async def _take_refusal_turn(self, client: str) -> None:
         """Wait until one of many calls that came in a moment may be refused, or fail. Some dozens are refused at once:
         until then more of their messages comes in."""
-        if self._refusals.waiting or self._arrivals.count - self._arrived > _MANY:
+        if self._refusals.tasks.count or self._arrivals.count - self._arrived > _MANY:
             await self._refusals.turn(client)
 
     async def _receive_late(self, rpc: Rpc) -> None:

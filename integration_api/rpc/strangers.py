@@ -86,7 +86,7 @@ class Strangers:
             client = address_key(peer)
             # While refusals wait one message at a time is enough of a connection: its further calls are refused unread.
             # That one gives way to the next costs more.
-            held = self._refusals.waiting > 0 and self._reading[peer] > 0
+            held = self._refusals.tasks.count > 0 and self._reading[peer] > 0
             if held:
                 await self._refusals.turn(client)
             timer = DeadlineTimer()

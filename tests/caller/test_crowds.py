@@ -60,7 +60,7 @@ async def test_who_gives_up_takes_nobody_s_turn() -> None:
     waiting[1].cancel()
     await asyncio.wait(waiting)
     assert done == ["2", "3"]
-    assert turns.waiting == 0
+    assert turns.tasks.count == 0
     await asyncio.wait_for(turns.turn("last"), 5)
 
 
@@ -111,7 +111,7 @@ async def test_those_who_wait_are_bounded() -> None:
     await turns.turn("a")
     waiting = [asyncio.ensure_future(turns.turn("a")) for _ in range(5_000)]
     await asyncio.sleep(0)
-    assert turns.waiting <= 4_000
+    assert turns.tasks.count <= 4_000
     assert sum(task.done() for task in waiting) >= 1_000
     for task in waiting:
         task.cancel()

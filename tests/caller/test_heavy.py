@@ -91,7 +91,7 @@ async def test_who_gives_up_takes_nobody_s_turn() -> None:
     waiting[1].cancel()  # it waits
     await asyncio.wait(waiting)
     assert done == ["2", "3"]
-    assert heavy.waiting == 0
+    assert heavy.tasks.count == 0
     await asyncio.wait_for(heavy.turn("last"), 5)
 
 
