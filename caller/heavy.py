@@ -26,8 +26,8 @@ _EXTRA_PART: Final = 0.1
 
 
 class HeavyWork:
-    """The turns of one event loop. `arrivals` counts the calls that arrive there, for whoever takes them in; `tasks` are
-    those that wait for their turn."""
+    """The turns of one event loop. `arrivals` counts the calls that arrive there, for whoever takes them in; `tasks`
+    are those that wait for their turn."""
 
     __slots__ = ("_began", "_busy", "_extra", "_extra_at", "_loop", "_seen", "_worked", "arrivals", "tasks")
 
