@@ -96,7 +96,7 @@ class Folder:
                     choice = choices[event.choice] if event.choice in choices else self._choice(event.choice)
                     self.left -= len(event.text)
                     choice.text += (event.text,)
-                    if choice.text[_FRAGMENTS:]:
+                    if len(choice.text) > _FRAGMENTS:
                         choice.text[:] = ("".join(choice.text),)
                     if event.logprobs:
                         choice.logprobs.extend(event.logprobs)
@@ -173,7 +173,7 @@ class Folder:
     def _append(self, into: list[str], text: str) -> None:
         self._consume(len(text))
         into.append(text)
-        if into[_FRAGMENTS:]:
+        if len(into) > _FRAGMENTS:
             into[:] = ("".join(into),)
 
     def _consume(self, chars: int) -> None:

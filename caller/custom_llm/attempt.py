@@ -58,7 +58,7 @@ class Work(msgspec.Struct, frozen=True):
 
     def sent(self) -> "Work":
         """The same without the request's body, unless that is small."""
-        if not self.request.body[_SMALL : _SMALL + 1]:
+        if len(self.request.body) <= _SMALL:
             return self
         request = self.request.without_body()
         return Work(self.adapter, self.call, request, self.stream, self.timeouts, self.max_event_bytes, self.silence)

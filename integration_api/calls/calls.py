@@ -130,7 +130,7 @@ class Calls:
             try:
                 async with aclosing(running):
                     async for batch in running:
-                        events = coalesced(batch) if sink.stream and batch[1:2] else batch
+                        events = coalesced(batch) if sink.stream and len(batch) > 1 else batch
                         folder.feed(*events)
                         if sink.stream:
                             waiting = sink.events(events, folder)

@@ -84,7 +84,7 @@ def struct_to_object(struct: struct_pb2.Struct, depth: int = 0, budget: Budget |
         match value.WhichOneof("kind"):
             case "string_value":
                 text = made[key] = value.string_value
-                if text[SHORT_TEXT : SHORT_TEXT + 1]:
+                if len(text) > SHORT_TEXT:
                     budget.consume_text(text)
             case "struct_value":
                 made[key] = struct_to_object(value.struct_value, depth + 1, budget)
@@ -106,7 +106,7 @@ def value_to_json(value: struct_pb2.Value, depth: int = 0, budget: Budget | None
     match value.WhichOneof("kind"):
         case "string_value":
             text = value.string_value
-            if budget is not None and text[SHORT_TEXT : SHORT_TEXT + 1]:
+            if budget is not None and len(text) > SHORT_TEXT:
                 budget.consume_text(text)
             return text
         case "number_value":
@@ -132,7 +132,7 @@ def _members(given: struct_pb2.ListValue, depth: int, budget: Budget) -> list[Js
     for value in values:
         if value.WhichOneof("kind") == "string_value":
             text = value.string_value
-            if text[SHORT_TEXT : SHORT_TEXT + 1]:
+            if len(text) > SHORT_TEXT:
                 budget.consume_text(text)
             made += (text,)
         else:

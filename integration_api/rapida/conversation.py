@@ -134,7 +134,7 @@ class Conversation:
                 self._half_closed = True
                 return
             self._idle_due = now() + self._idle_timeout
-            if raw[LARGE : LARGE + 1]:
+            if len(raw) > LARGE:
                 await self._calls.calls.heavy.turn(self._stream.rpc.client)
             self._handle(raw)
             await self._until_space()

@@ -160,7 +160,7 @@ class Guard:
             raw = await self._receiver.receive(rpc)
             if in_body is not None:
                 rpc.raw = raw
-            if self._crowded or raw[LARGE : LARGE + 1]:
+            if self._crowded or len(raw) > LARGE:
                 await self._take_turn(rpc, raw)
             handling = handler(parsed(request, raw), rpc)
             del raw  # each form of the request lives only until the next is made
@@ -178,7 +178,7 @@ class Guard:
         async def work(rpc: Rpc, task: asyncio.Task[object]) -> Awaitable[object]:
             self._begin(rpc, task, stopping=self._draining)
             raw = await self._receiver.receive(rpc)
-            if self._crowded or raw[LARGE : LARGE + 1]:
+            if self._crowded or len(raw) > LARGE:
                 await self._take_turn(rpc, raw)
             # Not awaited here: a frame between would be resumed with every token.
             return handler(parsed(request, raw), rpc)

@@ -136,7 +136,7 @@ class Repeats(Unprinted, msgspec.Struct, eq=False):
             return ""
         piece = chunk[template.begin : -template.end]
         # `find`: `in` tries first whether it was given a number, and raises an error for it that nobody sees.
-        if piece.find(b"\n") >= 0 or piece.find(b"\r") >= 0 or chunk[self._limit : self._limit + 1]:
+        if piece.find(b"\n") >= 0 or piece.find(b"\r") >= 0 or len(chunk) > self._limit:
             return ""
         try:
             text = _string(piece)

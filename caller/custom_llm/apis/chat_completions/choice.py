@@ -239,11 +239,11 @@ class OpenChoice:
 
 
 def _more_text(index: int, texts: Sequence[str]) -> Sequence[Event]:
-    return (TextDelta("".join(texts) if texts[1:2] else texts[0], index),)
+    return (TextDelta("".join(texts) if len(texts) > 1 else texts[0], index),)
 
 
 def _more_reasoning(index: int, texts: Sequence[str]) -> Sequence[Event]:
-    return (ReasoningDelta("".join(texts) if texts[1:2] else texts[0], index),)
+    return (ReasoningDelta("".join(texts) if len(texts) > 1 else texts[0], index),)
 
 
 def _position(index: JsonValue) -> int | None:
