@@ -64,13 +64,16 @@ def tool_answer(answer: pb.ChatResponse, target: Target, *, streamed: bool = Fal
 
 
 def counted(answer: pb.ChatResponse, target: Target, *, streamed: bool) -> None:
-    """The endpoint said how many tokens were used."""
+    """The endpoint said how many tokens were used; zeros alone say nothing, and are told as none."""
     usage = answer.usage
-    must(usage.source == msg.USAGE_SOURCE_REPORTED, f"usage {msg.UsageSource.Name(usage.source)}")
-    counts = (usage.input_tokens, usage.output_tokens, usage.total_tokens)
+    told = usage.source == msg.USAGE_SOURCE_REPORTED
+    source = f"usage {msg.UsageSource.Name(usage.source)}"
     if streamed:
-        as_known(target, Trait.STREAMS_UNCOUNTED, f"tokens in, out, total: {counts}", deviates=not any(counts))
-    if any(counts) or not streamed:
+        as_known(target, Trait.STREAMS_UNCOUNTED, source, deviates=not told)
+    else:
+        must(told, source)
+    counts = (usage.input_tokens, usage.output_tokens, usage.total_tokens)
+    if told:
         must(min(counts) > 0 and counts[0] + counts[1] <= counts[2], f"tokens in, out, total: {counts}")
 
 
