@@ -67,7 +67,7 @@ async def play(stub: ChatServiceStub, url: str, script: str, way: str) -> None:
             async for _ in call:
                 pass
     except grpc.aio.AioRpcError:
-        pass
+        pass  # however it ends: what it leaves behind is the question
 
 
 @pytest.mark.parametrize(

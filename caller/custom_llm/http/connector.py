@@ -85,7 +85,7 @@ class EndpointConnector(TCPConnector):
         self._factory = cast("partial[ResponseHandler]", partial(EndpointProtocol, self._loop))
 
     async def connect(self, req: ClientRequest, traces: list[Trace], timeout: ClientTimeout) -> Connection:  # noqa: ASYNC109 -- aiohttp's signature
-        """The same as `acquire`, in the form in which aiohttp's own requests take it."""
+        """The same as `acquire`, in aiohttp's form: no session that is given this connector goes around the guard."""
         del traces
         protocol = await self.acquire(req, timeout, CURRENT.get() or Exchange())
         return Connection(self, req.connection_key, protocol, self._loop)

@@ -1,7 +1,7 @@
 """What the transport and its connector must know of one request, and aiohttp's calls cannot carry.
 
-Rule: one context variable, set for the time of one request. The tasks that look a name up and race addresses inherit
-it, so it also names the host that a socket is for. Nothing is remembered between requests.
+Rule: one context variable, set while a connection is made for one request. The tasks that look a name up and race
+addresses inherit it, so it also names the host that a socket is for. Nothing is remembered between requests.
 """
 
 from contextvars import ContextVar

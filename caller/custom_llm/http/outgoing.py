@@ -17,7 +17,7 @@ from aiohttp.helpers import TimerNoop
 from multidict import CIMultiDict
 from yarl import URL
 
-from caller.custom_llm.http.exchange import CURRENT, Exchange
+from caller.custom_llm.http.exchange import Exchange
 from caller.custom_llm.http.pieces import Pieces
 from caller.custom_llm.http.protocol import EndpointProtocol
 
@@ -114,13 +114,9 @@ class EndpointRequest(ClientRequest):
 
     async def send(self, conn: Connection) -> ClientResponse:
         """Write it aiohttp's way; the answer, of which nothing is here yet."""
-        protocol = conn.protocol
-        if not isinstance(protocol, EndpointProtocol):  # the way to a proxy
-            return await super().send(conn)
-        protocol.begin(CURRENT.get() or Exchange())
         response = await super().send(conn)
-        if not self._body:
-            protocol.note_written()
+        if not self._body and isinstance(conn.protocol, EndpointProtocol):
+            conn.protocol.note_written()
         return response
 
     def _head(self) -> bytes:

@@ -20,7 +20,7 @@ from caller.custom_llm.adapter import HttpRequest
 from caller.custom_llm.http.answer import Answer
 from caller.custom_llm.http.connector import EndpointConnector, make_connector
 from caller.custom_llm.http.egress_policy import EgressPolicy
-from caller.custom_llm.http.exchange import CURRENT, Exchange
+from caller.custom_llm.http.exchange import Exchange
 from caller.custom_llm.http.faults import PROXY_AUTHENTICATION, THEIRS, proxy_refusal, translated, without_frames
 from caller.custom_llm.http.idle_pool import DEFAULT_LIMITS, PoolLimits
 from caller.custom_llm.http.names import LONGEST_TTL
@@ -113,7 +113,6 @@ class Transport:
             ServiceOverloaded: this machine has no descriptor left.
         """
         exchange = Exchange(client, self._partitions.of(client, request.headers, request.url))
-        token = CURRENT.set(exchange)
         waits = waits or Waits()
         answered = False
         try:
@@ -126,7 +125,6 @@ class Transport:
                 translated(error, request.url, connect_timeout, reused=exchange.reused, proxied=self._proxy is not None)
             ) from without_frames(error)
         finally:
-            CURRENT.reset(token)
             waits.seconds += exchange.waited(answered)
             self.counts.opened += exchange.opened
             self.counts.reused += exchange.reused
@@ -220,7 +218,7 @@ class Transport:
                 max_headers=MAX_HEADERS,
             )
             if not request.in_one_write:
-                return await self._sent_piecewise(request, protocol)
+                return await self._sent_piecewise(request, protocol, exchange)
             request.write(protocol, exchange)
             message, content = await protocol.read()
         except BaseException as error:
@@ -231,8 +229,11 @@ class Transport:
             raise
         return Answer(protocol, message, content, self._connector.give_back)
 
-    async def _sent_piecewise(self, request: EndpointRequest, protocol: EndpointProtocol) -> aiohttp.ClientResponse:
+    async def _sent_piecewise(
+        self, request: EndpointRequest, protocol: EndpointProtocol, exchange: Exchange
+    ) -> aiohttp.ClientResponse:
         """What goes aiohttp's way: through a proxy, or with a body that leaves piece by piece."""
+        protocol.begin(exchange)
         connection = Connection(self._connector, request.connection_key, protocol, self._loop)
         response: aiohttp.ClientResponse | None = None
         try:

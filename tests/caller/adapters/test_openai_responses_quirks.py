@@ -401,5 +401,5 @@ def test_no_json_breaks_the_decoder(data: st.DataObject) -> None:
         received += decoder.close()
         OPENAI_RESPONSES.decoder(a_call()).whole(json.dumps(events[-1].get("response")).encode())
     except CallerError:
-        pass
+        pass  # one of ours is a good end, and nothing else is
     folded(received)
